@@ -1,0 +1,139 @@
+"""Which keys a decode step attends, and how many: dense, top-k, block top-k, local.
+
+A policy is a rule for one trial and one layer. The file counts keys and blocks, step by step and summed over steps in
+closed form; bytes and FLOP are made of these counts elsewhere. Steps are named by `context_len`, the number of keys
+in the cache, the new one included.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense:
+    """Every key is attended."""
+
+    def num_keys(self, context_len: int) -> int:
+        """Keys attended in the step that sees `context_len` keys."""
+        return context_len
+
+    def sum_keys(self, context_len: int) -> int:
+        """Keys attended in the steps 1..context_len together."""
+        return _triangle(context_len)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopK:
+    """The `kv_budget` keys with the highest scores, found for free, and `num_sink_tokens` first ones besides."""
+
+    kv_budget: int
+    num_sink_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _check(kv_budget=(self.kv_budget, 1), num_sink_tokens=(self.num_sink_tokens, 0))
+
+    def num_keys(self, context_len: int) -> int:
+        """Keys attended in the step that sees `context_len` keys."""
+        return min(context_len, self.kv_budget + self.num_sink_tokens)
+
+    def sum_keys(self, context_len: int) -> int:
+        """Keys attended in the steps 1..context_len together."""
+        return _sum_capped(context_len, self.kv_budget + self.num_sink_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """The last `num_local` keys, and `num_sink_tokens` first ones besides."""
+
+    num_local: int
+    num_sink_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _check(num_local=(self.num_local, 1), num_sink_tokens=(self.num_sink_tokens, 0))
+
+    @property
+    def kv_budget(self) -> int:
+        """Keys kept in a long context, sinks apart."""
+        return self.num_local
+
+    def num_keys(self, context_len: int) -> int:
+        """Keys attended in the step that sees `context_len` keys."""
+        return min(context_len, self.num_local + self.num_sink_tokens)
+
+    def sum_keys(self, context_len: int) -> int:
+        """Keys attended in the steps 1..context_len together."""
+        return _sum_capped(context_len, self.num_local + self.num_sink_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockTopK:
+    """The `top_blocks` blocks whose mean key scores highest, and the last `num_local` keys.
+
+    Every complete block is scored in every step. With `keeps_partial_block` the keys after the last complete block
+    are attended on top of the budget, as engines do; the published formulas leave them out.
+    """
+
+    block_size: int
+    top_blocks: int
+    num_local: int = 0
+    num_sink_tokens: int = 0
+    keeps_partial_block: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            block_size=(self.block_size, 1),
+            top_blocks=(self.top_blocks, 1),
+            num_local=(self.num_local, 0),
+            num_sink_tokens=(self.num_sink_tokens, 0),
+        )
+
+    @property
+    def kv_budget(self) -> int:
+        """Keys kept in a long context, sinks and partial block apart."""
+        return self.num_local + self.block_size * self.top_blocks
+
+    def num_keys(self, context_len: int) -> int:
+        """Keys attended in the step that sees `context_len` keys."""
+        partial = context_len % self.block_size if self.keeps_partial_block else 0
+        return min(context_len, self.kv_budget + self.num_sink_tokens + partial)
+
+    def sum_keys(self, context_len: int) -> int:
+        """Keys attended in the steps 1..context_len together."""
+        cap = self.kv_budget + self.num_sink_tokens
+        if not self.keeps_partial_block:
+            return _sum_capped(context_len, cap)
+        # All keys are attended while the complete blocks fit the cap; the partial block never decides.
+        last_full = min(context_len, (cap // self.block_size + 1) * self.block_size - 1)
+        partial = self._sum_partial(context_len) - self._sum_partial(last_full)
+        return _triangle(last_full) + cap * (context_len - last_full) + partial
+
+    def num_blocks(self, context_len: int) -> int:
+        """Complete blocks, all of them scored, in the step that sees `context_len` keys."""
+        return context_len // self.block_size
+
+    def sum_blocks(self, context_len: int) -> int:
+        """Blocks scored in the steps 1..context_len together."""
+        full, rest = divmod(context_len + 1, self.block_size)
+        return self.block_size * _triangle(full - 1) + rest * full
+
+    def _sum_partial(self, context_len: int) -> int:
+        return _triangle(context_len) - self.block_size * self.sum_blocks(context_len)
+
+
+AttentionPolicy = Dense | TopK | BlockTopK | Local
+
+
+def _triangle(n: int) -> int:
+    """1 + 2 + ... + n; 0 for n of -1 and 0."""
+    return n * (n + 1) // 2
+
+
+def _sum_capped(n: int, cap: int) -> int:
+    """min(1, cap) + min(2, cap) + ... + min(n, cap)."""
+    growing = min(n, cap)
+    return _triangle(growing) + cap * (n - growing)
+
+
+def _check(**limits: tuple[int, int]) -> None:
+    for field, (value, least) in limits.items():
+        if value < least:
+            raise ValueError(f"{field} must be at least {least}, got {value}")

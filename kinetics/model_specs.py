@@ -1,0 +1,211 @@
+"""Transformer architectures and what follows from them: parameters, matmul weights, KV bytes.
+
+Counts are computed from the architecture and never typed in. The file knows the Qwen2, Qwen3 and Qwen3-MoE families;
+it knows nothing of weights on disk, nor of the rounded sizes that papers use in their formulas.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """The shape of a decoder-only transformer with grouped-query attention and a gated MLP.
+
+    `intermediate_size` is the width of one expert when `num_experts` is above 0, of the MLP otherwise.
+
+    Raises: ValueError if a size is not positive or the heads do not divide into groups.
+    """
+
+    name: str
+    num_layers: int
+    hidden_size: int
+    num_q_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    ties_embeddings: bool
+    has_qkv_bias: bool
+    has_qk_norm: bool
+    num_experts: int = 0
+    num_experts_per_token: int = 0
+
+    def __post_init__(self) -> None:
+        for field in _SIZE_FIELDS:
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} of {self.name} must be at least 1, got {getattr(self, field)}")
+        if self.num_q_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads of {self.name} must divide num_q_heads, "
+                f"got num_q_heads={self.num_q_heads} and num_kv_heads={self.num_kv_heads}"
+            )
+        if not 0 <= self.num_experts_per_token <= self.num_experts or (
+            self.num_experts > 0 and self.num_experts_per_token == 0
+        ):
+            raise ValueError(
+                f"num_experts_per_token of {self.name} must lie in 1..num_experts (both 0 for a dense MLP), "
+                f"got num_experts_per_token={self.num_experts_per_token} and num_experts={self.num_experts}"
+            )
+
+    @property
+    def slug(self) -> str:
+        """The name as ids and file names spell it: `Qwen3-8B` is `qwen3_8b`."""
+        return re.sub(r"[^a-z0-9.]+", "_", self.name.lower()).strip("_")
+
+    @property
+    def group_size(self) -> int:
+        """Query heads that share one KV head: the r of the paper."""
+        return self.num_q_heads // self.num_kv_heads
+
+    @property
+    def num_embedding_parameters(self) -> int:
+        """The input embedding table; the output head has as many and is not counted here."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def num_parameters(self) -> int:
+        """All distinct parameters; a tied output head counts once."""
+        return self._count_parameters(num_experts=self.num_experts)
+
+    @property
+    def num_active_parameters(self) -> int:
+        """Parameters that one token uses: all of them, except the experts it is not sent to."""
+        return self._count_parameters(num_experts=self.num_experts_per_token)
+
+    @property
+    def matmul_parameters_per_token(self) -> int:
+        """Weights that a decoded token multiplies with, output head included.
+
+        Norms, biases and the look-up in the input embedding do no matmul and are left out.
+        """
+        per_layer = self._attention_weights + self._mlp_weights(num_experts=self.num_experts_per_token)
+        return self.num_layers * per_layer + self.num_embedding_parameters
+
+    def kv_bytes_per_token(self, element_bytes: int) -> int:
+        """Bytes of keys and values that one token leaves in the cache, all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * element_bytes
+
+    @property
+    def _attention_weights(self) -> int:
+        """Query, key, value and output projections of one layer."""
+        return 2 * self.hidden_size * self.head_dim * (self.num_q_heads + self.num_kv_heads)
+
+    def _mlp_weights(self, *, num_experts: int) -> int:
+        """Gate, up and down projections of one layer, and the router if there are experts."""
+        one_mlp = 3 * self.hidden_size * self.intermediate_size
+        if self.num_experts == 0:
+            return one_mlp
+        return num_experts * one_mlp + self.hidden_size * self.num_experts
+
+    def _count_parameters(self, *, num_experts: int) -> int:
+        bias = (self.num_q_heads + 2 * self.num_kv_heads) * self.head_dim if self.has_qkv_bias else 0
+        norms = 2 * self.hidden_size + (2 * self.head_dim if self.has_qk_norm else 0)
+        per_layer = self._attention_weights + self._mlp_weights(num_experts=num_experts) + bias + norms
+        num_tables = 1 if self.ties_embeddings else 2
+        return self.num_layers * per_layer + self.hidden_size + num_tables * self.num_embedding_parameters
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, name: str) -> "ModelSpec":
+        """The spec that a Hugging Face `config.json` of a Qwen2, Qwen3 or Qwen3-MoE model describes.
+
+        Raises: ValueError if the family is another one, a field is missing, or layers differ from one another.
+        """
+        family = config.get("model_type")
+        if family not in _FAMILIES:
+            raise ValueError(f"model_type of {name} must be one of {', '.join(_FAMILIES)}, got {family!r}")
+        is_moe = family == "qwen3_moe"
+        if is_moe and (config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1):
+            raise ValueError(
+                f"{name} must have experts in every layer, got mlp_only_layers={config.get('mlp_only_layers')} "
+                f"and decoder_sparse_step={config.get('decoder_sparse_step')}; mixed stacks are not described here"
+            )
+        num_q_heads, hidden_size = _field(config, "num_attention_heads", name), _field(config, "hidden_size", name)
+        return cls(
+            name=name,
+            num_layers=_field(config, "num_hidden_layers", name),
+            hidden_size=hidden_size,
+            num_q_heads=num_q_heads,
+            num_kv_heads=_field(config, "num_key_value_heads", name),
+            # Qwen3 states head_dim, and it is not hidden_size / heads for half of the family.
+            head_dim=int(config.get("head_dim") or hidden_size // num_q_heads),
+            intermediate_size=_field(config, "moe_intermediate_size" if is_moe else "intermediate_size", name),
+            vocab_size=_field(config, "vocab_size", name),
+            ties_embeddings=bool(config.get("tie_word_embeddings", False)),
+            has_qkv_bias=family == "qwen2" or bool(config.get("attention_bias", False)),
+            has_qk_norm=family != "qwen2",
+            num_experts=_field(config, "num_experts", name) if is_moe else 0,
+            num_experts_per_token=_field(config, "num_experts_per_tok", name) if is_moe else 0,
+        )
+
+
+_SIZE_FIELDS: Final = (
+    "num_layers", "hidden_size", "num_q_heads", "num_kv_heads", "head_dim", "intermediate_size", "vocab_size",
+)  # fmt: skip
+_FAMILIES: Final = ("qwen2", "qwen3", "qwen3_moe")
+
+
+def _field(config: Mapping[str, Any], key: str, name: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{key} in the config of {name} must be an integer, got {value!r}")
+    return value
+
+
+def _qwen3(
+    size: str, layers: int, hidden: int, heads: tuple[int, int], width: int, *, tied: bool = False, experts: int = 0
+) -> ModelSpec:
+    """A Qwen3 model: head_dim 128, q/k norm, no bias, 8 experts a token if any."""
+    return ModelSpec(
+        name=f"Qwen3-{size}", num_layers=layers, hidden_size=hidden, num_q_heads=heads[0], num_kv_heads=heads[1],
+        head_dim=128, intermediate_size=width, vocab_size=151_936, ties_embeddings=tied, has_qkv_bias=False,
+        has_qk_norm=True, num_experts=experts, num_experts_per_token=8 if experts else 0,
+    )  # fmt: skip
+
+
+def _deepseek_qwen(
+    size: str, layers: int, hidden: int, heads: tuple[int, int], width: int, *, vocab: int = 152_064
+) -> ModelSpec:
+    """A DeepSeek-R1 distillate in the Qwen2 architecture: head_dim 128, QKV bias, no q/k norm."""
+    return ModelSpec(
+        name=f"DeepSeek-R1-Distill-Qwen-{size}", num_layers=layers, hidden_size=hidden, num_q_heads=heads[0],
+        num_kv_heads=heads[1], head_dim=128, intermediate_size=width, vocab_size=vocab, ties_embeddings=False,
+        has_qkv_bias=True, has_qk_norm=False,
+    )  # fmt: skip
+
+
+# Source: the config.json each model is published with. layers, hidden, (query heads, KV heads), MLP or expert width
+MODEL_SPECS: Final = (
+    _qwen3("0.6B", 28, 1024, (16, 8), 3072, tied=True),
+    _qwen3("1.7B", 28, 2048, (16, 8), 6144, tied=True),
+    _qwen3("4B", 36, 2560, (32, 8), 9728, tied=True),
+    _qwen3("8B", 36, 4096, (32, 8), 12288),
+    _qwen3("14B", 40, 5120, (40, 8), 17408),
+    _qwen3("32B", 64, 5120, (64, 8), 25600),
+    _qwen3("30B-A3B", 48, 2048, (32, 4), 768, experts=128),
+    _qwen3("235B-A22B", 94, 4096, (64, 4), 1536, experts=128),
+    _deepseek_qwen("1.5B", 28, 1536, (12, 2), 8960, vocab=151_936),
+    _deepseek_qwen("7B", 28, 3584, (28, 4), 18944),
+    _deepseek_qwen("14B", 48, 5120, (40, 8), 13824),
+    _deepseek_qwen("32B", 64, 5120, (40, 8), 27648),
+)
+
+
+def find_model(name: str) -> ModelSpec:
+    """The spec for a name as people spell it: `Qwen3-8B`, `qwen3_8b`, `Qwen/Qwen3-8B`.
+
+    Raises: ValueError if no model answers; the message lists the names.
+    """
+    wanted = _spelling(name.rsplit("/", maxsplit=1)[-1])
+    for spec in MODEL_SPECS:
+        if _spelling(spec.name) == wanted:
+            return spec
+    choices = ", ".join(spec.name for spec in MODEL_SPECS)
+    raise ValueError(f"model must be a known one, got {name!r}; choose from {choices}")
+
+
+def _spelling(name: str) -> str:
+    """Letters and digits only, so that case, dots, dashes and underscores do not matter."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
