@@ -1,0 +1,118 @@
+"""What must hold of the values inside the tensors given to a kernel: lengths, page ids, NaN, page lists.
+
+Reading values costs a device synchronisation on CUDA, so the API does it by itself only for tensors in host memory;
+`check_values` does it anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+IntArray = npt.NDArray[np.int32]
+
+
+def check_values(
+    block_table: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    page_size: int,
+    num_physical_pages: int | None = None,
+    q: torch.Tensor | None = None,
+    scores: torch.Tensor | None = None,
+    page_indices: torch.Tensor | None = None,
+) -> None:
+    """Check everything a kernel trusts about values, on any device; call it once before timing CUDA tensors.
+
+    Only entries the requests use are read; `num_physical_pages` of None leaves page ids without an upper bound.
+
+    Raises: ValueError if a length is not in its block table, a page id is out of range, q or scores hold NaN, or a
+    page list has a gap or does not end in the current page.
+    """
+    table, lengths = _as_numpy(block_table), _as_numpy(seq_lens)
+    _check_lengths(lengths, table_width=table.shape[1], page_size=page_size)
+    pages_present = (lengths + (page_size - 1)) // page_size
+    _check_table(table, pages_present, num_physical_pages)
+    if q is not None and bool(torch.isnan(q).any()):
+        raise ValueError("q must not hold NaN, got at least one; look for it where q was computed")
+    if scores is not None:
+        _check_scores(scores, pages_present)
+    if page_indices is not None:
+        current = table[np.arange(len(lengths)), pages_present - 1]
+        _check_page_lists(_as_numpy(page_indices), current, num_physical_pages)
+
+
+def _check_lengths(lengths: IntArray, *, table_width: int, page_size: int) -> None:
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest < 1:
+        raise ValueError(
+            f"seq_lens must be at least 1 for every request, got {shortest}; it counts the token being decoded"
+        )
+    if longest > table_width * page_size:
+        raise ValueError(
+            f"seq_lens must fit the block table, {table_width} pages of {page_size} tokens, got {longest}; widen the "
+            "block table"
+        )
+
+
+def _check_table(table: IntArray, pages_present: IntArray, num_physical_pages: int | None) -> None:
+    if not _is_out_of_range(table, num_physical_pages):
+        return
+    # Entries past a request's last page may hold anything, so the whole table only clears the common case.
+    used = table[np.arange(table.shape[1]) < pages_present[:, None]]
+    if _is_out_of_range(used, num_physical_pages):
+        raise ValueError(
+            f"block_table must hold page ids {_range(num_physical_pages)} in the entries used, got "
+            f"{_first_out_of_range(used, num_physical_pages)}; check the page allocator"
+        )
+
+
+def _check_scores(scores: torch.Tensor, pages_present: IntArray) -> None:
+    values = scores.detach().cpu().numpy()
+    if not np.isnan(values).any():
+        return
+    is_used = np.arange(values.shape[2]) < pages_present[:, None, None]
+    if np.isnan(values[np.broadcast_to(is_used, values.shape)]).any():
+        raise ValueError(
+            "scores must not hold NaN for a page the request has, got at least one; look for NaN in the page summary"
+        )
+
+
+def _check_page_lists(page_lists: IntArray, current: IntArray, num_physical_pages: int | None) -> None:
+    is_listed = page_lists >= 0
+    num_listed = is_listed.sum(axis=-1)
+    if (is_listed[..., 1:] & ~is_listed[..., :-1]).any():
+        raise ValueError("page_indices must hold -1 only in the tail, got a page after -1; compact the list")
+    last = np.take_along_axis(page_lists, np.maximum(num_listed - 1, 0)[..., None], axis=-1)[..., 0]
+    is_wrong = last != current[:, None]
+    if is_wrong.any():
+        request, kv_head = np.argwhere(is_wrong)[0]
+        raise ValueError(
+            f"page_indices must end in the current page, {current[request]} for request {request}, got "
+            f"{last[request, kv_head]} for KV head {kv_head}; only the last page listed may be partial"
+        )
+    if _is_out_of_range(page_lists[is_listed], num_physical_pages):
+        raise ValueError(
+            f"page_indices must hold page ids {_range(num_physical_pages)}, got "
+            f"{_first_out_of_range(page_lists[is_listed], num_physical_pages)}; take them from the block table"
+        )
+
+
+def _is_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> bool:
+    return bool(page_ids.min() < 0) or (num_physical_pages is not None and bool(page_ids.max() >= num_physical_pages))
+
+
+def _first_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> int:
+    limit = np.iinfo(np.int32).max if num_physical_pages is None else num_physical_pages
+    return int(page_ids[(page_ids < 0) | (page_ids >= limit)][0])
+
+
+def _range(num_physical_pages: int | None) -> str:
+    return "of at least 0" if num_physical_pages is None else f"in 0..{num_physical_pages - 1}"
+
+
+def _as_numpy(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    return tensor.detach().cpu().numpy()
