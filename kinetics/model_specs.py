@@ -84,6 +84,19 @@ class ModelSpec:
         per_layer = self._attention_weights + self._mlp_weights(num_experts=self.num_experts_per_token)
         return self.num_layers * per_layer + self.num_embedding_parameters
 
+    def weights_read_per_step(self, batch: int) -> int:
+        """Weights that one decode step of `batch` tokens fetches at least once.
+
+        Of the experts, the expected number of distinct ones under uniform routing, rounded; real routers are
+        skewed and fetch fewer.
+        """
+        num_experts = self.num_experts
+        if num_experts:
+            missed = (1 - self.num_experts_per_token / num_experts) ** batch
+            num_experts = round(num_experts * (1 - missed))
+        per_layer = self._attention_weights + self._mlp_weights(num_experts=num_experts)
+        return self.num_layers * per_layer + self.num_embedding_parameters
+
     def kv_bytes_per_token(self, element_bytes: int) -> int:
         """Bytes of keys and values that one token leaves in the cache, all layers."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * element_bytes

@@ -1,0 +1,195 @@
+"""The best use of a budget, question by question: trials or length, times KV budget.
+
+Algorithms 1 and 2 of the paper choose for every question the option with the highest accuracy among those that cost
+at most C, on the very samples that score it. That oracle is optimistic, the more so the more options there are;
+`cross_validate` chooses on one half of the samples and scores on the other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinetics.attention_policy import AttentionPolicy
+from kinetics.pricing import Price
+from kinetics.scaling import Question, SampleSet, coverage, finished_within, policy_label
+
+FloatArray = NDArray[np.float64]
+Truncation = Callable[[Question, int], Sequence[bool]]
+"""Grades of a question's answers when generation stops after so many tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A way to spend: a policy with a number of trials, or with a generation budget."""
+
+    policy: AttentionPolicy
+    trials: int
+    max_generated: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OptionTable:
+    """What each option costs and scores on each question. `cost`, `accuracy`: [num_questions, num_options]."""
+
+    options: tuple[Option, ...]
+    cost: FloatArray
+    accuracy: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Allocation:
+    """Accuracy and chosen option per question and cost cap. Both: [num_questions, num_costs]; option -1 is none."""
+
+    accuracy: FloatArray
+    option: NDArray[np.int64]
+
+
+BuildOptions = Callable[[Sequence[SampleSet]], OptionTable]
+
+
+def best_of_n_options(sets: Sequence[SampleSet], *, trials: Sequence[int], price: Price) -> OptionTable:
+    """Every policy with every number of trials that each question has answers for; accuracy is pass@trials."""
+    check_comparable(sets)
+    options, costs, scores = [], [], []
+    for samples in sets:
+        counts = [n for n in trials if n <= samples.min_trials]
+        options += [Option(policy=samples.policy, trials=n, max_generated=None) for n in counts]
+        costs.append(np.stack([_price(price, samples, q, q.lengths, counts) for q in _ordered(samples)]))
+        scores.append([[coverage(q.num_trials, q.num_correct, trials=n) for n in counts] for q in _ordered(samples)])
+    return OptionTable(
+        options=tuple(options),
+        cost=np.concatenate(costs, axis=1),
+        accuracy=np.concatenate([np.array(score, dtype=np.float64) for score in scores], axis=1),
+    )
+
+
+def long_cot_options(
+    sets: Sequence[SampleSet], *, budgets: Sequence[int], price: Price, truncate: Truncation = finished_within
+) -> OptionTable:
+    """Every policy with every generation budget, one trial; accuracy is pass@1 of the truncated answers."""
+    check_comparable(sets)
+    options, costs, scores = [], [], []
+    for samples in sets:
+        options += [Option(policy=samples.policy, trials=1, max_generated=budget) for budget in budgets]
+        cut = [[[min(n, budget) for n in q.lengths] for budget in budgets] for q in _ordered(samples)]
+        questions = list(zip(_ordered(samples), cut, strict=True))
+        costs.append(np.array([[_price(price, samples, q, c, [1])[0] for c in cuts] for q, cuts in questions]))
+        scores.append(np.array([[np.mean(truncate(q, budget)) for budget in budgets] for q in _ordered(samples)]))
+    return OptionTable(
+        options=tuple(options), cost=np.concatenate(costs, axis=1), accuracy=np.concatenate(scores, axis=1)
+    )
+
+
+def allocate(table: OptionTable, grid: FloatArray) -> Allocation:
+    """Per question and cap: the most accurate option that costs at most the cap, the cheapest of equals.
+
+    Accuracy is 0 where no option is affordable.
+    """
+    num_questions = table.cost.shape[0]
+    accuracy = np.zeros((num_questions, grid.size))
+    option = np.full((num_questions, grid.size), -1, dtype=np.int64)
+    for i in range(num_questions):
+        order = np.lexsort((-table.accuracy[i], table.cost[i]))
+        sorted_accuracy = table.accuracy[i, order]
+        best = np.maximum.accumulate(sorted_accuracy)
+        # An option takes over only by strictly higher accuracy, so that ties stay with the cheaper one.
+        leads = np.concatenate(([True], sorted_accuracy[1:] > best[:-1]))
+        leader = order[np.maximum.accumulate(np.where(leads, np.arange(order.size), 0))]
+        affordable = np.searchsorted(table.cost[i, order], grid, side="right") - 1
+        is_feasible = affordable >= 0
+        accuracy[i, is_feasible] = best[affordable[is_feasible]]
+        option[i, is_feasible] = leader[affordable[is_feasible]]
+    return Allocation(accuracy=accuracy, option=option)
+
+
+def uniform_accuracy(table: OptionTable, grid: FloatArray) -> FloatArray:
+    """Accuracy of the best single option for all questions whose mean cost is at most each cap: no oracle."""
+    mean = OptionTable(
+        options=table.options,
+        cost=table.cost.mean(axis=0, keepdims=True),
+        accuracy=table.accuracy.mean(axis=0, keepdims=True),
+    )
+    accuracy: FloatArray = allocate(mean, grid).accuracy[0]
+    return accuracy
+
+
+def cross_validate(
+    sets: Sequence[SampleSet], build: BuildOptions, grid: FloatArray, *, num_splits: int = 10, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """(oracle, held out): accuracy per question and cap when options are chosen on a random half of the samples.
+
+    `oracle` scores the choice on the half that made it, `held_out` on the other half; their difference is the
+    winner's curse. Both are means over `num_splits` splits, each used in both directions.
+    """
+    rng = np.random.default_rng(seed)
+    oracle = np.zeros((len(sets[0].questions), grid.size))
+    held_out = np.zeros_like(oracle)
+    for _ in range(num_splits):
+        halves = [_split(samples, rng) for samples in sets]
+        tables = [build([half[side] for half in halves]) for side in (0, 1)]
+        for chooser, judge in ((tables[0], tables[1]), (tables[1], tables[0])):
+            chosen = allocate(chooser, grid)
+            oracle += chosen.accuracy
+            judged = np.take_along_axis(judge.accuracy, np.maximum(chosen.option, 0), axis=1)
+            held_out += np.where(chosen.option >= 0, judged, 0.0)
+    return oracle / (2 * num_splits), held_out / (2 * num_splits)
+
+
+def check_comparable(sets: Sequence[SampleSet]) -> None:
+    """Refuse sets that must not share a table.
+
+    Raises: ValueError if models, data sets or question sets differ, or a policy occurs twice.
+    """
+    if not sets:
+        raise ValueError("an allocation needs at least one sample set, got none")
+    first = sets[0]
+    for other in sets[1:]:
+        if other.model != first.model or other.dataset != first.dataset:
+            raise ValueError(
+                f"sample sets of one table must share model and data set, got {first.model} on {first.dataset} "
+                f"and {other.model} on {other.dataset}; make one table per model"
+            )
+        if other.question_ids != first.question_ids:
+            odd = sorted(other.question_ids ^ first.question_ids)
+            raise ValueError(
+                f"sample sets of {first.model} must hold the same questions, got {len(odd)} that are not in both of "
+                f"{policy_label(first.policy)} and {policy_label(other.policy)}, first {odd[0]}"
+            )
+    policies = [samples.policy for samples in sets]
+    if len(set(policies)) != len(policies):
+        raise ValueError(f"sample sets of {first.model} must differ in policy, got one policy twice; merge the files")
+
+
+def _ordered(samples: SampleSet) -> list[Question]:
+    return sorted(samples.questions, key=lambda question: question.question_id)
+
+
+def _price(
+    price: Price, samples: SampleSet, question: Question, lengths: Sequence[int], trials: Sequence[int]
+) -> FloatArray:
+    return price(samples.policy, prompt_len=question.prompt_len, lengths=lengths, trials=trials)
+
+
+def _split(samples: SampleSet, rng: np.random.Generator) -> tuple[SampleSet, SampleSet]:
+    """Two random halves of every question's answers."""
+    sides: tuple[list[Question], list[Question]] = ([], [])
+    for question in samples.questions:
+        if question.num_trials < 2:
+            raise ValueError(f"cross-validation needs two answers a question, got 1 for {question.question_id}")
+        order = rng.permutation(question.num_trials).tolist()
+        middle = question.num_trials // 2
+        sides[0].append(question.subset(order[:middle]))
+        sides[1].append(question.subset(order[middle : 2 * middle]))
+    first, second = (
+        SampleSet(
+            model=samples.model,
+            dataset=samples.dataset,
+            policy=samples.policy,
+            questions=tuple(side),
+            has_estimated_lengths=samples.has_estimated_lengths,
+        )
+        for side in sides
+    )
+    return first, second
