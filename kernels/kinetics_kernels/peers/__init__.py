@@ -1,0 +1,1 @@
+"""Implementations measured side by side, one file each: ours, and the strongest that others offer."""
