@@ -80,7 +80,7 @@ def test_work_scales_and_adds():
                 tokens_in_page=17,
                 page_size=16,
                 num_summary_vectors=1,
-            ),  # fmt: skip
+            ),
             "tokens_in_page must not exceed page_size, got tokens_in_page=17 and page_size=16",
         ),
     ],
