@@ -6,7 +6,7 @@ at most C, on the very samples that score it. That oracle is optimistic, the mor
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,15 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OptionTable:
-    """What each option costs and scores on each question. `cost`, `accuracy`: [num_questions, num_options]."""
+    """What each option costs, scores and generates on each question. Arrays: [num_questions, num_options].
+
+    `tokens` are the mean generated tokens of all trials together.
+    """
 
     options: tuple[Option, ...]
     cost: FloatArray
     accuracy: FloatArray
+    tokens: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,17 +56,16 @@ BuildOptions = Callable[[Sequence[SampleSet]], OptionTable]
 def best_of_n_options(sets: Sequence[SampleSet], *, trials: Sequence[int], price: Price) -> OptionTable:
     """Every policy with every number of trials that each question has answers for; accuracy is pass@trials."""
     check_comparable(sets)
-    options, costs, scores = [], [], []
+    options: list[Option] = []
+    rows: list[_QuestionRow] = [_QuestionRow() for _ in sets[0].questions]
     for samples in sets:
         counts = [n for n in trials if n <= samples.min_trials]
         options += [Option(policy=samples.policy, trials=n, max_generated=None) for n in counts]
-        costs.append(np.stack([_price(price, samples, q, q.lengths, counts) for q in _ordered(samples)]))
-        scores.append([[coverage(q.num_trials, q.num_correct, trials=n) for n in counts] for q in _ordered(samples)])
-    return OptionTable(
-        options=tuple(options),
-        cost=np.concatenate(costs, axis=1),
-        accuracy=np.concatenate([np.array(score, dtype=np.float64) for score in scores], axis=1),
-    )
+        for row, q in zip(rows, _ordered(samples), strict=True):
+            row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=q.lengths, trials=counts).tolist()
+            row.accuracy += [coverage(q.num_trials, q.num_correct, trials=n) for n in counts]
+            row.tokens += [n * sum(q.lengths) / q.num_trials for n in counts]
+    return _table(options, rows)
 
 
 def long_cot_options(
@@ -70,16 +73,17 @@ def long_cot_options(
 ) -> OptionTable:
     """Every policy with every generation budget, one trial; accuracy is pass@1 of the truncated answers."""
     check_comparable(sets)
-    options, costs, scores = [], [], []
+    options: list[Option] = []
+    rows: list[_QuestionRow] = [_QuestionRow() for _ in sets[0].questions]
     for samples in sets:
         options += [Option(policy=samples.policy, trials=1, max_generated=budget) for budget in budgets]
-        cut = [[[min(n, budget) for n in q.lengths] for budget in budgets] for q in _ordered(samples)]
-        questions = list(zip(_ordered(samples), cut, strict=True))
-        costs.append(np.array([[_price(price, samples, q, c, [1])[0] for c in cuts] for q, cuts in questions]))
-        scores.append(np.array([[np.mean(truncate(q, budget)) for budget in budgets] for q in _ordered(samples)]))
-    return OptionTable(
-        options=tuple(options), cost=np.concatenate(costs, axis=1), accuracy=np.concatenate(scores, axis=1)
-    )
+        for row, q in zip(rows, _ordered(samples), strict=True):
+            for budget in budgets:
+                cut = [min(n, budget) for n in q.lengths]
+                row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=cut, trials=[1]).tolist()
+                row.accuracy.append(sum(truncate(q, budget)) / q.num_trials)
+                row.tokens.append(sum(cut) / q.num_trials)
+    return _table(options, rows)
 
 
 def allocate(table: OptionTable, grid: FloatArray) -> Allocation:
@@ -104,12 +108,27 @@ def allocate(table: OptionTable, grid: FloatArray) -> Allocation:
     return Allocation(accuracy=accuracy, option=option)
 
 
+def chosen_spending(table: OptionTable, allocation: Allocation) -> tuple[FloatArray, FloatArray]:
+    """(tokens, KV budget) that the allocation spends at each cap; nan where some question affords nothing.
+
+    Tokens are those of the question that takes most, as in the paper; KV budgets are averaged over questions and are
+    nan with a dense policy among the chosen.
+    """
+    budgets = np.array([getattr(option.policy, "kv_budget", np.nan) for option in table.options])
+    is_feasible = (allocation.option >= 0).all(axis=0)
+    chosen = np.maximum(allocation.option, 0)
+    tokens = np.take_along_axis(table.tokens, chosen, axis=1).max(axis=0)
+    mean_budget = budgets[chosen].mean(axis=0)
+    return np.where(is_feasible, tokens, np.nan), np.where(is_feasible, mean_budget, np.nan)
+
+
 def uniform_accuracy(table: OptionTable, grid: FloatArray) -> FloatArray:
     """Accuracy of the best single option for all questions whose mean cost is at most each cap: no oracle."""
     mean = OptionTable(
         options=table.options,
         cost=table.cost.mean(axis=0, keepdims=True),
         accuracy=table.accuracy.mean(axis=0, keepdims=True),
+        tokens=table.tokens.mean(axis=0, keepdims=True),
     )
     accuracy: FloatArray = allocate(mean, grid).accuracy[0]
     return accuracy
@@ -166,10 +185,22 @@ def _ordered(samples: SampleSet) -> list[Question]:
     return sorted(samples.questions, key=lambda question: question.question_id)
 
 
-def _price(
-    price: Price, samples: SampleSet, question: Question, lengths: Sequence[int], trials: Sequence[int]
-) -> FloatArray:
-    return price(samples.policy, prompt_len=question.prompt_len, lengths=lengths, trials=trials)
+@dataclass(slots=True)
+class _QuestionRow:
+    """One question's entries of an option table while it grows, policy by policy."""
+
+    cost: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+
+
+def _table(options: Sequence[Option], rows: Sequence[_QuestionRow]) -> OptionTable:
+    return OptionTable(
+        options=tuple(options),
+        cost=np.array([row.cost for row in rows]),
+        accuracy=np.array([row.accuracy for row in rows]),
+        tokens=np.array([row.tokens for row in rows]),
+    )
 
 
 def _split(samples: SampleSet, rng: np.random.Generator) -> tuple[SampleSet, SampleSet]:
