@@ -1,0 +1,94 @@
+"""Tile sizes, warps and pipeline depth per GPU architecture.
+
+A table, never an autotuner: a timed run must not search, and the machine code checked in CI must be the code that
+runs. An architecture without a row uses the nearest row of its vendor, and says so.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeConfig:
+    """One way to compile the split decode kernel."""
+
+    tile_tokens: int
+    num_warps: int
+    num_stages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuConfig:
+    """Everything the launchers need to know about one architecture."""
+
+    dense: DecodeConfig
+    sparse: DecodeConfig
+    programs_per_multiprocessor: int
+    min_dense_split_tokens: int
+    min_sparse_split_tokens: int
+    score_tile_pages: int
+    score_num_warps: int
+
+
+_LARGE_SHARED_MEMORY = GpuConfig(
+    dense=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
+    sparse=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
+    programs_per_multiprocessor=2,
+    min_dense_split_tokens=256,
+    min_sparse_split_tokens=64,
+    score_tile_pages=32,
+    score_num_warps=4,
+)
+_100_KIB_SHARED_MEMORY = replace(
+    _LARGE_SHARED_MEMORY,
+    dense=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=3),
+    sparse=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=3),
+)
+_64_KIB_SHARED_MEMORY = replace(
+    _LARGE_SHARED_MEMORY,
+    dense=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
+    sparse=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
+)
+
+GPU_CONFIGS: dict[str, GpuConfig] = {
+    "sm_80": _LARGE_SHARED_MEMORY,
+    "sm_90": _LARGE_SHARED_MEMORY,
+    "sm_100": _LARGE_SHARED_MEMORY,
+    "sm_120": _100_KIB_SHARED_MEMORY,
+    "gfx942": _64_KIB_SHARED_MEMORY,
+}
+"""Chosen without a device, so that two programs fit a multiprocessor by registers and shared memory at head_dim 128."""
+
+
+def gpu_config(arch: str) -> GpuConfig:
+    """The configuration for an architecture, or the nearest one's, with a warning the first time.
+
+    Raises: ValueError if no architecture of that vendor has a configuration.
+    """
+    return GPU_CONFIGS[nearest_arch(arch)]
+
+
+@cache
+def nearest_arch(arch: str) -> str:
+    """The architecture whose configuration serves `arch`: itself, else the newest older one, else the oldest."""
+    if arch in GPU_CONFIGS:
+        return arch
+    vendor, generation = _parse(arch)
+    known = sorted((number, name) for name in GPU_CONFIGS for kind, number in [_parse(name)] if kind == vendor)
+    if not known:
+        raise ValueError(f"arch must be one of {sorted(GPU_CONFIGS)} or a relative, got {arch!r}; add a row for it")
+    older = [name for number, name in known if number <= generation]
+    nearest = older[-1] if older else known[0][1]
+    warnings.warn(f"{arch} has no kernel configuration: {nearest}'s is used, untuned", stacklevel=3)
+    return nearest
+
+
+def _parse(arch: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(sm_|gfx)([0-9a-f]+)", arch)
+    if match is None:
+        raise ValueError(f"arch must look like 'sm_90' or 'gfx942', got {arch!r}")
+    return match[1], int(match[2], 16)
