@@ -60,7 +60,9 @@ def resolve_device(requested: str) -> Device:
         return _cpu()
     index = int(match.group(1) or 0)
     if index >= num_gpus:
-        raise ValueError(f"--device {requested}: torch {torch.__version__} sees {num_gpus} CUDA devices; use --device cpu")
+        raise ValueError(
+            f"--device {requested}: torch {torch.__version__} sees {num_gpus} CUDA devices; use --device cpu"
+        )
     return Device(kind="cuda", index=index, name=torch.cuda.get_device_name(index))
 
 
@@ -75,7 +77,8 @@ def last_level_cache_bytes(device: Device) -> int:
     if device.kind == "cuda":
         import torch
 
-        return int(torch.cuda.get_device_properties(device.index).L2_cache_size)
+        properties: Any = torch.cuda.get_device_properties(device.index)
+        return int(properties.L2_cache_size)
     sizes = [_parse_cache_size(path.read_text()) for path in _CPU_CACHES.glob("index*/size")]
     return max(sizes, default=_ASSUMED_CPU_CACHE_BYTES)
 
@@ -86,7 +89,7 @@ def available_bytes(device: Device) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(device.index)[0])
-    return min(psutil.virtual_memory().available, _cgroup_headroom_bytes())
+    return min(int(psutil.virtual_memory().available), _cgroup_headroom_bytes())
 
 
 def machine_facts(device: Device) -> dict[str, Any]:
@@ -147,7 +150,7 @@ def _cpu_facts() -> dict[str, Any]:
     import numba
     import torch
 
-    return {"torch_threads": torch.get_num_threads(), "numba_threads": numba.config.NUMBA_NUM_THREADS}
+    return {"torch_threads": torch.get_num_threads(), "numba_threads": numba.get_num_threads()}
 
 
 def _cuda_facts(device: Device) -> dict[str, Any]:
@@ -171,7 +174,9 @@ def _nvidia_smi_facts(index: int) -> dict[str, str]:
         line = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()  # noqa: S603 - fixed words
     except (OSError, subprocess.SubprocessError):
         return {}
-    return dict(zip((f"nvidia_smi.{name}" for name in fields), (part.strip() for part in line.split(",")), strict=False))
+    return dict(
+        zip((f"nvidia_smi.{name}" for name in fields), (part.strip() for part in line.split(",")), strict=False)
+    )
 
 
 def _parse_cache_size(text: str) -> int:

@@ -134,7 +134,7 @@ class CudaRun:
         """Queue one pass between two events; return the events."""
         import torch
 
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         self._run()
         end.record()
@@ -157,9 +157,12 @@ class CudaRun:
     def _elapsed_s(call: Call) -> float:
         import torch
 
+        def call_and_wait() -> None:
+            call()
+            torch.cuda.synchronize()
+
         torch.cuda.synchronize()
-        elapsed_s = _timed(lambda: (call(), torch.cuda.synchronize()))
-        return elapsed_s
+        return _timed(call_and_wait)
 
 
 def num_rotating_buffers(cache_bytes: int, smallest_call_bytes: int, *, limit: int = 64) -> int:

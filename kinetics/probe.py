@@ -126,12 +126,12 @@ def _graph_seconds(call: Callable[[], object], repeats: int) -> Rate:
             call()
 
     def seconds() -> float:
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         graph.replay()
         end.record()
         torch.cuda.synchronize()
-        return start.elapsed_time(end) * 1e-3 / repeats
+        return float(start.elapsed_time(end)) * 1e-3 / repeats
 
     return seconds
 

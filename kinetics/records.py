@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,7 +102,9 @@ def check_writable(folder: Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"result folder {folder} cannot be written ({error.strerror}); choose another with --results-dir") from None
+        raise ValueError(
+            f"result folder {folder} cannot be written ({error.strerror}); choose another with --results-dir"
+        ) from None
 
 
 class RowJournal:
@@ -135,8 +137,11 @@ class RowJournal:
         os.fsync(self._file.fileno())
 
 
-def recover_journals(folder: Path) -> list[Path]:
-    """Make a result file of every journal in `folder` whose process is gone; return the files made."""
+def recover_journals(folder: Path, *, complete: Callable[[Document], None]) -> list[Path]:
+    """Make a result file of every journal in `folder` whose process is gone; return the files made.
+
+    `complete` fills in what only a whole set of rows can tell, as at the end of a run.
+    """
     made = []
     for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
         recovered = read_journal(journal)
@@ -144,6 +149,7 @@ def recover_journals(folder: Path) -> list[Path]:
             continue
         result, document = recovered
         if document["benchmarks"]:
+            complete(document)
             write_json(result, document)
             made.append(result)
         journal.unlink()
@@ -175,6 +181,6 @@ def _whole_lines(path: Path) -> Iterable[Document]:
 
 def _is_alive(pid: int, process_started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - process_started) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - process_started) < 1.0)
     except psutil.Error:
         return False

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from kinetics.cost import Work
 
@@ -99,8 +100,12 @@ def fit_calibration(roof_s: Sequence[float], measured_s: Sequence[float]) -> Cal
         raise ValueError(f"a calibration needs at least {MIN_FIT_CASES} cases, got {len(roof_s)} and {len(measured_s)}")
     roof, measured = np.asarray(roof_s), np.asarray(measured_s)
     start = [0.5 * measured.min(), 0.5 * float(np.median(measured / roof))]
+
+    def relative_error(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray((x[0] + x[1] * roof) / measured - 1.0)
+
     solved = least_squares(
-        lambda x: (x[0] + x[1] * roof) / measured - 1.0,
+        relative_error,
         start,
         bounds=([0.0, 0.0], np.inf),
         x_scale=start,
@@ -114,7 +119,7 @@ def fit_calibration(roof_s: Sequence[float], measured_s: Sequence[float]) -> Cal
 
 
 def alternate_roles(predicted_s: Sequence[float]) -> list[str]:
-    """"fit" or "held_out" for each case: every other one in order of predicted time is fitted, the rest judge.
+    """ "fit" or "held_out" for each case: every other one in order of predicted time is fitted, the rest judge.
 
     The order is that of the prediction, so that no measured time decides which cases judge it.
     """

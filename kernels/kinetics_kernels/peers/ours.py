@@ -34,7 +34,7 @@ class Ours:
         allowed = _DTYPES.get(case.device_type, ())
         return case.dtype in allowed, f"dtype on {case.device_type} must be one of {', '.join(allowed)}"
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:
+    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:  # noqa: ARG002 - the protocol asks
         """Nothing worth counting: the output and the partial results of the splits."""
         return 0
 

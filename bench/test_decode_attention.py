@@ -1,0 +1,34 @@
+"""How long does one step of decode attention take here, dense and sparse, and what should it take?
+
+One row per provider, operation, model, batch, context and KV budget. The sparse path is timed whole: scoring and
+selecting pages is part of it. Rows of one cell are measured interleaved, so their ratios mean something.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from kinetics.grid import Case, Operation, cells, kv_budgets
+from kinetics.pytest_plugin import settings_of
+from kinetics.rows import Row
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    from kinetics_kernels.providers import providers_of
+
+    settings = settings_of(metafunc.config)
+    wanted = settings.providers
+    cases = [
+        Case(cell=cell, operation=operation, provider=provider.name, kv_budget=budget)
+        for cell in cells(settings.grid)
+        for operation in (Operation.DENSE, Operation.BLOCK_TOPK)
+        for budget in (kv_budgets(settings.grid) if operation.has_kv_budget else (None,))
+        for provider in providers_of(operation.value)
+        if not wanted or provider.name in wanted
+    ]
+    metafunc.parametrize("case", cases, ids=str)
+
+
+@pytest.mark.kernel
+def test_decode_attention(case: Case, record_case: Callable[[Case], Row]) -> None:
+    record_case(case)

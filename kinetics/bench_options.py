@@ -1,0 +1,136 @@
+"""The options of a benchmark run, read once into facts. Wrong values raise ValueError in one line."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from kinetics.environment import Device, resolve_device
+from kinetics.grid import CacheState, GridOptions, GridSize, check_kv_budget, kv_budgets, parse_count
+from kinetics.model_specs import find_model
+
+DTYPES = {"cpu": ("float32",), "cuda": ("bfloat16", "float16")}
+_DEFAULT_TIME_BUDGET_S = {"cpu": 360.0, "cuda": 1800.0}
+_DTYPE_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchSettings:
+    """Everything a benchmark run was asked for. Empty `providers` means all that can run here."""
+
+    device: Device
+    grid: GridOptions
+    providers: tuple[str, ...]
+    time_budget_s: float
+    results_dir: Path
+    root: Path
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Declare the options; lists are separated by commas."""
+    for name, default, text in (
+        ("--grid", "quick", "smoke, quick or full: how many cases (default quick)"),
+        ("--device", "auto", "auto, cpu, cuda or cuda:<index> (default auto: a GPU if there is one)"),
+        ("--provider", "", "only these, e.g. ours,torch_sdpa (`kinetics providers` lists them)"),
+        ("--model", "", "head shapes of these models, e.g. qwen3_8b,qwen3_14b"),
+        ("--batch", "", "requests decoded together, e.g. 1,8,64"),
+        ("--context", "", "keys attended, e.g. 4k,32k"),
+        ("--kv-budget", "", "tokens kept per KV head by sparse attention, e.g. 512,1k"),
+        ("--page-size", "", "tokens per page: 16, 32, 64, 128 or 256 (default 16)"),
+        ("--dtype", "", "float32 on a CPU; bfloat16 (default) or float16 on a GPU"),
+        ("--cache-state", "", "cold, warm or cold,warm (default cold, and one warm case)"),
+        ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
+        ("--results-dir", "", "where result files go (default results/, in a folder per device)"),
+    ):
+        group.addoption(name, default=default, metavar="VALUE", help=text)
+
+
+def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
+    """The settings that the command line asks for.
+
+    Raises: ValueError naming the option, its rule and the value.
+    """
+    device = resolve_device(option.device)
+    grid = GridOptions(
+        size=_choice("--grid", option.grid, GridSize),
+        device_kind=device.kind,
+        dtype=parse_dtype(option.dtype, device.kind),
+        models=_listed("--model", option.model, lambda text: find_model(text).name),
+        batches=_listed("--batch", option.batch, parse_count),
+        context_lens=_listed("--context", option.context, parse_count),
+        kv_budgets=_listed("--kv-budget", option.kv_budget, parse_count),
+        page_sizes=_listed("--page-size", option.page_size, _page_size),
+        cache_states=_listed(
+            "--cache-state", option.cache_state, lambda text: _choice("--cache-state", text, CacheState)
+        ),
+    )
+    for page_size in grid.page_sizes or (16,):
+        for budget in kv_budgets(grid):
+            check_kv_budget(budget, page_size)
+    return BenchSettings(
+        device=device,
+        grid=grid,
+        providers=_listed("--provider", option.provider, _provider),
+        time_budget_s=_duration_s(option.time_budget) if option.time_budget else _DEFAULT_TIME_BUDGET_S[device.kind],
+        results_dir=(root / (option.results_dir or "results")).resolve(),
+        root=root,
+    )
+
+
+def _listed(name: str, text: str, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    try:
+        return tuple(parse(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        prefix = "" if str(error).startswith(name) else f"{name}: "
+        raise ValueError(f"{prefix}{error}") from None
+
+
+def _choice(name: str, text: str, choices: Any) -> Any:
+    values = [choice.value for choice in choices]
+    if text.strip() not in values:
+        raise ValueError(f"{name} must be one of {', '.join(values)}, got {text!r}")
+    return choices(text.strip())
+
+
+def parse_dtype(text: str, device_kind: str) -> str:
+    """The dtype to measure in, as torch spells it; the device's own choice for an empty text.
+
+    Raises: ValueError if the device is not measured in it.
+    """
+    allowed: Sequence[str] = DTYPES[device_kind]
+    name = _DTYPE_NAMES.get(text, text) or allowed[0]
+    if name not in allowed:
+        raise ValueError(f"--dtype on {device_kind} must be one of {', '.join(allowed)}, got {text!r}")
+    return name
+
+
+def _page_size(text: str) -> int:
+    from kinetics_kernels.shapes import SUPPORTED_PAGE_SIZES
+
+    page_size = parse_count(text)
+    if page_size not in SUPPORTED_PAGE_SIZES:
+        raise ValueError(f"--page-size must be one of {', '.join(map(str, SUPPORTED_PAGE_SIZES))}, got {text}")
+    return page_size
+
+
+def _provider(text: str) -> str:
+    from kinetics_kernels.providers import provider_names
+
+    if text.strip() not in provider_names():
+        raise ValueError(f"--provider must be among {', '.join(provider_names())}, got {text!r}")
+    return text.strip()
+
+
+def _duration_s(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
+    if not match or float(match.group(1)) <= 0:
+        raise ValueError(f"--time-budget must be a positive time such as 90s, 5m or 1h, got {text!r}")
+    return float(match.group(1)) * {"s": 1.0, "m": 60.0, "h": 3600.0}[match.group(2) or "s"]

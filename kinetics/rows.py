@@ -1,0 +1,114 @@
+"""What a measured row says: samples turned into the fields of a result file, and calibration over finished rows.
+
+Pure arithmetic over numbers and plain dictionaries. A row's `extra_info` is what `records.MEASURED_FIELDS` lists.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kinetics.cost import Work
+from kinetics.grid import CacheState, Case
+from kinetics.roofline import MIN_FIT_CASES, Calibration, Ceilings, alternate_roles, fit_calibration, predict
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A case that was proved correct and timed. `canary_bytes_per_s`: read bandwidth seen between its samples."""
+
+    case: Case
+    work: Work
+    num_launches: int
+    provider_version: str
+    samples_s: Sequence[float]
+    max_abs_error: float
+    canary_bytes_per_s: float | None
+
+
+def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
+    """The `extra_info` of one row, calibration apart (that needs all rows: `calibrate`)."""
+    case, work = measured.case, measured.work
+    is_warm = case.cell.cache_state is CacheState.WARM
+    prediction = predict(work, ceilings, num_launches=measured.num_launches, is_warm=is_warm)
+    median_s = statistics.median(measured.samples_s)
+    ceiling = ceilings.bytes_per_s(work.num_bytes, is_warm=is_warm)
+    return {
+        **_case_fields(case),
+        "provider_version": measured.provider_version,
+        "minimum_bytes": work.num_bytes,
+        "flop": work.flop,
+        "median_s": median_s,
+        "predicted_s": prediction.total_s,
+        "predicted_roof_s": prediction.roof_s,
+        "predicted_bound": prediction.bound,
+        "calibrated_s": None,
+        "calibration_role": None,
+        "measured_over_predicted": median_s / prediction.total_s,
+        "achieved_bytes_per_s": work.num_bytes / median_s,
+        "ceiling_bytes_per_s": ceiling,
+        "fraction_of_ceiling": work.num_bytes / median_s / ceiling,
+        "canary_bytes_per_s": measured.canary_bytes_per_s,
+        "max_abs_error": measured.max_abs_error,
+    }
+
+
+def _case_fields(case: Case) -> Row:
+    cell = case.cell
+    return {
+        "case": str(case),
+        "operation": case.operation.value,
+        "provider": case.provider,
+        "model": cell.model.name,
+        "num_q_heads": cell.model.num_q_heads,
+        "num_kv_heads": cell.model.num_kv_heads,
+        "head_dim": cell.model.head_dim,
+        "batch": cell.batch,
+        "context_len": cell.context_len,
+        "kv_budget": case.kv_budget,
+        "page_size": cell.page_size,
+        "dtype": cell.dtype,
+        "cache_state": cell.cache_state.value,
+        "graph": cell.is_graph,
+    }
+
+
+def calibrate(rows: Sequence[Row]) -> dict[str, Calibration]:
+    """Fit each (provider, operation) on every other of its rows and write both into all of them.
+
+    Returns the calibrations by "provider/operation". Groups with fewer than two rows to fit keep `calibrated_s` None.
+    """
+    fitted = {}
+    for name, group in _groups(rows).items():
+        for row, role in zip(group, alternate_roles([row["predicted_s"] for row in group]), strict=True):
+            row["calibration_role"] = role
+        fit = [row for row in group if row["calibration_role"] == "fit"]
+        if len(fit) < MIN_FIT_CASES:
+            continue
+        calibration = fit_calibration([row["predicted_roof_s"] for row in fit], [row["median_s"] for row in fit])
+        for row in group:
+            row["calibrated_s"] = calibration.total_s(row["predicted_roof_s"])
+        fitted[name] = calibration
+    return fitted
+
+
+def calibration_errors(rows: Iterable[Mapping[str, Any]], role: str) -> list[float]:
+    """|calibrated / measured - 1| of the rows with this role that have a calibrated time."""
+    return [
+        abs(row["calibrated_s"] / row["median_s"] - 1.0)
+        for row in rows
+        if row.get("calibration_role") == role and row.get("calibrated_s") is not None
+    ]
+
+
+def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    groups = defaultdict(list)
+    for row in rows:
+        if "predicted_roof_s" in row:
+            groups[f"{row['provider']}/{row['operation']}"].append(row)
+    return groups

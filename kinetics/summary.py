@@ -1,0 +1,165 @@
+"""The closing summary of a benchmark run, as tables for a terminal.
+
+Functions of a result file: what they print can be printed again from the file. Every figure that is a prediction says
+so; every time is a median, with the interquartile range beside it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kinetics.grid import short
+from kinetics.records import Document
+from kinetics.rows import calibration_errors
+from kinetics.speedup import Crossover, crossovers, speedups
+from kinetics.units import GIGA, TERA, format_seconds
+
+_MAX_SKIPS = 12
+_SUSPICIOUS_FRACTION = 1.1
+
+
+def print_summary(document: Document, *, result: Path | None, recovered: Sequence[Path], file: IO[str]) -> None:
+    """Print device, rows, speed-ups, prediction error, skips, and the path of the result file."""
+    console = Console(file=file, highlight=False, width=None if file.isatty() else 150)
+    console.print()
+    for path in recovered:
+        console.print(f"Rows of an earlier run that was killed were kept: {escape(str(path))}")
+    rows = [bench["extra_info"] | {"iqr_s": bench["stats"]["iqr"]} for bench in document.get("benchmarks", [])]
+    measured = [row for row in rows if "predicted_s" in row]
+    if measured:
+        console.print(device_line(document))
+        console.print(rows_table(measured))
+        console.print(speedup_table(measured))
+        for line in crossover_lines(crossovers(speedups(measured))):
+            console.print(line)
+        console.print(prediction_line(measured))
+        for line in suspicious_lines(measured):
+            console.print(line)
+    for line in skip_lines(document.get("skipped", [])):
+        console.print(line, markup=False)
+    console.print(
+        f"Result file: {escape(str(result))}" if result else "No case was measured; no result file was written."
+    )
+
+
+def device_line(document: Document) -> str:
+    """The device and its measured ceilings, in one paragraph."""
+    facts = document["machine_info"]
+    ceilings = facts["ceilings"]
+    cached_gb_per_s = ceilings["cached_read_bytes_per_s"] / GIGA
+    return (
+        f"{escape(facts['device'])} ({escape(facts['device_slug'])}), measured ceilings: "
+        f"read {ceilings['read_bytes_per_s'] / GIGA:.1f} GB/s, from cache {cached_gb_per_s:.1f} GB/s, "
+        f"copy {ceilings['copy_bytes_per_s'] / GIGA:.1f} GB/s, {ceilings['dtype']} matmul "
+        f"{ceilings['matmul_flop_per_s'] / TERA:.3f} TFLOP/s, launch {format_seconds(ceilings['launch_s'])}"
+    )
+
+
+def rows_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line per case: measured beside predicted."""
+    table = Table(title="Measured beside predicted", title_justify="left", box=None, pad_edge=False)
+    for name in ("case", "median", "IQR", "predicted", "calibrated", "meas/pred", "GB/s", "of ceiling"):
+        table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
+    for row in rows:
+        calibrated_s = row["calibrated_s"]
+        mark = "*" if row["calibration_role"] == "held_out" else " "
+        table.add_row(
+            escape(row["case"]),
+            format_seconds(row["median_s"]),
+            f"{100 * row['iqr_s'] / row['median_s']:.0f} %",
+            format_seconds(row["predicted_s"]),
+            f"{format_seconds(calibrated_s)}{mark}" if calibrated_s else "-",
+            f"{row['measured_over_predicted']:.2f}",
+            f"{row['achieved_bytes_per_s'] / GIGA:.1f}",
+            f"{100 * row['fraction_of_ceiling']:.0f} %",
+        )
+    table.caption = "* held out: this row took no part in fitting its calibrated time"
+    table.caption_justify = "left"
+    return table
+
+
+def speedup_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Dense against the whole sparse path, same provider, same cell."""
+    table = Table(title="Dense / sparse speed-up (search included)", title_justify="left", box=None, pad_edge=False)
+    for name in (
+        "provider",
+        "model",
+        "batch",
+        "context",
+        "budget",
+        "dense",
+        "sparse",
+        "measured",
+        "predicted",
+        "calibrated",
+    ):
+        table.add_column(name, justify="left" if name in ("provider", "model") else "right", no_wrap=True)
+    for pair in speedups(rows):
+        table.add_row(
+            pair.provider,
+            pair.model,
+            str(pair.batch),
+            short(pair.context_len) + (" warm" if pair.cache_state == "warm" else ""),
+            short(pair.kv_budget),
+            format_seconds(pair.dense_s),
+            format_seconds(pair.sparse_s),
+            f"{pair.measured:.2f}x",
+            f"{pair.predicted:.2f}x",
+            f"{pair.calibrated:.2f}x" if pair.calibrated else "-",
+        )
+    return table
+
+
+def crossover_lines(found: Sequence[Crossover]) -> list[str]:
+    """From which context sparse attention pays, measured and predicted."""
+    return [
+        f"Sparse overtakes dense ({one.provider}, {one.model}, batch {one.batch}, budget {short(one.kv_budget)}): "
+        f"measured {_context(one.measured)}, predicted {_context(one.predicted)}"
+        for one in found
+    ]
+
+
+def prediction_line(rows: Sequence[dict[str, Any]]) -> str:
+    """Error of the calibrated prediction where it was not fitted, and of the uncalibrated one everywhere."""
+    raw = [abs(row["predicted_s"] / row["median_s"] - 1.0) for row in rows]
+    held_out = calibration_errors(rows, "held_out")
+    return f"Prediction error: uncalibrated {_median_p90(raw)}; calibrated, held-out cases {_median_p90(held_out)}"
+
+
+def suspicious_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows that moved their bytes faster than the measured ceiling: the row or the ceiling is wrong."""
+    return [
+        f"Suspicious: {escape(row['case'])} reached {100 * row['fraction_of_ceiling']:.0f} % of the measured ceiling; "
+        "its data stayed in cache, or the machine was busy while the ceiling was measured"
+        for row in rows
+        if row["fraction_of_ceiling"] > _SUSPICIOUS_FRACTION
+    ]
+
+
+def skip_lines(skipped: Sequence[dict[str, str]]) -> list[str]:
+    """What was left out and why, cases with one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for skip in skipped:
+        by_reason.setdefault(skip["reason"], []).append(skip["name"].split("::")[-1])
+    lines = [f"Skipped {len(names)}: {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+             for reason, names in by_reason.items()]  # fmt: skip
+    hidden = len(lines) - _MAX_SKIPS
+    return lines[:_MAX_SKIPS] + ([f"... and {hidden} more reasons in the result file"] if hidden > 0 else [])
+
+
+def _median_p90(errors: Sequence[float]) -> str:
+    if not errors:
+        return "unknown (too few cases)"
+    p90 = sorted(errors)[min(len(errors) - 1, int(0.9 * len(errors)))]
+    return f"median {100 * statistics.median(errors):.0f} %, p90 {100 * p90:.0f} % over {len(errors)}"
+
+
+def _context(context_len: float | None) -> str:
+    return f"{context_len:.0f} tokens" if context_len else "outside what was measured"
