@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from kinetics.attention_policy import AttentionPolicy
 from kinetics.pricing import Price
-from kinetics.scaling import Question, SampleSet, coverage, finished_within, policy_label
+from kinetics.scaling import Question, SampleSet, correct_within, coverage, policy_label
 
 FloatArray = NDArray[np.float64]
-Truncation = Callable[[Question, int], Sequence[bool]]
-"""Grades of a question's answers when generation stops after so many tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +60,13 @@ def best_of_n_options(sets: Sequence[SampleSet], *, trials: Sequence[int], price
         counts = [n for n in trials if n <= samples.min_trials]
         options += [Option(policy=samples.policy, trials=n, max_generated=None) for n in counts]
         for row, q in zip(rows, _ordered(samples), strict=True):
-            row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=q.lengths, trials=counts).tolist()
+            row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=q.lengths, trials=counts)
             row.accuracy += [coverage(q.num_trials, q.num_correct, trials=n) for n in counts]
             row.tokens += [n * sum(q.lengths) / q.num_trials for n in counts]
     return _table(options, rows)
 
 
-def long_cot_options(
-    sets: Sequence[SampleSet], *, budgets: Sequence[int], price: Price, truncate: Truncation = finished_within
-) -> OptionTable:
+def long_cot_options(sets: Sequence[SampleSet], *, budgets: Sequence[int], price: Price) -> OptionTable:
     """Every policy with every generation budget, one trial; accuracy is pass@1 of the truncated answers."""
     check_comparable(sets)
     options: list[Option] = []
@@ -80,8 +76,8 @@ def long_cot_options(
         for row, q in zip(rows, _ordered(samples), strict=True):
             for budget in budgets:
                 cut = [min(n, budget) for n in q.lengths]
-                row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=cut, trials=[1]).tolist()
-                row.accuracy.append(sum(truncate(q, budget)) / q.num_trials)
+                row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=cut, trials=[1])
+                row.accuracy.append(sum(correct_within(q, budget)) / q.num_trials)
                 row.tokens.append(sum(cut) / q.num_trials)
     return _table(options, rows)
 
@@ -135,7 +131,7 @@ def uniform_accuracy(table: OptionTable, grid: FloatArray) -> FloatArray:
 
 
 def cross_validate(
-    sets: Sequence[SampleSet], build: BuildOptions, grid: FloatArray, *, num_splits: int = 10, seed: int = 0
+    sets: Sequence[SampleSet], build: BuildOptions, grid: FloatArray, *, num_splits: int = 5, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:
     """(oracle, held out): accuracy per question and cap when options are chosen on a random half of the samples.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from math import comb
 from typing import Final
@@ -86,6 +87,7 @@ class QuestionWork:
         return trials * self.per_trial + self.shared
 
 
+@lru_cache(maxsize=2**20)  # allocations ask again and again for the same answers
 def sum_steps(policy: AttentionPolicy, *, prompt_len: int, generated: int) -> StepSums:
     """Step t = 1..generated sees prompt_len + t keys, the new one included."""
     last = prompt_len + generated

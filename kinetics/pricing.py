@@ -8,16 +8,11 @@ allocations and frontiers need not know which of them they optimise.
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kinetics.answer_cost import DEFAULT_OPTIONS, Combine, CostOptions, expected_longest, question_work
 from kinetics.attention_policy import AttentionPolicy
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import INTENSITY, mean_paper_cost
 from kinetics.units import TERA
-
-FloatArray = NDArray[np.float64]
 
 
 class Price(Protocol):
@@ -25,7 +20,7 @@ class Price(Protocol):
 
     def __call__(
         self, policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
-    ) -> FloatArray:
+    ) -> list[float]:
         """One cost per entry of `trials`, averaged over the observed answer lengths."""
 
 
@@ -44,20 +39,23 @@ def exact_price(
     length as the paper has it. It needs as many observed lengths as trials.
     """
 
-    def price(policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]) -> FloatArray:
+    def price(
+        policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
+    ) -> list[float]:
         work = question_work(
             model, policy, prompt_len=prompt_len, lengths=lengths, num_parameters=num_parameters, options=options
         )
-        counts = np.asarray(trials, dtype=np.float64)
-        stretch = np.ones_like(counts)
-        total_length = float(np.sum(lengths))
-        if reads_prompt_to_longest and total_length:
-            longest = [expected_longest(lengths, trials=n) for n in trials]
-            stretch = np.array(longest) * len(lengths) / total_length
-        flop = (counts * work.per_trial.flop + work.shared.flop) / len(lengths)
-        num_bytes = (counts * work.per_trial.num_bytes + stretch * work.shared.num_bytes) / len(lengths)
-        compute, memory = flop / TERA, num_bytes * intensity / TERA
-        return np.maximum(compute, memory) if combine is Combine.MAX else compute + memory
+        num_answers, num_tokens = len(lengths), sum(lengths)
+        costs = []
+        for n in trials:
+            stretch = 1.0
+            if reads_prompt_to_longest and num_tokens:
+                stretch = expected_longest(lengths, trials=n) * num_answers / num_tokens
+            flop = (n * work.per_trial.flop + work.shared.flop) / num_answers
+            num_bytes = (n * work.per_trial.num_bytes + stretch * work.shared.num_bytes) / num_answers
+            compute, memory = flop / TERA, num_bytes * intensity / TERA
+            costs.append(max(compute, memory) if combine is Combine.MAX else compute + memory)
+        return costs
 
     return price
 
@@ -65,8 +63,10 @@ def exact_price(
 def paper_price(model: ModelSpec, *, intensity: float = INTENSITY, num_parameters: float | None = None) -> Price:
     """The published formulas, their mistakes included, as 1e12 eFLOP."""
 
-    def price(policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]) -> FloatArray:
-        costs = [
+    def price(
+        policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
+    ) -> list[float]:
+        return [
             mean_paper_cost(
                 model,
                 policy,
@@ -78,6 +78,5 @@ def paper_price(model: ModelSpec, *, intensity: float = INTENSITY, num_parameter
             ).total
             for n in trials
         ]
-        return np.array(costs)
 
     return price

@@ -4,8 +4,8 @@ Samples are graded answers with their lengths; this file knows neither how they 
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import comb
 
@@ -22,6 +22,7 @@ class Question:
     """One question and its independent graded answers.
 
     `lengths` are generated tokens. `answers` are what majority voting counts: an empty string casts no vote.
+    `graded_cuts` holds, by generation budget, grades of the texts cut there, where texts were at hand.
 
     Raises: ValueError if the answers are none or their facts differ in number.
     """
@@ -31,6 +32,7 @@ class Question:
     lengths: tuple[int, ...]
     is_correct: tuple[bool, ...]
     answers: tuple[str, ...]
+    graded_cuts: Mapping[int, tuple[bool, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.lengths or not len(self.lengths) == len(self.is_correct) == len(self.answers):
@@ -57,6 +59,7 @@ class Question:
             lengths=tuple(self.lengths[i] for i in trials),
             is_correct=tuple(self.is_correct[i] for i in trials),
             answers=tuple(self.answers[i] for i in trials),
+            graded_cuts={budget: tuple(cut[i] for i in trials) for budget, cut in self.graded_cuts.items()},
         )
 
 
@@ -128,11 +131,13 @@ def majority(question: Question, *, trials: int, num_draws: int = 1000, seed: in
     return sum(_majority_credit(question, draw) for draw in draws) / num_draws
 
 
-def finished_within(question: Question, budget: int) -> tuple[bool, ...]:
-    """Which answers are correct if generation stops after `budget` tokens: those that had ended by then.
+def correct_within(question: Question, budget: int) -> tuple[bool, ...]:
+    """Which answers are correct if generation stops after `budget` tokens.
 
-    The published scripts grade the cut text leniently instead, where any last number counts.
+    Those that had ended by then; but if the cut texts were graded, as the published scripts do, their grades.
     """
+    if budget in question.graded_cuts:
+        return question.graded_cuts[budget]
     return tuple(
         correct and length <= budget for correct, length in zip(question.is_correct, question.lengths, strict=True)
     )

@@ -1,0 +1,1 @@
+"""AIME: answers, graders, and traces."""

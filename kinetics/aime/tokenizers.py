@@ -1,0 +1,60 @@
+"""Token counts of texts whose token ids were not kept.
+
+A tokenizer here counts and cuts; it does not generate. The right one is the model's own `tokenizer.json`.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+
+class Tokenizer(Protocol):
+    """Counts tokens and cuts texts after so many."""
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+
+    def cut(self, text: str, max_tokens: int) -> str:
+        """The text of the first `max_tokens` tokens."""
+
+
+class WordTokenizer:
+    """One token a word, as whitespace separates them: for texts made for tests, not for real ones."""
+
+    def count(self, text: str) -> int:
+        """Words of a text."""
+        return len(text.split())
+
+    def cut(self, text: str, max_tokens: int) -> str:
+        """The first words, single-spaced."""
+        return " ".join(text.split()[:max_tokens])
+
+
+class FileTokenizer:
+    """A Hugging Face `tokenizer.json`.
+
+    Raises: ValueError if the file cannot be read as one; RuntimeError without the package `tokenizers`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise RuntimeError("reading tokenizer.json needs tokenizers; install kinetics-bench[law]") from error
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the package raises bare Exception
+            raise ValueError(f"tokenizer must be a tokenizer.json, got {path}: {error}") from error
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, no special ones added."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def cut(self, text: str, max_tokens: int) -> str:
+        """The text of the first tokens, decoded."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return text if len(ids) <= max_tokens else str(self._tokenizer.decode(ids[:max_tokens]))
+
+
+def open_tokenizer(name: str) -> Tokenizer:
+    """`words` for whitespace-separated words, anything else is the path of a tokenizer.json."""
+    return WordTokenizer() if name == "words" else FileTokenizer(Path(name))

@@ -1,0 +1,211 @@
+"""Traces: generated answers as text, one JSON object a line, turned into graded samples.
+
+Reads what the paper's scripts and LiteSys wrote. Questions are told apart by their text, never by order of
+appearance: the published pipeline numbered them per file and then compared different questions. Texts are untrusted:
+they are measured and graded, never run.
+"""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kinetics.aime.grading import Grade, grade_strict, last_boxed
+from kinetics.aime.sample_files import Complaints, LeftOut, SampleFileError, read_lines
+from kinetics.aime.tokenizers import Tokenizer
+from kinetics.aime.trace_header import TraceHeader, read_header
+from kinetics.scaling import Question, SampleSet
+
+TEMPLATE_TOKENS: Final = 90
+"""Tokens that chat template and instruction add to a question: an estimate to within 10; it moves costs by < 1 %."""
+_SCORES: Final = {0: False, 1: True, 100: True}
+_ID_KEYS: Final = ("token_ids", "output_ids")
+
+Grader = Callable[[str, str], Grade]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRules:
+    """How texts become samples.
+
+    `tokenizer`: for lengths where no token ids are stored, and for cuts. `grader`: None keeps the recorded scores.
+    `cut_budgets`: generation budgets at which the cut text is graded too, as the published long-CoT scripts do.
+    """
+
+    tokenizer: Tokenizer | None
+    grader: Grader | None
+    keeps_going: bool = False
+    template_tokens: int = TEMPLATE_TOKENS
+    cut_budgets: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFile:
+    """A trace file read: its samples, what engines are known to have done, and the lines left out."""
+
+    samples: SampleSet
+    notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    question: str
+    gold: str
+    length: int
+    is_correct: bool
+    answer: str
+    cuts: tuple[bool, ...]
+
+
+def question_id(text: str) -> str:
+    """An identity that survives reordering, spacing and Unicode forms of a question."""
+    normalised = " ".join(unicodedata.normalize("NFKC", text).split())
+    return hashlib.sha256(normalised.encode()).hexdigest()[:12]
+
+
+def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
+    """The samples of one JSONL file.
+
+    Raises: SampleFileError naming file and line for whatever cannot be used, in this order of appearance: unreadable
+    lines, unknown model or attention, broken samples (unless listed and left out), unequal numbers of trials.
+    """
+    complaints = Complaints(path=path, keeps_going=rules.keeps_going)
+    header: TraceHeader | None = None
+    answers: list[tuple[int, _Answer]] = []
+    for line, record in _records(path, complaints):
+        if header is None:
+            is_sample = "query" in record
+            header = read_header(path, None if is_sample else record)
+            if not is_sample:
+                continue
+        answer = _read_answer(record, rules, line, complaints)
+        if answer is not None:
+            answers.append((line, answer))
+    if header is None or not answers:
+        raise SampleFileError(f"{path}: must hold at least one sample, got none")
+    notes = _notes(path, header)
+    samples = _sample_set(path, header, answers, rules)
+    return TraceFile(samples=samples, notes=notes, left_out=tuple(complaints.left_out))
+
+
+def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, text in read_lines(path, complaints):
+        try:
+            record = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            complaints.add(line, f"line must be JSON, got {error}")
+            continue
+        if isinstance(record, dict):
+            yield line, record
+        else:
+            complaints.add(line, f"line must be a JSON object, got {type(record).__name__}")
+
+
+def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaints: Complaints) -> _Answer | None:
+    """One sample; None after a complaint."""
+    try:
+        query, gold, text = _text(record, "query"), _text(record, "choices", "choice"), _text(record, "prediction")
+        grade = rules.grader(text, gold) if rules.grader else None
+        return _Answer(
+            question=query,
+            gold=gold,
+            length=_length(record, text, rules.tokenizer),
+            is_correct=_score(record) if grade is None else grade.is_correct,
+            answer=grade.answer if grade else (last_boxed(text) or "").strip(),
+            cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
+        )
+    except ValueError as error:
+        complaints.add(line, str(error))
+        return None
+
+
+def _text(record: dict[str, Any], *keys: str) -> str:
+    """A text that may stand alone or in a list of one, under the first key that is there."""
+    for key in keys:
+        value = record.get(key)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, str) and value.strip():
+            return value
+        if key in record:
+            raise ValueError(f"{key} must be one text that is not empty, got {str(value)[:40]!r}")
+    raise ValueError(f"sample must have {keys[0]}, got keys {', '.join(sorted(record))[:80]}")
+
+
+def _score(record: dict[str, Any]) -> bool:
+    score = record.get("score")
+    if isinstance(score, int | float) and score in _SCORES:
+        return _SCORES[int(score)]
+    raise ValueError(f"score must be 0, 1 or 100, got {str(score)[:40]!r}; grade anew with --grader strict")
+
+
+def _length(record: dict[str, Any], text: str, tokenizer: Tokenizer | None) -> int:
+    for key in _ID_KEYS:
+        if isinstance(record.get(key), list):
+            return len(record[key])
+    if tokenizer is None:
+        raise ValueError("sample has no token ids; count its tokens with --tokenizer tokenizer.json")
+    return tokenizer.count(text)
+
+
+def _grade_cut(text: str, gold: str, budget: int, rules: TraceRules) -> bool:
+    assert rules.tokenizer is not None
+    grader = rules.grader or grade_strict
+    return grader(rules.tokenizer.cut(text, budget), gold).is_correct
+
+
+def _sample_set(
+    path: Path, header: TraceHeader, answers: Sequence[tuple[int, _Answer]], rules: TraceRules
+) -> SampleSet:
+    by_question: dict[str, list[_Answer]] = {}
+    golds: dict[str, str] = {}
+    for line, answer in answers:
+        key = question_id(answer.question)
+        by_question.setdefault(key, []).append(answer)
+        if golds.setdefault(key, answer.gold) != answer.gold:
+            raise SampleFileError(
+                f"{path}:{line}: a question must have one gold answer, got {golds[key]!r} and {answer.gold!r}"
+            )
+    counts = {key: len(group) for key, group in by_question.items()}
+    if len(set(counts.values())) > 1 and not rules.keeps_going:
+        few, many = min(counts, key=lambda key: counts[key]), max(counts.values())
+        raise SampleFileError(
+            f"{path}: every question must have as many trials, got {counts[few]} and {many} (question {few}: "
+            f"{by_question[few][0].question[:60]!r}); --keep-going uses the fewest"
+        )
+    fewest = min(counts.values())
+    questions = [_question(key, group[:fewest], rules) for key, group in by_question.items()]
+    return SampleSet(
+        model=header.model,
+        dataset=header.dataset,
+        policy=header.policy,
+        questions=tuple(questions),
+        has_estimated_lengths=False,
+    )
+
+
+def _question(key: str, group: Sequence[_Answer], rules: TraceRules) -> Question:
+    text = group[0].question
+    prompt_len = rules.template_tokens + (rules.tokenizer.count(text) if rules.tokenizer else 0)
+    cuts = {budget: tuple(answer.cuts[i] for answer in group) for i, budget in enumerate(rules.cut_budgets)}
+    return Question(
+        question_id=key,
+        prompt_len=prompt_len,
+        lengths=tuple(answer.length for answer in group),
+        is_correct=tuple(answer.is_correct for answer in group),
+        answers=tuple(answer.answer for answer in group),
+        graded_cuts=cuts,
+    )
+
+
+def _notes(path: Path, header: TraceHeader) -> tuple[str, ...]:
+    if not header.num_dense_layers:
+        return ()
+    return (
+        f"{path.name}: the engine ran {header.num_dense_layers} layer(s) dense; "
+        f"charge them with --dense-layers {header.num_dense_layers}",
+    )
