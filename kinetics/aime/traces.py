@@ -88,7 +88,7 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     if header is None or not answers:
         raise SampleFileError(f"{path}: must hold at least one sample, got none")
     notes = _notes(path, header)
-    samples = _sample_set(path, header, answers, rules)
+    samples = _sample_set(header, answers, rules, complaints)
     return TraceFile(samples=samples, notes=notes, left_out=tuple(complaints.left_out))
 
 
@@ -159,31 +159,26 @@ def _grade_cut(text: str, gold: str, budget: int, rules: TraceRules) -> bool:
 
 
 def _sample_set(
-    path: Path, header: TraceHeader, answers: Sequence[tuple[int, _Answer]], rules: TraceRules
+    header: TraceHeader, answers: Sequence[tuple[int, _Answer]], rules: TraceRules, complaints: Complaints
 ) -> SampleSet:
-    by_question: dict[str, list[_Answer]] = {}
-    golds: dict[str, str] = {}
+    groups: dict[str, list[tuple[int, _Answer]]] = {}
     for line, answer in answers:
-        key = question_id(answer.question)
-        by_question.setdefault(key, []).append(answer)
-        if golds.setdefault(key, answer.gold) != answer.gold:
-            raise SampleFileError(
-                f"{path}:{line}: a question must have one gold answer, got {golds[key]!r} and {answer.gold!r}"
-            )
-    counts = {key: len(group) for key, group in by_question.items()}
-    if len(set(counts.values())) > 1 and not rules.keeps_going:
-        few, many = min(counts, key=lambda key: counts[key]), max(counts.values())
-        raise SampleFileError(
-            f"{path}: every question must have as many trials, got {counts[few]} and {many} (question {few}: "
-            f"{by_question[few][0].question[:60]!r}); --keep-going uses the fewest"
-        )
-    fewest = min(counts.values())
-    questions = [_question(key, group[:fewest], rules) for key, group in by_question.items()]
+        group = groups.setdefault(question_id(answer.question), [])
+        if group and group[0][1].gold != answer.gold:
+            complaints.add(line, f"a question must have one gold answer, got {group[0][1].gold!r} and {answer.gold!r}")
+        else:
+            group.append((line, answer))
+    fewest, most = (choose(len(group) for group in groups.values()) for choose in (min, max))
+    for key, group in groups.items():
+        if len(group) < most:
+            text = group[0][1].question[:60]
+            reason = f"every question must have as many trials, got {len(group)} of {most} for {key} ({text!r})"
+            complaints.add(group[-1][0], reason)
     return SampleSet(
         model=header.model,
         dataset=header.dataset,
         policy=header.policy,
-        questions=tuple(questions),
+        questions=tuple(_question(key, [a for _, a in group[:fewest]], rules) for key, group in groups.items()),
         has_estimated_lengths=False,
     )
 
