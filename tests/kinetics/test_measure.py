@@ -1,0 +1,74 @@
+"""Rounds are interleaved, complete and raw."""
+
+import gc
+
+import pytest
+
+from kinetics.measure import RoundPlan, measure_cpu, num_rotating_buffers
+
+
+class Recorder:
+    """Calls that write down who was called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def call(self, name):
+        return lambda: self.calls.append(name)
+
+
+def test_every_candidate_gets_one_sample_a_round():
+    recorder = Recorder()
+    plan = RoundPlan(budget_s=0.0, min_rounds=7)
+    measured = measure_cpu({"a": recorder.call("a"), "b": recorder.call("b")}, evict=None, plan=plan, seed=0)
+    assert {name: len(samples) for name, samples in measured.samples_s.items()} == {"a": 7, "b": 7}
+    assert all(sample > 0 for samples in measured.samples_s.values() for sample in samples)
+
+
+def test_rounds_interleave_candidates_in_changing_order():
+    recorder = Recorder()
+    plan = RoundPlan(budget_s=0.0, min_rounds=30)
+    measure_cpu({"a": recorder.call("a"), "b": recorder.call("b")}, evict=None, plan=plan, seed=0)
+    timed = recorder.calls[4:]  # two warm-up calls each
+    rounds = [tuple(timed[i : i + 4]) for i in range(0, len(timed), 4)]
+    assert set(rounds) == {("a", "a", "b", "b"), ("b", "b", "a", "a")}  # warm: each call directly after itself
+
+
+def test_a_cold_round_evicts_before_every_timed_call():
+    recorder = Recorder()
+
+    def evict():
+        recorder.calls.append("evict")
+        return 5.0
+
+    plan = RoundPlan(budget_s=0.0, min_rounds=3)
+    measured = measure_cpu({"a": recorder.call("a"), "b": recorder.call("b")}, evict=evict, plan=plan, seed=0)
+    timed = recorder.calls[5:]  # two warm-up calls each, and one eviction to estimate its time
+    assert timed[::2] == ["evict"] * 6
+    assert sorted(timed[1::2]) == ["a"] * 3 + ["b"] * 3
+    assert measured.canary_bytes_per_s == [5.0] * 6
+
+
+def test_garbage_collection_is_off_inside_and_on_again_after_a_failure():
+    states = []
+
+    def fail_later():
+        states.append(gc.isenabled())
+        if len(states) > 3:
+            raise RuntimeError("a kernel failed")
+
+    with pytest.raises(RuntimeError, match="a kernel failed"):
+        measure_cpu({"a": fail_later}, evict=None, plan=RoundPlan(budget_s=0.0), seed=0)
+    assert states == [True, True, False, False]
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("round_s", "rounds"), [(1e-6, 200), (0.01, 100), (1.0, 20)])
+def test_the_budget_buys_rounds_within_limits(round_s, rounds):
+    assert RoundPlan(budget_s=1.0).num_rounds(round_s) == rounds
+
+
+def test_buffers_rotate_until_the_cache_overflows_five_times():
+    assert num_rotating_buffers(50, 300) == 1
+    assert num_rotating_buffers(50, 10) == 25
+    assert num_rotating_buffers(50, 0) == 64

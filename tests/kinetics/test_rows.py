@@ -1,0 +1,75 @@
+"""Rows carry every field of a result file, and calibration judges itself on rows it has not seen."""
+
+import pytest
+
+from kinetics.cost import Work
+from kinetics.grid import Case, GridOptions, GridSize, Operation, cells
+from kinetics.records import MEASURED_FIELDS
+from kinetics.roofline import Ceilings
+from kinetics.rows import Measured, calibrate, calibration_errors, measured_row
+
+CEILINGS = Ceilings(
+    read_bytes_per_s=1e9,
+    cached_read_bytes_per_s=4e9,
+    copy_bytes_per_s=1e9,
+    matmul_flop_per_s=1e9,
+    launch_s=1e-6,
+    cache_bytes=2**20,
+)
+
+
+def measured(samples_s=(3e-3, 1e-3, 2e-3)):
+    options = GridOptions(size=GridSize.SMOKE, device_kind="cpu", dtype="float32")
+    case = Case(cell=cells(options)[0], operation=Operation.DENSE, provider="ours", kv_budget=None)
+    return Measured(
+        case=case,
+        work=Work(flop=10, num_bytes=10**6),
+        num_launches=2,
+        provider_version="1",
+        samples_s=samples_s,
+        max_abs_error=1e-7,
+        canary_bytes_per_s=None,
+    )
+
+
+def test_a_row_carries_every_promised_field():
+    assert set(MEASURED_FIELDS) <= set(measured_row(measured(), CEILINGS))
+
+
+def test_a_row_is_made_of_the_median():
+    row = measured_row(measured(), CEILINGS)
+    assert row["median_s"] == 2e-3
+    assert row["predicted_s"] == pytest.approx(1e-3 + 2e-6)
+    assert row["achieved_bytes_per_s"] == pytest.approx(5e8)
+    assert row["fraction_of_ceiling"] == pytest.approx(0.5)
+
+
+def calibrated_rows(times):
+    rows = [
+        {"provider": "ours", "operation": "dense", "predicted_s": roof, "predicted_roof_s": roof, "median_s": time_s}
+        for roof, time_s in times
+    ]
+    return rows, calibrate(rows)
+
+
+def test_held_out_rows_take_no_part_in_the_fit():
+    line = [(roof, 1.0 + 2.0 * roof) for roof in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
+    bent = [(roof, time_s * (10.0 if i % 2 else 1.0)) for i, (roof, time_s) in enumerate(line)]
+    straight_rows, straight = calibrated_rows(line)
+    bent_rows, bent_fit = calibrated_rows(bent)
+    assert bent_fit == straight
+    assert max(calibration_errors(straight_rows, "held_out")) < 0.01
+    assert min(calibration_errors(bent_rows, "held_out")) > 0.8
+
+
+def test_too_few_rows_have_a_role_but_no_calibrated_time():
+    rows, fits = calibrated_rows([(1.0, 2.0), (2.0, 3.0)])
+    assert fits == {}
+    assert [row["calibration_role"] for row in rows] == ["fit", "held_out"]
+    assert "calibrated_s" not in rows[0]
+
+
+def test_rows_without_a_prediction_are_left_alone():
+    rows = [{"table": "claims"}]
+    assert calibrate(rows) == {}
+    assert rows == [{"table": "claims"}]

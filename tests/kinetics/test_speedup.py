@@ -1,0 +1,46 @@
+"""Ratios pair rows of one cell; the crossover is where the ratio passes one."""
+
+import pytest
+
+from kinetics.speedup import crossover_context, crossovers, speedups
+
+
+def row(operation, context_len, median_s, **changes):
+    fields = {
+        "operation": operation, "provider": "ours", "model": "Qwen3-8B", "batch": 4, "context_len": context_len,
+        "page_size": 16, "dtype": "float32", "cache_state": "cold", "graph": False, "median_s": median_s,
+        "predicted_s": median_s / 2, "calibrated_s": None, "kv_budget": 1024 if operation == "block_topk" else None,
+    }  # fmt: skip
+    return fields | changes
+
+
+def test_a_speedup_is_dense_over_sparse_in_the_same_cell():
+    rows = [row("dense", 8192, 6.0), row("block_topk", 8192, 2.0), row("dense", 8192, 100.0, batch=1)]
+    (pair,) = speedups(rows)
+    assert (pair.measured, pair.predicted, pair.calibrated) == (3.0, 3.0, None)
+
+
+@pytest.mark.parametrize("field", ["provider", "model", "batch", "page_size", "dtype", "cache_state"])
+def test_rows_of_different_cells_are_never_divided(field):
+    assert speedups([row("dense", 8192, 6.0, **{field: "other"}), row("block_topk", 8192, 2.0)]) == []
+
+
+def test_the_crossover_lies_between_the_contexts_around_one():
+    assert crossover_context([1024, 4096], [0.5, 2.0]) == pytest.approx(2048)
+    assert crossover_context([4096, 1024, 16384], [1.0, 0.5, 4.0]) == pytest.approx(4096)
+
+
+@pytest.mark.parametrize("ratios", [[0.2, 0.9], [1.1, 3.0]])
+def test_a_crossover_outside_what_was_measured_is_unknown(ratios):
+    assert crossover_context([1024, 4096], ratios) is None
+
+
+def test_each_batch_has_its_own_crossover():
+    rows = [
+        row(operation, context_len, time_s, batch=batch)
+        for batch, factor in ((1, 1.0), (4, 1.5))
+        for context_len, dense_s in ((1024, 0.5 * factor), (4096, 2.0 * factor))
+        for operation, time_s in (("dense", dense_s), ("block_topk", 1.0))
+    ]
+    found = {one.batch: one.measured for one in crossovers(speedups(rows))}
+    assert found == {1: pytest.approx(2048), 4: pytest.approx(1024 * 4 / 3)}
