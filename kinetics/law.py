@@ -62,7 +62,8 @@ class ModelResult:
 class Gain:
     """What a sparse frontier gives over the dense one.
 
-    `speedup` compares costs at the highest accuracy that dense attention reaches.
+    `speedup` compares costs at the highest accuracy that dense attention reaches, `grid_speedup` does so without
+    interpolating between grid points.
     """
 
     attention: str
@@ -70,6 +71,7 @@ class Gain:
     points: float
     dense_maximum: float
     speedup: float
+    grid_speedup: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,12 +133,14 @@ def task_result(task: str, models: Sequence[ModelResult]) -> TaskResult:
 
 def _gain(dense: Frontier, sparse: Frontier) -> Gain:
     cost, gain = largest_gain(sparse, dense)
+    highest = float(dense.accuracy.max())
     return Gain(
         attention=sparse.attention,
         cost=cost,
         points=100 * gain,
-        dense_maximum=float(dense.accuracy.max()),
+        dense_maximum=highest,
         speedup=speedup_at_dense_maximum(dense, sparse),
+        grid_speedup=grid_cost_to_reach(highest, dense) / grid_cost_to_reach(highest, sparse),
     )
 
 

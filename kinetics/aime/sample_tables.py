@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kinetics.aime.sample_files import Complaints, LeftOut, SampleFileError, read_lines
+from kinetics.data_files import Complaints, LeftOut, DataFileError, read_lines
 from kinetics.aime.trace_header import parse_policy
 from kinetics.scaling import Question, SampleSet, policy_label
 
@@ -45,7 +45,7 @@ class _Row:
 def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False) -> SampleTable:
     """All sample sets of a table, one per model, data set and policy. `prompt_len` tokens stand for every prompt.
 
-    Raises: SampleFileError naming file and line: missing columns, unreadable rows, duplicate or missing trials,
+    Raises: DataFileError naming file and line: missing columns, unreadable rows, duplicate or missing trials,
     a question with two gold answers, lengths in tokens mixed with lengths in characters.
     """
     complaints = Complaints(path=path, keeps_going=keeps_going)
@@ -56,7 +56,7 @@ def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False)
         except ValueError as error:
             complaints.add(line, str(error))
     if not sets:
-        raise SampleFileError(f"{path}: must hold at least one sample, got none")
+        raise DataFileError(f"{path}: must hold at least one sample, got none")
     found = tuple(
         _sample_set(key, questions, prompt_len=prompt_len, complaints=complaints) for key, questions in sets.items()
     )
@@ -69,7 +69,7 @@ def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, Mapping[
     columns = next(csv.reader([header]), [])
     missing = [column for column in COLUMNS if column not in columns]
     if missing:
-        raise SampleFileError(f"{path}:1: table must have columns {', '.join(COLUMNS)}, got none named {missing[0]}")
+        raise DataFileError(f"{path}:1: table must have columns {', '.join(COLUMNS)}, got none named {missing[0]}")
     for line, text in lines:
         # One row a line: a quoted line break is not needed for numbers, and would hide where a bad row is.
         try:
@@ -142,11 +142,11 @@ def _sample_set(
                 line, f"every question must have as many trials, got no trial {absent} of {name} for {model}"
             )
     if not shared:
-        raise SampleFileError(f"{complaints.path}: questions of {model} must share a trial, got none")
+        raise DataFileError(f"{complaints.path}: questions of {model} must share a trial, got none")
     rows = {name: [trials[trial] for trial in sorted(shared)] for name, trials in questions.items()}
     units = {row.is_estimated for group in rows.values() for row in group}
     if len(units) > 1:
-        raise SampleFileError(f"{complaints.path}: lengths of {model} must have one unit, got tokens and chars")
+        raise DataFileError(f"{complaints.path}: lengths of {model} must have one unit, got tokens and chars")
     return SampleSet(
         model=model,
         dataset=dataset,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.aime.sample_files import SampleFileError
+from kinetics.data_files import DataFileError
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
 from kinetics.model_specs import find_model
 from kinetics.scaling import policy_label
@@ -35,7 +35,7 @@ class TraceHeader:
 def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     """The header of a trace file, given its first line if that is not a sample.
 
-    Raises: SampleFileError if model or attention cannot be told, or metadata and file name contradict each other.
+    Raises: DataFileError if model or attention cannot be told, or metadata and file name contradict each other.
     """
     named = _NAME.fullmatch(path.name.removesuffix(".jsonl"))
     facts = dict(metadata or {})
@@ -43,22 +43,22 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     from_name = _policy_from_name(named.group("policy")) if named else None
     policy = from_metadata or from_name
     if policy is None:
-        raise SampleFileError(
+        raise DataFileError(
             f"{path}:1: attention must be told by attn_* keys of a metadata line or by the file name, got neither; "
             f"name the file like aime24_qwen3-8b_local0_topk256.jsonl"
         )
     if from_metadata and from_name and from_metadata != from_name:
-        raise SampleFileError(
+        raise DataFileError(
             f"{path}:1: metadata and file name must agree, got {policy_label(from_metadata)} and "
             f"{policy_label(from_name)}; rename the file or mend its first line"
         )
     name = facts.get("model") or (named.group("model") if named else None)
     if not isinstance(name, str):
-        raise SampleFileError(f"{path}:1: model must be told by the file name or a metadata key `model`, got neither")
+        raise DataFileError(f"{path}:1: model must be told by the file name or a metadata key `model`, got neither")
     try:
         model = find_model(name).name
     except ValueError as error:
-        raise SampleFileError(f"{path}:1: {error}") from error
+        raise DataFileError(f"{path}:1: {error}") from error
     skipped = facts.get("attn_layer_skip")
     return TraceHeader(
         model=model,
@@ -103,7 +103,7 @@ def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolic
     for key in _ATTENTION_KEYS:
         value = facts.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise SampleFileError(f"{path}:1: {key} must be a count, got {str(value)[:40]!r}")
+            raise DataFileError(f"{path}:1: {key} must be a count, got {str(value)[:40]!r}")
         values[key] = value or 0
     policy = _sparse_policy(
         local=values["attn_local"],
@@ -112,7 +112,7 @@ def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolic
         block_topk=values["attn_block_topk"],
     )
     if policy is None:
-        raise SampleFileError(f"{path}:1: attention must keep at least one key, got {values}")
+        raise DataFileError(f"{path}:1: attention must keep at least one key, got {values}")
     return policy
 
 

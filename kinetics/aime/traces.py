@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinetics.aime.grading import Grade, grade_strict, last_boxed
-from kinetics.aime.sample_files import Complaints, LeftOut, SampleFileError, read_lines
+from kinetics.data_files import Complaints, LeftOut, DataFileError, read_lines
 from kinetics.aime.tokenizers import Tokenizer
 from kinetics.aime.trace_header import TraceHeader, read_header
 from kinetics.scaling import Question, SampleSet
@@ -70,7 +70,7 @@ def question_id(text: str) -> str:
 def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     """The samples of one JSONL file.
 
-    Raises: SampleFileError naming file and line for whatever cannot be used, in this order of appearance: unreadable
+    Raises: DataFileError naming file and line for whatever cannot be used, in this order of appearance: unreadable
     lines, unknown model or attention, broken samples (unless listed and left out), unequal numbers of trials.
     """
     complaints = Complaints(path=path, keeps_going=rules.keeps_going)
@@ -86,7 +86,7 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
         if answer is not None:
             answers.append((line, answer))
     if header is None or not answers:
-        raise SampleFileError(f"{path}: must hold at least one sample, got none")
+        raise DataFileError(f"{path}: must hold at least one sample, got none")
     notes = _notes(path, header)
     samples = _sample_set(header, answers, rules, complaints)
     return TraceFile(samples=samples, notes=notes, left_out=tuple(complaints.left_out))

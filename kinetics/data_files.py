@@ -1,6 +1,6 @@
-"""Lines of untrusted sample files: size, encoding, and errors that name file and line.
+"""Lines of untrusted data files: size, encoding, and errors that name file and line.
 
-Knows nothing of what the lines mean. Every reader of answers goes through `read_lines`, so that a gigabyte line, a
+Knows nothing of what the lines mean. Every reader goes through `read_lines`, so that a gigabyte line, a
 stray byte or a cut file ends in one message and not in a dead process.
 """
 
@@ -13,8 +13,8 @@ MAX_LINE_BYTES: Final = 64 * 2**20
 """Longest line accepted: 30,768 tokens of text are about 100 kB."""
 
 
-class SampleFileError(ValueError):
-    """A sample file cannot be used; the message names file and line."""
+class DataFileError(ValueError):
+    """A data file cannot be used; the message names file and line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,24 +40,24 @@ class Complaints:
     def add(self, line: int, reason: str) -> None:
         """Record a bad line.
 
-        Raises: SampleFileError unless told to keep going.
+        Raises: DataFileError unless told to keep going.
         """
         complaint = LeftOut(path=str(self.path), line=line, reason=reason)
         if not self.keeps_going:
-            raise SampleFileError(f"{complaint}; --keep-going leaves such lines out")
+            raise DataFileError(f"{complaint}; --keep-going leaves such lines out")
         self.left_out.append(complaint)
 
 
 def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, str]]:
     """(line number, text) of every line that is not blank, without its newline.
 
-    Raises: SampleFileError if the file cannot be opened; on a line that is too long or not UTF-8 unless complaints
+    Raises: DataFileError if the file cannot be opened; on a line that is too long or not UTF-8 unless complaints
     are only listed.
     """
     try:
         file = path.open("rb")
     except OSError as error:
-        raise SampleFileError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataFileError(f"{path}: cannot be read ({error.strerror})") from error
     with file:
         number = 0
         while raw := file.readline(MAX_LINE_BYTES + 1):
