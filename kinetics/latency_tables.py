@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.data_files import Complaints, DataFileError, read_lines
 from kinetics.cost import dense_attention_work
+from kinetics.data_files import Complaints, DataFileError, read_lines
 from kinetics.hardware import Precision, find_accelerator
 from kinetics.roofline import Calibration, fit_calibration
 

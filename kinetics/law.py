@@ -18,14 +18,7 @@ from kinetics.claims import (
     check_claims,
     speedup_at_dense_maximum,
 )
-from kinetics.frontier import (
-    Curve,
-    Frontier,
-    Switch,
-    build_frontier,
-    largest_gain,
-    switch_points,
-)
+from kinetics.frontier import Curve, Frontier, Switch, build_frontier, grid_cost_to_reach, largest_gain, switch_points
 from kinetics.paper import INTENSITY, TERA_EFLOP_PER_B200_S
 from kinetics.published import read_claims, read_published_curves
 

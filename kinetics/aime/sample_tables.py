@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kinetics.data_files import Complaints, LeftOut, DataFileError, read_lines
 from kinetics.aime.trace_header import parse_policy
+from kinetics.data_files import Complaints, DataFileError, LeftOut, read_lines
 from kinetics.scaling import Question, SampleSet, policy_label
 
 COLUMNS: Final = (

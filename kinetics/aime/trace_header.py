@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.data_files import DataFileError
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
+from kinetics.data_files import DataFileError
 from kinetics.model_specs import find_model
 from kinetics.scaling import policy_label
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinetics.aime.grading import Grade, grade_strict, last_boxed
-from kinetics.data_files import Complaints, LeftOut, DataFileError, read_lines
 from kinetics.aime.tokenizers import Tokenizer
 from kinetics.aime.trace_header import TraceHeader, read_header
+from kinetics.data_files import Complaints, DataFileError, LeftOut, read_lines
 from kinetics.scaling import Question, SampleSet
 
 TEMPLATE_TOKENS: Final = 90
