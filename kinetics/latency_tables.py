@@ -8,7 +8,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -88,13 +88,31 @@ def validate_rows(rows: Sequence[LatencyRow], *, min_context: int) -> list[Kerne
     return [_judge(key, group, min_context) for key, group in groups.items()]
 
 
-def summarise(found: Sequence[KernelErrors]) -> dict[str, float | int]:
-    """Median and 90th percentile of all held-out errors together, and how many there are."""
-    errors = np.concatenate([np.array(kernel.errors) for kernel in found])
+def validation_document(found: Sequence[KernelErrors]) -> dict[str, Any]:
+    """Held-out errors over all cases and by (device, kernel), as plain values."""
+    every_error = [error for kernel in found for error in kernel.errors]
+    return _error_summary(every_error) | {
+        "by_kernel": [
+            {
+                "device": kernel.device,
+                "kernel": kernel.kernel,
+                "source": kernel.source,
+                **_error_summary(kernel.errors),
+                "fitted_cases": kernel.num_fitted,
+                "overhead_s": kernel.calibration.overhead_s,
+                "efficiency": kernel.calibration.efficiency,
+                "roofline_median_abs_error": float(np.median(kernel.roofline_errors)),
+            }
+            for kernel in found
+        ]
+    }
+
+
+def _error_summary(errors: Sequence[float]) -> dict[str, Any]:
     return {
         "median_abs_error": float(np.median(errors)),
         "p90_abs_error": float(np.percentile(errors, 90)),
-        "cases": int(errors.size),
+        "cases": len(errors),
     }
 
 

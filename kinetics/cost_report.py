@@ -1,0 +1,195 @@
+"""One configuration's cost as a document: what `kinetics cost` prints.
+
+Turns options as people give them into a policy and a count, exact or published, and states every choice beside the
+numbers.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from kinetics.answer_cost import Combine, CostOptions, answer_work, tera_eflop
+from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
+from kinetics.hardware import Precision, find_accelerator
+from kinetics.model_specs import ModelSpec
+from kinetics.paper import num_published_parameters, paper_cost
+from kinetics.scaling import policy_label
+from kinetics.units import TERA
+
+
+class Mode(Enum):
+    """Count what happens, or compute what was published."""
+
+    EXACT = "exact"
+    PAPER = "paper"
+
+
+class Attention(Enum):
+    """The families of attention policies that can be asked for."""
+
+    DENSE = "dense"
+    TOPK = "topk"
+    BLOCK_TOPK = "block_topk"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """Policy options as typed; 0 means not given."""
+
+    kv_budget: int = 0
+    num_local: int = 0
+    block_size: int = 0
+    top_blocks: int = 0
+    num_sink_tokens: int = 0
+    keeps_partial_block: bool = False
+
+
+# Which options each family needs, and which it may take besides.
+_NEEDED: dict[Attention, tuple[str, ...]] = {
+    Attention.DENSE: (),
+    Attention.TOPK: ("kv_budget",),
+    Attention.BLOCK_TOPK: ("block_size",),
+    Attention.LOCAL: ("num_local",),
+}
+_ALLOWED: dict[Attention, tuple[str, ...]] = {
+    Attention.DENSE: (),
+    Attention.TOPK: ("num_sink_tokens",),
+    Attention.BLOCK_TOPK: ("kv_budget", "num_local", "top_blocks", "num_sink_tokens", "keeps_partial_block"),
+    Attention.LOCAL: ("num_sink_tokens",),
+}
+_FLAGS = {
+    "kv_budget": "--kv-budget", "num_local": "--local", "block_size": "--block-size", "top_blocks": "--top-blocks",
+    "num_sink_tokens": "--sink-tokens", "keeps_partial_block": "--partial-block",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostQuery:
+    """Everything that fixes a cost. `num_parameters` 0 means the mode's own count."""
+
+    model: ModelSpec
+    policy: AttentionPolicy
+    prompt_len: int
+    generated: int
+    trials: int
+    intensity: float
+    num_parameters: int
+    mode: Mode
+    combine: Combine
+    options: CostOptions
+
+
+def build_policy(attention: Attention, given: PolicyOptions) -> AttentionPolicy:
+    """The policy that options describe.
+
+    Raises: ValueError naming an option that the family needs, does not know, or that contradicts another.
+    """
+    for name in _NEEDED[attention]:
+        if not getattr(given, name):
+            raise ValueError(f"{_FLAGS[name]} must be given for {attention.value} attention, got none")
+    for name, value in asdict(given).items():
+        if value and name not in _NEEDED[attention] + _ALLOWED[attention]:
+            raise ValueError(f"{_FLAGS[name]} means nothing to {attention.value} attention, got {value}; leave it out")
+    match attention:
+        case Attention.DENSE:
+            return Dense()
+        case Attention.TOPK:
+            return TopK(kv_budget=given.kv_budget, num_sink_tokens=given.num_sink_tokens)
+        case Attention.LOCAL:
+            return Local(num_local=given.num_local, num_sink_tokens=given.num_sink_tokens)
+        case Attention.BLOCK_TOPK:
+            return BlockTopK(
+                block_size=given.block_size,
+                top_blocks=_num_top_blocks(given),
+                num_local=given.num_local,
+                num_sink_tokens=given.num_sink_tokens,
+                keeps_partial_block=given.keeps_partial_block,
+            )
+
+
+def cost_document(query: CostQuery) -> dict[str, Any]:
+    """Compute, memory and total cost, and every choice they rest on.
+
+    Raises: ValueError for options that paper mode does not have.
+    """
+    compute_tflop, memory_bytes, num_parameters = _count(query)
+    memory = memory_bytes * query.intensity / TERA
+    compute_and_memory = (compute_tflop, memory)
+    is_max = query.combine is Combine.MAX
+    b200 = find_accelerator("B200")
+    dense_bf16 = b200.intensity(Precision.BF16)
+    return {
+        "compute_tflop": compute_tflop,
+        "memory_bytes": memory_bytes,
+        "memory_tera_eflop": memory,
+        "total_tera_eflop": max(compute_and_memory) if is_max else sum(compute_and_memory),
+        "mode": query.mode.value,
+        "model": query.model.name,
+        "attention": policy_label(query.policy),
+        "context": query.prompt_len,
+        "generated": query.generated,
+        "trials": query.trials,
+        "intensity_flop_per_byte": query.intensity,
+        "num_parameters": num_parameters,
+        "combine": query.combine.value,
+        "batch": query.options.batch or "infinite",
+        "dense_layers": query.options.num_dense_layers,
+        "sink_tokens": getattr(query.policy, "num_sink_tokens", 0),
+        "partial_block": getattr(query.policy, "keeps_partial_block", False),
+        "prefill": query.options.includes_prefill,
+        "element_bytes": query.options.element_bytes,
+        "memory_tera_eflop_at_b200_dense_bf16": memory_bytes * dense_bf16 / TERA,
+        "b200_dense_bf16_flop_per_byte": dense_bf16,
+    }
+
+
+def _count(query: CostQuery) -> tuple[float, int | float, int]:
+    """(TFLOP, bytes, parameters counted)."""
+    if query.mode is Mode.EXACT:
+        num_parameters = query.num_parameters or query.model.matmul_parameters_per_token
+        work = answer_work(
+            query.model,
+            query.policy,
+            prompt_len=query.prompt_len,
+            generated=query.generated,
+            trials=query.trials,
+            num_parameters=query.num_parameters or None,
+            options=query.options,
+        )
+        return tera_eflop(work, intensity=0.0), work.num_bytes, num_parameters
+    if query.options != CostOptions() or query.combine is not Combine.SUM:
+        raise ValueError(
+            "paper mode has no --batch, --dense-layers, --prefill or --combine max, got one of them; use --mode exact"
+        )
+    if query.trials < 1 or query.prompt_len < 0 or query.generated < 0:
+        raise ValueError(
+            f"context and generated must be at least 0 and trials at least 1, "
+            f"got {query.prompt_len}, {query.generated} and {query.trials}"
+        )
+    num_parameters = query.num_parameters or num_published_parameters(query.model)
+    cost = paper_cost(
+        query.model,
+        query.policy,
+        prompt_len=query.prompt_len,
+        generated=query.generated,
+        trials=query.trials,
+        num_parameters=num_parameters,
+        intensity=1.0,
+    )
+    return cost.compute, cost.memory * TERA, num_parameters
+
+
+def _num_top_blocks(given: PolicyOptions) -> int:
+    """--top-blocks, or as many blocks as --kv-budget leaves room for; both only if they agree."""
+    if not given.kv_budget:
+        if not given.top_blocks:
+            raise ValueError("--top-blocks or --kv-budget must be given for block_topk attention, got neither")
+        return given.top_blocks
+    blocks, rest = divmod(given.kv_budget - given.num_local, given.block_size)
+    if rest or blocks < 1 or (given.top_blocks and given.top_blocks != blocks):
+        raise ValueError(
+            f"--kv-budget must be --local + --block-size x --top-blocks, got {given.kv_budget} with local "
+            f"{given.num_local}, block size {given.block_size} and {given.top_blocks or 'no'} top blocks; drop one"
+        )
+    return blocks
