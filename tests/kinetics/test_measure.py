@@ -1,10 +1,11 @@
 """Rounds are interleaved, complete and raw."""
 
 import gc
+from contextlib import contextmanager
 
 import pytest
 
-from kinetics.measure import RoundPlan, measure_cpu, num_rotating_buffers
+from kinetics.measure import CudaRun, RoundPlan, measure_cpu, measure_cuda, num_rotating_buffers
 
 
 class Recorder:
@@ -72,3 +73,71 @@ def test_buffers_rotate_until_the_cache_overflows_five_times():
     assert num_rotating_buffers(50, 300) == 1
     assert num_rotating_buffers(50, 10) == 25
     assert num_rotating_buffers(50, 0) == 64
+
+
+class FakeCuda:
+    """Enough of torch.cuda to follow what `measure_cuda` queues: a clock that each call moves on."""
+
+    def __init__(self, monkeypatch):
+        self.now_ms = 0.0
+        self.capturing = None
+        for name, stand_in in {
+            "synchronize": lambda: None,
+            "Event": lambda enable_timing: FakeEvent(self),
+            "CUDAGraph": lambda: FakeGraph(self),
+            "graph": self.capture,
+        }.items():
+            monkeypatch.setattr(f"torch.cuda.{name}", stand_in)
+
+    @contextmanager
+    def capture(self, graph):
+        self.capturing = graph.calls
+        yield
+        self.capturing = None
+
+    def call(self, milliseconds, log):
+        def run():
+            if self.capturing is not None:
+                self.capturing.append(run)
+                return
+            self.now_ms += milliseconds
+            log.append(milliseconds)
+
+        return run
+
+
+class FakeEvent:
+    def __init__(self, cuda):
+        self._cuda = cuda
+
+    def record(self):
+        self.at_ms = self._cuda.now_ms
+
+    def elapsed_time(self, end):
+        return end.at_ms - self.at_ms
+
+
+class FakeGraph:
+    def __init__(self, cuda):
+        self.calls = []
+
+    def replay(self):
+        for call in self.calls:
+            call()
+
+
+@pytest.mark.parametrize("use_graph", [True, False])
+def test_a_gpu_sample_is_the_time_of_one_call_over_all_rotating_buffers(monkeypatch, use_graph):
+    cuda, log = FakeCuda(monkeypatch), []
+    buffers = [cuda.call(2.0, log), cuda.call(4.0, log)]
+    plan = RoundPlan(budget_s=0.0, min_rounds=5)
+    measured = measure_cuda({"a": buffers, "b": [cuda.call(7.0, log)]}, use_graph=use_graph, plan=plan, seed=0)
+    assert measured.samples_s == {"a": pytest.approx([3e-3] * 5), "b": pytest.approx([7e-3] * 5)}
+
+
+def test_a_short_gpu_call_is_repeated_until_events_can_resolve_it(monkeypatch):
+    cuda, log = FakeCuda(monkeypatch), []
+    monkeypatch.setattr("kinetics.measure._timed", lambda call: call() or 5e-6)
+    run = CudaRun([cuda.call(0.005, log)] * 3, use_graph=True)
+    assert run.num_calls * 5e-6 >= 0.95 * 300e-6
+    assert run.num_calls % 3 == 0
