@@ -46,6 +46,15 @@ class Table:
         writer.writerows([format_value(value) for value in row] for row in self.rows)
         return buffer.getvalue()
 
+    def as_text(self) -> str:
+        """The table in aligned columns; nothing but printable characters gets through."""
+        cells = [list(self.columns), *([format_value(value) for value in row] for row in self.rows)]
+        cells = [["".join(c if c.isprintable() else "?" for c in cell) for cell in line] for line in cells]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(self.columns))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+        )
+
     def as_markdown(self) -> str:
         """The table as Markdown; bars in texts are escaped."""
         lines = [self.columns, ["---"] * len(self.columns)]

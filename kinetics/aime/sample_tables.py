@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from kinetics.aime.trace_header import parse_policy
+from kinetics.aime.traces import FiledAnswer
 from kinetics.data_files import Complaints, DataFileError, LeftOut, read_lines
 from kinetics.scaling import Question, SampleSet, policy_label
 
@@ -61,6 +62,24 @@ def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False)
         _sample_set(key, questions, prompt_len=prompt_len, complaints=complaints) for key, questions in sets.items()
     )
     return SampleTable(sets=found, left_out=tuple(complaints.left_out))
+
+
+def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
+    """Every answer of a table, put in a box as a text would have it, and the rows left out.
+
+    Raises: DataFileError naming file and line.
+    """
+    complaints = Complaints(path=path, keeps_going=keeps_going)
+    answers = []
+    for line, record in _records(path, complaints):
+        try:
+            row = _read_row(record, line)
+        except ValueError as error:
+            complaints.add(line, str(error))
+            continue
+        text = f"\\boxed{{{row.answer}}}" if row.answer else "no answer"
+        answers.append(FiledAnswer(line=line, text=text, gold=row.gold, is_recorded_correct=row.is_correct))
+    return answers, complaints.left_out
 
 
 def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, Mapping[str, str]]]:

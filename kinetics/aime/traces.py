@@ -52,6 +52,16 @@ class TraceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FiledAnswer:
+    """An answer's text as a file has it; its recorded score is None if it has none."""
+
+    line: int
+    text: str
+    gold: str
+    is_recorded_correct: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
     question: str
     gold: str
@@ -90,6 +100,30 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     notes = _notes(path, header)
     samples = _sample_set(header, answers, rules, complaints)
     return TraceFile(samples=samples, notes=notes, left_out=tuple(complaints.left_out))
+
+
+def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
+    """Every answer of a trace file, ungraded, and the lines left out.
+
+    Raises: DataFileError naming file and line.
+    """
+    complaints = Complaints(path=path, keeps_going=keeps_going)
+    answers = []
+    for line, record in _records(path, complaints):
+        if "query" not in record and line == 1:
+            continue
+        try:
+            answers.append(
+                FiledAnswer(
+                    line=line,
+                    text=_text(record, "prediction"),
+                    gold=_text(record, "choices", "choice"),
+                    is_recorded_correct=_score(record) if "score" in record else None,
+                )
+            )
+        except ValueError as error:
+            complaints.add(line, str(error))
+    return answers, complaints.left_out
 
 
 def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, dict[str, Any]]]:
