@@ -50,15 +50,21 @@ class GridSize(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One shape on one device: what its cases have in common. `is_graph`: replayed from a CUDA graph, not eager."""
+    """One shape on one kind of device: what its cases have in common. `is_graph`: replayed from a CUDA graph."""
 
     model: ModelSpec
     batch: int
     context_len: int
     page_size: int
+    device_kind: str
     dtype: str
     cache_state: CacheState
     is_graph: bool
+
+    @property
+    def is_eager_on_gpu(self) -> bool:
+        """Whether each call pays for its own launches on a device that could replay a graph."""
+        return self.device_kind == "cuda" and not self.is_graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +102,7 @@ class Case:
         parts += [f"k{short(self.kv_budget)}"] if self.kv_budget is not None else []
         parts += [f"p{cell.page_size}"]
         parts += ["warm"] if cell.cache_state is CacheState.WARM else []
+        parts += ["eager"] if cell.is_eager_on_gpu else []
         return "-".join(parts)
 
 
@@ -125,7 +132,7 @@ class _Tier:
     other_batch: int
     other_context_len: int
     kv_budgets: tuple[int, ...]
-    warm_context_len: int | None = None
+    extra_context_len: int | None = None
 
 
 _QWEN3 = ("Qwen3-0.6B", "Qwen3-4B", "Qwen3-14B", "Qwen3-32B", "Qwen3-30B-A3B")
@@ -137,21 +144,21 @@ _TIERS = {
     ("cpu", GridSize.QUICK): _Tier(
         plane_model="Qwen3-8B", batches=(1, 4), context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K),
         other_models=("Qwen3-0.6B", "Qwen3-14B", "Qwen3-32B", "Qwen3-30B-A3B"), other_batch=4,
-        other_context_len=8 * _K, kv_budgets=(1024,), warm_context_len=1 * _K),
+        other_context_len=8 * _K, kv_budgets=(1024,), extra_context_len=1 * _K),
     ("cpu", GridSize.FULL): _Tier(
         plane_model="Qwen3-8B", batches=(1, 2, 4, 8),
         context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K, 64 * _K), other_models=_QWEN3, other_batch=4,
-        other_context_len=16 * _K, kv_budgets=(256, 1024, 4096), warm_context_len=1 * _K),
+        other_context_len=16 * _K, kv_budgets=(256, 1024, 4096), extra_context_len=1 * _K),
     ("cuda", GridSize.SMOKE): _Tier(
         plane_model="Qwen3-8B", batches=(1, 8), context_lens=(1 * _K, 8 * _K), other_models=("Qwen3-14B",),
         other_batch=8, other_context_len=8 * _K, kv_budgets=(1024,)),
     ("cuda", GridSize.QUICK): _Tier(
         plane_model="Qwen3-8B", batches=(1, 8, 32, 64, 256), context_lens=(1 * _K, 4 * _K, 8 * _K, 32 * _K, 128 * _K),
-        other_models=_QWEN3, other_batch=32, other_context_len=32 * _K, kv_budgets=(1024,), warm_context_len=1 * _K),
+        other_models=_QWEN3, other_batch=32, other_context_len=32 * _K, kv_budgets=(1024,), extra_context_len=1 * _K),
     ("cuda", GridSize.FULL): _Tier(
         plane_model="Qwen3-8B", batches=(1, 2, 4, 8, 16, 32, 64, 128, 256),
         context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K, 64 * _K, 128 * _K), other_models=_QWEN3,
-        other_batch=32, other_context_len=32 * _K, kv_budgets=(256, 1024, 4096), warm_context_len=1 * _K),
+        other_batch=32, other_context_len=32 * _K, kv_budgets=(256, 1024, 4096), extra_context_len=1 * _K),
 }  # fmt: skip
 
 
@@ -164,12 +171,13 @@ def cells(options: GridOptions) -> list[Cell]:
             batch=batch,
             context_len=context_len,
             page_size=page_size,
+            device_kind=options.device_kind,
             dtype=options.dtype,
             cache_state=state,
-            is_graph=options.device_kind == "cuda",
+            is_graph=is_graph,
         )
         for page_size in options.page_sizes or (16,)
-        for state, (model, batch, context_len) in _points(options, tier)
+        for state, is_graph, (model, batch, context_len) in _points(options, tier)
     ]
 
 
@@ -218,13 +226,17 @@ def parse_count(text: str) -> int:
 Point = tuple[str, int, int]
 
 
-def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, Point]]:
-    states = options.cache_states or (CacheState.COLD,)
-    for state in states:
+def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, bool, Point]]:
+    """(cache state, whether replayed from a graph, point): all points cold; one small point warm, and one eager."""
+    uses_graph = options.device_kind == "cuda"
+    for state in options.cache_states or (CacheState.COLD,):
         for point in _unique(_plane_points(options, tier)):
-            yield state, point
-    if tier.warm_context_len and not options.cache_states and not _is_narrowed(options):
-        yield CacheState.WARM, (tier.plane_model, tier.batches[0], tier.warm_context_len)
+            yield state, uses_graph, point
+    if tier.extra_context_len and not options.cache_states and not _is_narrowed(options):
+        extra = (tier.plane_model, tier.batches[0], tier.extra_context_len)
+        yield CacheState.WARM, uses_graph, extra
+        if uses_graph:
+            yield CacheState.COLD, False, extra
 
 
 def _plane_points(options: GridOptions, tier: _Tier) -> Iterator[Point]:

@@ -33,9 +33,10 @@ def predict_case(
         batch=parse_count(batch),
         context_len=parse_count(context),
         page_size=page_size,
+        device_kind="cpu" if dtype == "float32" else "cuda",
         dtype=dtype,
         cache_state=CacheState.COLD,
-        is_graph=False,
+        is_graph=dtype != "float32",
     )
     wanted = Operation(operation)
     budget = parse_count(kv_budget) if wanted.has_kv_budget else None

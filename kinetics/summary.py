@@ -22,12 +22,14 @@ from kinetics.speedup import Crossover, crossovers, speedups
 from kinetics.units import GIGA, TERA, format_seconds
 
 _MAX_SKIPS = 12
+_MIN_WIDTH = 130  # a wrapped line loses nothing, a column cut to fit does
 _SUSPICIOUS_FRACTION = 1.1
 
 
 def print_summary(document: Document, *, result: Path | None, recovered: Sequence[Path], file: IO[str]) -> None:
     """Print device, rows, speed-ups, prediction error, skips, and the path of the result file."""
-    console = Console(file=file, highlight=False, width=None if file.isatty() else 150)
+    console = Console(file=file, highlight=False)
+    console.width = max(console.width, _MIN_WIDTH)
     console.print()
     for path in recovered:
         console.print(f"Rows of an earlier run that was killed were kept: {escape(str(path))}")

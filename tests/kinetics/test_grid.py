@@ -81,3 +81,12 @@ def test_a_filter_narrows_the_grid_to_exactly_what_was_asked():
         ("Qwen3-14B", 1, 4096),
         ("Qwen3-14B", 16, 4096),
     }
+
+
+def test_a_gpu_grid_has_one_warm_and_one_eager_cell_and_a_cpu_grid_one_warm():
+    for device_kind, expected in (("cuda", ["eager", "warm"]), ("cpu", ["warm"])):
+        names = [
+            str(Case(cell=cell, operation=Operation.DENSE, provider="ours", kv_budget=None))
+            for cell in cells(options(device_kind=device_kind))
+        ]
+        assert sorted(name.split("-")[-1] for name in names if not name.endswith("p16")) == expected
