@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kinetics import cli_law
+
 app = typer.Typer(
     name="kinetics",
     help="What test-time scaling costs: predicted from first principles, measured on this machine.",
@@ -24,6 +26,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
 
 EXIT_USAGE = 2
+
+
+app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_topk --kv-budget 1024 --block-size 16")(
+    cli_law.cost
+)
+app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(cli_law.coverage)
+app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(cli_law.grade)
+app.command(epilog="Example: kinetics law, or kinetics law --traces runs/aime24")(cli_law.law)
+app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
 
 
 def main() -> None:
