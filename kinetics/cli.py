@@ -33,7 +33,7 @@ app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_to
 )
 app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(cli_law.coverage)
 app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(cli_law.grade)
-app.command(epilog="Example: kinetics law, or kinetics law --traces runs/aime24")(cli_law.law)
+app.command(epilog="Example: kinetics law, or kinetics law runs/aime24/dense.jsonl")(cli_law.law)
 app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
 
 
