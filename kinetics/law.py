@@ -7,6 +7,7 @@ and the command line print. Long-CoT spends a budget on one long answer, Best-of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,12 @@ from kinetics.claims import (
     speedup_at_dense_maximum,
 )
 from kinetics.frontier import Curve, Frontier, Switch, build_frontier, grid_cost_to_reach, largest_gain, switch_points
-from kinetics.paper import INTENSITY, TERA_EFLOP_PER_B200_S
+from kinetics.paper import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
 from kinetics.published import read_claims, read_published_curves
 
 FloatArray = NDArray[np.float64]
+
+PAPER_MODELS: Final = frozenset(PUBLISHED_BILLION_PARAMETERS)
 
 
 class Family(Enum):
@@ -138,10 +141,18 @@ def _gain(dense: Frontier, sparse: Frontier) -> Gain:
 
 
 def judge_claims(tasks: Sequence[TaskResult], numbers: Mapping[str, float]) -> tuple[CheckedClaim, ...]:
-    """A verdict on every published claim; `numbers` are figures that only samples give, by claim key."""
+    """A verdict on every published claim; `numbers` are figures that only samples give, by claim key.
+
+    Claims about frontiers are about all six published models: a frontier over other models is no evidence.
+    """
     evidence = Evidence(
         curves={task.task: [model.curve for model in task.models] for task in tasks},
-        frontiers={(task.task, frontier.attention): frontier for task in tasks for frontier in task.frontiers},
+        frontiers={
+            (task.task, frontier.attention): frontier
+            for task in tasks
+            for frontier in task.frontiers
+            if {m.curve.model for m in task.models if m.curve.attention == frontier.attention} == PAPER_MODELS
+        },
         numbers=numbers,
     )
     return check_claims(read_claims(), evidence)

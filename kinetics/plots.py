@@ -42,7 +42,8 @@ def plot_task(report: LawReport, task: TaskResult) -> Figure:
     _draw_best_models(lower, task.frontiers, colors)
     title = _TASK_TITLES.get(task.task, task.task.replace("_", " "))
     figure.suptitle(f"{title}: {report.source}", fontsize=10)
-    upper.set(ylabel="accuracy", xscale="log", ylim=(0, 1))
+    grid = task.frontiers[0].cost
+    upper.set(ylabel="accuracy", xscale="log", xlim=(grid[0], grid[-1]), ylim=(0, 1))
     lower.set_xlabel("cost per question, at most (1e12 eFLOP)")
     seconds = upper.secondary_xaxis(
         "top", functions=(lambda cost: cost / report.tera_eflop_per_s, lambda s: s * report.tera_eflop_per_s)

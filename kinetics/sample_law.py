@@ -23,7 +23,7 @@ from kinetics.allocation import (
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local
 from kinetics.claims import BEST_OF_N, LONG_COT, PUBLISHED_BUDGET_FIT
 from kinetics.frontier import Curve, fit_power_law
-from kinetics.law import Family, LawReport, ModelResult, judge_claims, task_result
+from kinetics.law import PAPER_MODELS, Family, LawReport, ModelResult, judge_claims, task_result
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import GENERATION_BUDGETS, TRIALS
 from kinetics.pricing import Price
@@ -35,6 +35,7 @@ COST_GRID: Final[FloatArray] = np.logspace(np.log10(20), np.log10(4e4), 100)
 
 FLOPS_SUFFIX: Final = "_flops"
 HIDDEN_SUFFIX: Final = "_max"
+PAPER_DATASET: Final = "aime24"
 HEADLINE_ACCURACY: Final = 0.717
 """Accuracy at which the paper's first figure compares the two laws."""
 MIN_FIT_POINTS: Final = 5
@@ -74,6 +75,8 @@ def sample_report(
         for suffix, price_of in ((FLOPS_SUFFIX, pricing.flops), (HIDDEN_SUFFIX, pricing.hidden)):
             plain = _model_results(task, sets, specs, price_of, seed=seed, validates=False)
             tasks.append(task_result(task + suffix, list(plain)))
+    # The claims are about the paper's questions; other data sets answer none of them.
+    judged = tasks if sets[0].dataset.lower() == PAPER_DATASET else []
     estimated = sorted({samples.model for samples in sets if samples.has_estimated_lengths})
     notes = (f"token counts are estimated from characters for {', '.join(estimated)}",) if estimated else ()
     return LawReport(
@@ -82,7 +85,9 @@ def sample_report(
         tera_eflop_per_s=pricing.tera_eflop_per_s,
         device=pricing.device,
         tasks=tuple(tasks),
-        claims=judge_claims(tasks, sample_numbers(sets, specs, pricing)),
+        claims=judge_claims(
+            tasks if sets[0].dataset.lower() == PAPER_DATASET else [], sample_numbers(sets, specs, pricing)
+        ),
         notes=notes,
     )
 
@@ -132,14 +137,16 @@ def _model_result(
 
 
 def sample_numbers(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pricing: Pricing) -> dict[str, float]:
-    """Numbers that claims need and only samples give, by claim key."""
+    """Numbers that claims need and only samples give, by claim key; none for other questions than the paper's."""
     dense = [samples for samples in sets if isinstance(samples.policy, Dense)]
+    if sets[0].dataset.lower() != PAPER_DATASET:
+        return {}
     numbers = {f"sampled_pass1:{samples.model}": 100 * mean_coverage(samples, trials=1) for samples in dense}
-    if dense:
+    if {samples.model for samples in dense} == PAPER_MODELS:
         numbers["mean_bon_length"] = float(np.mean([mean_length(samples) for samples in dense]))
-    ratio = flops_law_penalty(dense, specs, pricing, accuracy=HEADLINE_ACCURACY)
-    if ratio is not None:
-        numbers["uniform_cost_ratio"] = ratio
+        ratio = flops_law_penalty(dense, specs, pricing, accuracy=HEADLINE_ACCURACY)
+        if ratio is not None:
+            numbers["uniform_cost_ratio"] = ratio
     topk = {name: group for (name, family), group in _groups(sets, specs).items() if family is Family.TOPK}
     if "Qwen3-8B" in topk:
         numbers |= _fitted_exponents(topk["Qwen3-8B"], pricing.eflops(specs["Qwen3-8B"]))
