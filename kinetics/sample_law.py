@@ -85,9 +85,7 @@ def sample_report(
         tera_eflop_per_s=pricing.tera_eflop_per_s,
         device=pricing.device,
         tasks=tuple(tasks),
-        claims=judge_claims(
-            tasks if sets[0].dataset.lower() == PAPER_DATASET else [], sample_numbers(sets, specs, pricing)
-        ),
+        claims=judge_claims(judged, sample_numbers(sets, specs, pricing)),
         notes=notes,
     )
 
