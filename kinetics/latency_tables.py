@@ -66,6 +66,8 @@ def read_latency_table(path: Path) -> list[LatencyRow]:
     rows = []
     for line, text in lines:
         values = next(csv.reader([text]))
+        if len(values) != len(columns):
+            raise DataFileError(f"{path}:{line}: row must have {len(columns)} fields, got {len(values)}")
         try:
             rows.append(_read_row(dict(zip(columns, values, strict=True))))
         except ValueError as error:
