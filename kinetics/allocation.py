@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics.attention_policy import AttentionPolicy
+from kinetics.attention_policy import AttentionPolicy, policy_label
 from kinetics.pricing import Price
-from kinetics.scaling import Question, SampleSet, correct_within, coverage, policy_label
+from kinetics.scaling import Question, SampleSet, correct_within, coverage
 
 FloatArray = NDArray[np.float64]
 

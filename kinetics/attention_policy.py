@@ -122,6 +122,20 @@ class BlockTopK:
 AttentionPolicy = Dense | TopK | BlockTopK | Local
 
 
+def policy_label(policy: AttentionPolicy) -> str:
+    """The policy as tables and file names spell it: `dense`, `topk256`, `block128_blocktopk1`, `local64`."""
+    match policy:
+        case Dense():
+            return "dense"
+        case BlockTopK():
+            local = f"local{policy.num_local}_" if policy.num_local else ""
+            return f"{local}block{policy.block_size}_blocktopk{policy.top_blocks}"
+        case Local():
+            return f"local{policy.num_local}"
+        case _:
+            return f"topk{policy.kv_budget}"
+
+
 def _triangle(n: int) -> int:
     """1 + 2 + ... + n; 0 for n of -1 and 0."""
     return n * (n + 1) // 2

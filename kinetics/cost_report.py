@@ -9,11 +9,10 @@ from enum import Enum
 from typing import Any
 
 from kinetics.answer_cost import Combine, CostOptions, answer_work, tera_eflop
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
+from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK, policy_label
 from kinetics.hardware import Precision, find_accelerator
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import num_published_parameters, paper_cost
-from kinetics.scaling import policy_label
 from kinetics.units import TERA
 
 

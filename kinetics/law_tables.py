@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinetics.answer_cost import CostOptions, answer_work, tera_eflop
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, TopK
+from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, TopK, policy_label
 from kinetics.claims import iso_cost_tokens
 from kinetics.law import LawReport, ModelResult, TaskResult
 from kinetics.model_specs import MODEL_SPECS, find_model
@@ -23,7 +23,6 @@ from kinetics.paper import (
     num_published_parameters,
     paper_cost,
 )
-from kinetics.scaling import policy_label
 from kinetics.units import GIBI
 
 Value = str | int | float | bool | None

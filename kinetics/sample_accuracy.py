@@ -8,17 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from kinetics.attention_policy import policy_label
 from kinetics.law_tables import Table, Value
 from kinetics.paper import GENERATION_BUDGETS, TRIALS
-from kinetics.scaling import (
-    SampleSet,
-    bootstrap_interval,
-    correct_within,
-    majority,
-    mean_coverage,
-    mean_length,
-    policy_label,
-)
+from kinetics.scaling import SampleSet, bootstrap_interval, correct_within, majority, mean_coverage, mean_length
 
 MAJORITY_TRIALS: Final = (8, 32)
 MAJORITY_DRAWS: Final = 200

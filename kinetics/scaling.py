@@ -12,7 +12,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local
+from kinetics.attention_policy import AttentionPolicy
 
 FloatArray = NDArray[np.float64]
 
@@ -85,20 +85,6 @@ class SampleSet:
     def min_trials(self) -> int:
         """Answers that every question has at least."""
         return min(question.num_trials for question in self.questions)
-
-
-def policy_label(policy: AttentionPolicy) -> str:
-    """The policy as tables and file names spell it: `dense`, `topk256`, `block128_blocktopk1`, `local64`."""
-    match policy:
-        case Dense():
-            return "dense"
-        case BlockTopK():
-            local = f"local{policy.num_local}_" if policy.num_local else ""
-            return f"{local}block{policy.block_size}_blocktopk{policy.top_blocks}"
-        case Local():
-            return f"local{policy.num_local}"
-        case _:
-            return f"topk{policy.kv_budget}"
 
 
 @lru_cache(maxsize=65536)

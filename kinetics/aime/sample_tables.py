@@ -13,8 +13,9 @@ from typing import Final
 
 from kinetics.aime.trace_header import parse_policy
 from kinetics.aime.traces import FiledAnswer
+from kinetics.attention_policy import policy_label
 from kinetics.data_files import Complaints, DataFileError, LeftOut, read_lines
-from kinetics.scaling import Question, SampleSet, policy_label
+from kinetics.scaling import Question, SampleSet
 
 COLUMNS: Final = (
     "model", "dataset", "question_id", "trial", "generated_length", "length_unit", "answer", "gold", "correct",

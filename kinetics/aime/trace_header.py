@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
+from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK, policy_label
 from kinetics.data_files import DataFileError
 from kinetics.model_specs import find_model
-from kinetics.scaling import policy_label
 
 _NAME: Final = re.compile(
     r"(?P<task>[^_]+)_(?P<model>[^_]+)_(?P<policy>dense|local\d+(?:_topk\d+|_block\d+_blocktopk\d+)?)(?:_.*)?"

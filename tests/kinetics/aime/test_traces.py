@@ -12,12 +12,11 @@ from kinetics.aime.tokenizers import FileTokenizer, WordTokenizer, open_tokenize
 from kinetics.aime.trace_header import parse_policy, read_header
 from kinetics.aime.traces import TraceRules, question_id, read_trace_answers, read_trace_file
 from kinetics.allocation import allocate, best_of_n_options, long_cot_options
-from kinetics.attention_policy import BlockTopK, Dense, Local, TopK
+from kinetics.attention_policy import BlockTopK, Dense, Local, TopK, policy_label
 from kinetics.data_files import MAX_LINE_BYTES, DataFileError
 from kinetics.model_specs import find_model
 from kinetics.paper import paper_cost
 from kinetics.pricing import paper_price
-from kinetics.scaling import policy_label
 
 WORDS = TraceRules(tokenizer=WordTokenizer(), grader=None, template_tokens=10)
 FILES = {
