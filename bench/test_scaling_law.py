@@ -32,7 +32,7 @@ def test_the_default_law_regenerates_as_recorded(benchmark: Any, tmp_path: Path)
     request = LawRequest(
         files=(), out=tmp_path, draws_figures=True, fetch="", on="", measured=None, mode=Mode.EXACT, grader="recorded",
         tokenizer="", grades_cuts=False, prompt_len=200, architectures=(), batch=0, num_dense_layers=0, seed=0,
-        keeps_going=False,
+        reads_prompt_to_longest=False, keeps_going=False,
     )  # fmt: skip
     outcome: LawOutcome = benchmark.pedantic(run_law, args=(request,), rounds=3)
     claims = outcome.document["claims"]

@@ -151,6 +151,7 @@ def law(
     ] = None,
     batch: Annotated[int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many.")] = 0,
     dense_layers: Annotated[int, typer.Option(help="First layers that ran dense.")] = 0,
+    longest: Annotated[bool, typer.Option(help="Read a dense prompt until the longest trial ends.")] = False,
     seed: Annotated[int, typer.Option(help="Of bootstrap, splits and majority draws.")] = 0,
     keep_going: Annotated[bool, typer.Option(help="Leave bad lines and models out and list them.")] = False,
     as_json: JsonOption = False,
@@ -163,7 +164,7 @@ def law(
             files=tuple(files or ()), out=out, draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
             grader=grader.value, tokenizer=tokenizer, grades_cuts=grade_cuts, prompt_len=prompt_len,
             architectures=tuple(architecture or ()), batch=batch, num_dense_layers=dense_layers, seed=seed,
-            keeps_going=keep_going,
+            reads_prompt_to_longest=longest, keeps_going=keep_going,
         )  # fmt: skip
         outcome = run_law(request)
     for remark in outcome.remarks:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kinetics.answer_cost import Combine, CostOptions, answer_work, tera_eflop
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK, policy_label
-from kinetics.hardware import Precision, find_accelerator
+from kinetics.hardware import Accelerator, Precision, find_accelerator
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import num_published_parameters, paper_cost
 from kinetics.units import TERA
@@ -140,7 +140,16 @@ def cost_document(query: CostQuery) -> dict[str, Any]:
         "element_bytes": query.options.element_bytes,
         "memory_tera_eflop_at_b200_dense_bf16": memory_bytes * dense_bf16 / TERA,
         "b200_dense_bf16_flop_per_byte": dense_bf16,
+        **_memory_needed(query, b200),
     }
+
+
+def _memory_needed(query: CostQuery, device: Accelerator) -> dict[str, int]:
+    """Cache of one answer at its end, a sparse one's too, and how many such answers fit beside the weights."""
+    element_bytes = query.options.element_bytes
+    kv_cache_bytes = (query.prompt_len + query.generated) * query.model.kv_bytes_per_token(element_bytes)
+    free_bytes = max(0, device.memory_bytes - query.model.num_parameters * element_bytes)
+    return {"kv_cache_bytes": kv_cache_bytes, "answers_that_fit_one_b200": free_bytes // max(1, kv_cache_bytes)}
 
 
 def _count(query: CostQuery) -> tuple[float, int | float, int]:

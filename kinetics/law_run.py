@@ -53,6 +53,7 @@ class LawRequest:
     architectures: tuple[str, ...]
     batch: int
     num_dense_layers: int
+    reads_prompt_to_longest: bool
     seed: int
     keeps_going: bool
 
@@ -222,12 +223,17 @@ def _pricing(request: LawRequest) -> Pricing:
         rate = accelerator.bf16_flop_per_s / TERA
         device = f"{accelerator.name}, dense bf16"
     options = CostOptions(batch=request.batch, num_dense_layers=request.num_dense_layers)
+    to_longest = request.reads_prompt_to_longest
+    until = "longest" if to_longest else "mean"
     return Pricing(
-        eflops=lambda model: exact_price(model, intensity=intensity, options=options),
+        eflops=lambda model: exact_price(
+            model, intensity=intensity, options=options, reads_prompt_to_longest=to_longest
+        ),
         flops=lambda model: exact_price(model, intensity=0.0, options=options),
         hidden=lambda model: exact_price(model, intensity=intensity, options=options, combine=Combine.MAX),
         description=f"exact counts, intensity {intensity:.4g} FLOP/byte, {request.num_dense_layers} dense layers, "
-        f"weights shared by {request.batch or 'infinitely many'} answers, matmul weights per token",
+        f"weights shared by {request.batch or 'infinitely many'} answers, matmul weights per token, "
+        f"dense prompts read to the {until} length",
         device=device,
         tera_eflop_per_s=rate,
     )
@@ -241,9 +247,10 @@ def _paper_pricing() -> Pricing:
         hidden=lambda model: exact_price(
             model, intensity=INTENSITY, combine=Combine.MAX, num_parameters=num_published_parameters(model)
         ),
-        description=f"the published formulas as printed in code, intensity {INTENSITY} FLOP/byte",
+        description=f"the published formulas as in their code, intensity {INTENSITY} FLOP/byte, smoothed as published",
         device="B200 as the paper rates it (4,500 TFLOP/s)",
         tera_eflop_per_s=TERA_EFLOP_PER_B200_S,
+        smooths=True,
     )
 
 

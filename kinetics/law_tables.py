@@ -23,6 +23,7 @@ from kinetics.paper import (
     num_published_parameters,
     paper_cost,
 )
+from kinetics.throughput_bounds import speedup_bounds
 from kinetics.units import GIBI
 
 Value = str | int | float | bool | None
@@ -72,7 +73,7 @@ def format_value(value: Value) -> str:
 
 def law_tables(report: LawReport) -> list[Table]:
     """Every table of a report."""
-    tables = [_claims(report), _gains(report), _best_models(report), _models(), _mended_costs()]
+    tables = [_claims(report), _gains(report), _best_models(report), _models(), _mended_costs(), _throughput_bounds()]
     tables += [_frontier(report, task) for task in report.tasks]
     tables += [_curves(task) for task in report.tasks if any(model.low is not None for model in task.models)]
     return tables
@@ -198,6 +199,11 @@ _MENDED_POLICIES: tuple[AttentionPolicy, ...] = (
     Dense(), TopK(kv_budget=128), TopK(kv_budget=1024), BlockTopK(block_size=128, top_blocks=1),
     BlockTopK(block_size=16, top_blocks=64),
 )  # fmt: skip
+
+
+def _throughput_bounds() -> Table:
+    columns = ("model", "context_len", "kv_budget", "block_size", "largest_batch_on_8_h200", "speedup_at_most")
+    return Table(name="throughput_bounds", columns=columns, rows=tuple(speedup_bounds()))
 
 
 def _mended_costs() -> Table:

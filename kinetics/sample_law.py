@@ -5,7 +5,7 @@ shape that the published curves give too.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -22,7 +22,7 @@ from kinetics.allocation import (
 )
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local
 from kinetics.claims import BEST_OF_N, LONG_COT, PUBLISHED_BUDGET_FIT
-from kinetics.frontier import Curve, fit_power_law
+from kinetics.frontier import Curve, fit_power_law, smooth_as_published
 from kinetics.law import PAPER_MODELS, Family, LawReport, ModelResult, judge_claims, task_result
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import GENERATION_BUDGETS, TRIALS
@@ -48,6 +48,7 @@ class Pricing:
     """The three laws that a report compares, and how they are described.
 
     `eflops` is the law itself; `flops` charges compute alone; `hidden` charges the larger of compute and memory.
+    `smooths`: oracle curves carry the published moving average.
     """
 
     eflops: PriceOf
@@ -56,6 +57,7 @@ class Pricing:
     description: str
     device: str
     tera_eflop_per_s: float
+    smooths: bool = False
 
 
 def sample_report(
@@ -70,8 +72,8 @@ def sample_report(
     _check_questions(sets)
     tasks = []
     for task in (LONG_COT, BEST_OF_N):
-        validated = _model_results(task, sets, specs, pricing.eflops, seed=seed, validates=True)
-        tasks.append(task_result(task, list(validated)))
+        validated = list(_model_results(task, sets, specs, pricing.eflops, seed=seed, validates=True))
+        tasks.append(task_result(task, [_smoothed(model) for model in validated] if pricing.smooths else validated))
         for suffix, price_of in ((FLOPS_SUFFIX, pricing.flops), (HIDDEN_SUFFIX, pricing.hidden)):
             plain = _model_results(task, sets, specs, price_of, seed=seed, validates=False)
             tasks.append(task_result(task + suffix, list(plain)))
@@ -132,6 +134,11 @@ def _model_result(
         has_estimated_lengths=any(samples.has_estimated_lengths for samples in group),
         max_trials=max(n for n in TRIALS if n <= fewest) if task == BEST_OF_N else None,
     )
+
+
+def _smoothed(model: ModelResult) -> ModelResult:
+    accuracy = smooth_as_published(model.curve.accuracy)
+    return replace(model, curve=replace(model.curve, accuracy=accuracy))
 
 
 def sample_numbers(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pricing: Pricing) -> dict[str, float]:

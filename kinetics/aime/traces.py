@@ -17,6 +17,7 @@ from kinetics.aime.grading import Grade, grade_strict, last_boxed
 from kinetics.aime.tokenizers import Tokenizer
 from kinetics.aime.trace_header import TraceHeader, read_header
 from kinetics.data_files import Complaints, DataFileError, LeftOut, read_lines
+from kinetics.paper import MAX_GENERATED
 from kinetics.scaling import Question, SampleSet
 
 TEMPLATE_TOKENS: Final = 90
@@ -97,8 +98,8 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
             answers.append((line, answer))
     if header is None or not answers:
         raise DataFileError(f"{path}: must hold at least one sample, got none")
-    notes = _notes(path, header)
     samples = _sample_set(header, answers, rules, complaints)
+    notes = _notes(path, header, samples)
     return TraceFile(samples=samples, notes=notes, left_out=tuple(complaints.left_out))
 
 
@@ -231,10 +232,15 @@ def _question(key: str, group: Sequence[_Answer], rules: TraceRules) -> Question
     )
 
 
-def _notes(path: Path, header: TraceHeader) -> tuple[str, ...]:
-    if not header.num_dense_layers:
-        return ()
-    return (
-        f"{path.name}: the engine ran {header.num_dense_layers} layer(s) dense; "
-        f"charge them with --dense-layers {header.num_dense_layers}",
-    )
+def _notes(path: Path, header: TraceHeader, samples: SampleSet) -> tuple[str, ...]:
+    """What the reader of a table made of this file should know."""
+    notes = []
+    if header.num_dense_layers:
+        notes.append(
+            f"{path.name}: the engine ran {header.num_dense_layers} layer(s) dense; "
+            f"charge them with --dense-layers {header.num_dense_layers}"
+        )
+    num_capped = sum(length >= MAX_GENERATED for question in samples.questions for length in question.lengths)
+    if num_capped:
+        notes.append(f"{path.name}: {num_capped} answers reached {MAX_GENERATED} tokens and were cut off there")
+    return tuple(notes)

@@ -42,6 +42,12 @@ def test_exact_cost_of_a_reference_row():
     assert found["total_tera_eflop"] == found["compute_tflop"] + found["memory_tera_eflop"]
 
 
+def test_the_memory_that_answers_need_is_stated():
+    found = run_json("cost", "--model", "Qwen3-32B", "--context", 0, "--generated", 16384)
+    assert found["kv_cache_bytes"] == 16384 * 262_144
+    assert found["answers_that_fit_one_b200"] == (180 * 10**9 - 2 * 32_762_123_264) // (16384 * 262_144)
+
+
 def test_published_cost_of_a_reference_row():
     found = run_json(
         "cost", "--model", "qwen3_0.6b", "--mode", "paper", "--attention", "block_topk", "--block-size", 32,
@@ -158,7 +164,9 @@ def write_table(path, model="Qwen3-8B"):
     return path
 
 
-@pytest.mark.parametrize("options", [[], ["--on", "H200"], ["--mode", "paper"], ["--batch", 64, "--dense-layers", 1]])
+@pytest.mark.parametrize(
+    "options", [[], ["--on", "H200"], ["--mode", "paper"], ["--batch", 64, "--dense-layers", 1], ["--longest"]]
+)
 def test_the_law_from_a_sample_table_under_every_pricing(tmp_path, options):
     found = run_json("law", write_table(tmp_path / "t.csv"), "--out", tmp_path / "out", "--no-figures", *options)
     assert [task["task"] for task in found["tasks"]][:2] == ["long_cot", "long_cot_flops"]

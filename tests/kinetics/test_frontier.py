@@ -13,6 +13,7 @@ from kinetics.frontier import (
     fit_power_law,
     grid_cost_to_reach,
     largest_gain,
+    smooth_as_published,
     switch_points,
 )
 
@@ -74,6 +75,11 @@ def test_a_curve_needs_increasing_costs_and_an_accuracy_for_each():
 def test_an_accuracy_outside_the_grid_is_an_error():
     with pytest.raises(ValueError, match=r"cost must lie in 1..1000, got 2000"):
         accuracy_at(2000.0, curve("m", [0, 0, 0, 0]))
+
+
+def test_the_published_smoothing_looks_one_point_ahead():
+    smoothed = smooth_as_published(np.array([0.0, 0.0, 0.3, 0.9]))
+    assert smoothed.tolist() == pytest.approx([0.0, 0.1, 0.4, 0.7])
 
 
 def test_a_power_law_is_recovered_with_its_offset():

@@ -9,6 +9,7 @@ import pytest
 from kinetics.answer_cost import Combine, answer_work, tera_eflop
 from kinetics.attention_policy import Dense, TopK
 from kinetics.claims import BEST_OF_N, LONG_COT
+from kinetics.frontier import smooth_as_published
 from kinetics.law_tables import law_tables
 from kinetics.model_specs import find_model
 from kinetics.paper import PUBLISHED_BILLION_PARAMETERS
@@ -106,6 +107,15 @@ def test_the_flops_law_pays_for_choosing_a_small_model_that_thinks_long():
     assert small > 2 * large
     assert flops_law_penalty(sets, specs, PRICING, accuracy=0.9) == pytest.approx(small / large, rel=0.01)
     assert flops_law_penalty([make_set("Qwen3-8B", Dense(), p=0.0)], specs, PRICING, accuracy=0.9) is None
+
+
+def test_paper_curves_are_smoothed_and_others_are_not():
+    sets = [make_set("Qwen3-8B", Dense())]
+    specs = {"Qwen3-8B": find_model("Qwen3-8B")}
+    plain = sample_report(sets, specs, PRICING, source="t").tasks[0].models[0].curve.accuracy
+    smooth = sample_report(sets, specs, replace(PRICING, smooths=True), source="t").tasks[0].models[0].curve.accuracy
+    assert np.array_equal(smooth, smooth_as_published(plain))
+    assert not np.array_equal(smooth, plain)
 
 
 def test_sets_with_other_questions_are_refused():

@@ -170,6 +170,13 @@ def test_a_layer_that_ran_dense_is_reported(tmp_path):
     assert "charge them with --dense-layers 1" in read_trace_file(path, WORDS).notes[0]
 
 
+def test_answers_at_the_length_cap_are_reported(tmp_path):
+    path = tmp_path / "aime24_qwen3-8b_dense.jsonl"
+    record = {"query": "q", "choices": ["5"], "prediction": ["hm"], "score": 0, "token_ids": [0] * 30767}
+    path.write_text(json.dumps(record))
+    assert "1 answers reached 30767 tokens" in read_trace_file(path, WORDS).notes[0]
+
+
 GOOD = {"query": "q", "choices": ["5"], "prediction": ["\\boxed{5}"], "score": 1}
 
 
