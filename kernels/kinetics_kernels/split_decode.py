@@ -147,7 +147,6 @@ def split_decode_kernel(
 
     page_ids = load_page_ids(list_ptr, table_stride_page, start, end, PAGE_SIZE, TILE_TOKENS)
     tail_start = start + (end - start) // TILE_TOKENS * TILE_TOKENS
-    tail_page_ids = load_page_ids(list_ptr, table_stride_page, tail_start, end, PAGE_SIZE, TILE_TOKENS)
     for tile_start in range(start, tail_start, TILE_TOKENS):
         k_offsets = token_offsets(page_ids, tile_start, k_stride_page, k_stride_token, PAGE_SIZE, TILE_TOKENS)
         v_offsets = k_offsets
@@ -160,8 +159,12 @@ def split_decode_kernel(
         values = tl.load(v_ptrs + v_offsets)
         accumulator, weight_sums, running_max = fold_tile(accumulator, weight_sums, running_max, logits, values)
     if tail_start < end:
-        k_offsets = token_offsets(tail_page_ids, tail_start, k_stride_page, k_stride_token, PAGE_SIZE, TILE_TOKENS)
-        v_offsets = token_offsets(tail_page_ids, tail_start, v_stride_page, v_stride_token, PAGE_SIZE, TILE_TOKENS)
+        # Read again, from a line the loop has just touched: carried over, the ids cost the loop registers.
+        page_ids = load_page_ids(list_ptr, table_stride_page, tail_start, end, PAGE_SIZE, TILE_TOKENS)
+        k_offsets = token_offsets(page_ids, tail_start, k_stride_page, k_stride_token, PAGE_SIZE, TILE_TOKENS)
+        v_offsets = k_offsets
+        if not IS_ONE_LAYOUT:
+            v_offsets = token_offsets(page_ids, tail_start, v_stride_page, v_stride_token, PAGE_SIZE, TILE_TOKENS)
         token_mask = tail_start + tl.arange(0, TILE_TOKENS) < end
         keys = tl.load(k_ptrs + k_offsets, mask=token_mask[:, None], other=0.0)
         values = tl.load(v_ptrs + v_offsets, mask=token_mask[:, None], other=0.0)

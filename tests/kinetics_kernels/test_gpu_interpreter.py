@@ -1,0 +1,28 @@
+"""The tests of the gpu kernels, run in Triton's interpreter: a process of its own, since Triton decides on import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the same tests run on the CUDA device here")
+@pytest.mark.parametrize("module", ["test_gpu_decode.py", "test_gpu_pages.py", "test_mutations.py"])
+def test_kernels_hold_their_promises_in_the_interpreter(module: str) -> None:
+    pytest.importorskip("triton")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", str(HERE / module)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout

@@ -1,0 +1,197 @@
+"""Planted bugs in the gpu kernels: each must be caught by a check of the kind the other tests make."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from kernel_setting import IS_INTERPRETED
+
+from kinetics_kernels import api
+from kinetics_kernels.shapes import DecodeShape, PageSummaryKind
+from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
+
+if not IS_INTERPRETED:
+    pytest.skip("planted bugs may read anywhere: interpreted only, by test_gpu_interpreter.py", allow_module_level=True)
+
+from kinetics_kernels import online_softmax, paged_attention, split_decode
+from kinetics_kernels.block_topk import gpu_score, gpu_select
+from kinetics_kernels.kv_cache import gpu as kv_cache
+
+SHAPE = DecodeShape(batch=2, context_len=200, num_q_heads=8, num_kv_heads=2, head_dim=64, page_size=16)
+
+
+def check_dense() -> None:
+    inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
+    out = torch.full_like(inputs.q, float("nan"))
+    tensors = (inputs.q, inputs.k_cache, inputs.v_cache, inputs.block_table, inputs.seq_lens)
+    _, lse = api.paged_decode(*tensors, out=out, num_splits=2, return_lse=True, backend="gpu")
+    assert_dense_correct(out, inputs, lse=lse)
+
+
+def check_sparse() -> None:
+    inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
+    summary = api.summarize_pages(
+        inputs.k_cache, inputs.block_table, inputs.seq_lens, kind=PageSummaryKind.MEAN, backend="reference"
+    )
+    table = (inputs.block_table, inputs.seq_lens)
+    scores = api.score_pages(inputs.q, summary, *table, page_size=16, backend="reference")
+    keep = {"page_size": 16, "num_pages": 5, "num_sink_pages": 1, "num_local_pages": 1}
+    pages = api.select_pages(scores, *table, **keep, backend="reference")
+    tensors = (inputs.q, inputs.k_cache, inputs.v_cache, pages, inputs.seq_lens, inputs.block_table)
+    assert_sparse_correct(api.sparse_paged_decode(*tensors, num_splits=1, backend="gpu"), inputs, pages)
+
+
+def check_append() -> None:
+    for kind in PageSummaryKind:
+        inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
+        table = (inputs.block_table, inputs.seq_lens)
+        summary = api.summarize_pages(inputs.k_cache, *table, kind=kind, backend="reference")
+        k = torch.randn(2, 2, 64) * 5
+        api.append_kv(k, -k, inputs.k_cache, inputs.v_cache, *table, page_summary=summary, backend="gpu")
+        expected = api.summarize_pages(inputs.k_cache, *table, kind=kind, backend="reference")
+        torch.testing.assert_close(summary.values, expected.values, equal_nan=True)
+
+
+def check_scores() -> None:
+    for kind in PageSummaryKind:
+        inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
+        table = (inputs.block_table, inputs.seq_lens)
+        summary = api.summarize_pages(inputs.k_cache, *table, kind=kind, backend="reference")
+        made, expected = (
+            api.score_pages(inputs.q, summary, *table, page_size=16, backend=backend)
+            for backend in ("gpu", "reference")
+        )
+        torch.testing.assert_close(made, expected)
+
+
+def check_selection() -> None:
+    scores = torch.randn(2, 2, 40, generator=torch.Generator().manual_seed(6)).mul(2).round()
+    block_table = torch.randperm(80, generator=torch.Generator().manual_seed(6)).int().view(2, 40)
+    seq_lens = torch.tensor([640, 401], dtype=torch.int32)
+    keep = {"page_size": 16, "num_pages": 9, "num_sink_pages": 2, "num_local_pages": 1}
+    made, expected = (
+        api.select_pages(scores, block_table, seq_lens, **keep, backend=backend) for backend in ("gpu", "reference")
+    )
+    assert torch.equal(made, expected)
+
+
+MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
+    "wrong_token_stride": (
+        split_decode,
+        "token_offsets(page_ids, tile_start, k_stride_page, k_stride_token, ",
+        "token_offsets(page_ids, tile_start, k_stride_page, k_stride_head, ",
+        check_dense,
+    ),
+    "dropped_tail_token": (
+        split_decode,
+        "token_mask = tail_start + tl.arange(0, TILE_TOKENS) < end",
+        "token_mask = tail_start + tl.arange(0, TILE_TOKENS) < end - 1",
+        check_dense,
+    ),
+    "unmasked_tail": (
+        split_decode,
+        'logits = tl.where(token_mask[None, :], logits, float("-inf"))',
+        "logits += 0",
+        check_dense,
+    ),
+    "page_off_by_one": (
+        split_decode,
+        "page = tile_start // PAGE_SIZE",
+        "page = tile_start // PAGE_SIZE + 1",
+        check_dense,
+    ),
+    "stale_prefetched_page": (
+        split_decode,
+        "list_ptr, table_stride_page, tile_start + TILE_TOKENS, end,",
+        "list_ptr, table_stride_page, tile_start, end,",
+        check_dense,
+    ),
+    "forgotten_rescale": (
+        online_softmax,
+        "accumulator * rescale[:, None]",
+        "accumulator",
+        check_dense,
+    ),
+    "forgotten_rescale_of_the_sums": (
+        online_softmax,
+        "weight_sums * rescale[:, None] + weights",
+        "weight_sums + weights",
+        check_dense,
+    ),
+    "base_2_lse": (split_decode, "lse_stride_head, log2_sum * LN_2)", "lse_stride_head, log2_sum)", check_dense),
+    "unweighted_merge": (
+        split_decode,
+        "tl.sum(partials * weights[:, None], axis=0)",
+        "tl.sum(partials, axis=0)",
+        check_dense,
+    ),
+    "full_last_page": (
+        split_decode,
+        "last_page_tokens = (seq_len - 1) % PAGE_SIZE + 1",
+        "last_page_tokens = PAGE_SIZE",
+        check_sparse,
+    ),
+    "dense_list_for_every_head": (
+        split_decode,
+        "+ kv_head * table_stride_head",
+        "+ 0 * table_stride_head",
+        check_sparse,
+    ),
+    "newest_key_not_in_its_summary": (kv_cache, "total += newest", "total += 0", check_append),
+    "maximum_without_newest_key": (kv_cache, "largest = tl.maximum(largest, newest)", "largest += 0", check_append),
+    "swapped_extrema": (
+        gpu_score,
+        "* high + negative[None, :] * low",
+        "* low + negative[None, :] * high",
+        check_scores,
+    ),
+    "ties_to_nobody": (gpu_select, "(tie_rank <= num_ties)", "(tie_rank < num_ties)", check_selection),
+    "threshold_below_its_step": (gpu_select, "return low.to(tl.int32)", "return low.to(tl.int32) - 1", check_selection),
+    "local_pages_off_by_one": (
+        gpu_select,
+        "pages >= num_pages - 1 - num_local_pages",
+        "pages >= num_pages - num_local_pages",
+        check_selection,
+    ),
+}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("check", [check_dense, check_sparse, check_append, check_scores, check_selection])
+def test_without_a_planted_bug_every_check_passes(check: Callable[[], None]) -> None:
+    check()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_planted_bug_is_caught(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, old, new, check = MUTATIONS[name]
+    plant(module, old, new, folder=tmp_path, monkeypatch=monkeypatch)
+    with pytest.raises(AssertionError):
+        check()
+
+
+def plant(module: ModuleType, old: str, new: str, *, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load a copy of a module with one piece of its text replaced, and put its kernels where the originals are."""
+    assert module.__file__ is not None
+    text = Path(module.__file__).read_text(encoding="utf-8")
+    assert old in text, f"{module.__name__} no longer contains {old!r}: plant the bug anew"
+    path = folder / "mutant.py"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("mutant", path)
+    assert spec is not None
+    assert spec.loader is not None
+    mutant = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "mutant", mutant)
+    spec.loader.exec_module(mutant)
+    kernels = {name: kernel for name, kernel in vars(module).items() if type(kernel).__name__ == "InterpretedFunction"}
+    for user in (module, split_decode, paged_attention):
+        for kernel_name, kernel in kernels.items():
+            if getattr(user, kernel_name, None) is kernel:
+                monkeypatch.setattr(user, kernel_name, getattr(mutant, kernel_name))
