@@ -136,6 +136,12 @@ def test_of_equally_accurate_options_the_cheapest_is_chosen():
     assert chosen.accuracy.tolist() == [[0.0, 1.0]]
 
 
+def test_an_option_that_costs_exactly_the_cap_is_affordable():
+    table = best_of_n_options(SETS, trials=(1,), price=PRICE)
+    caps = np.array([table.cost[0].min(), np.nextafter(table.cost[0].min(), 0)])
+    assert (allocate(table, caps).option[0] >= 0).tolist() == [True, False]
+
+
 def test_one_choice_for_all_questions_is_no_better_than_the_oracle():
     sets = [make_set(policy) for policy in (TopK(kv_budget=64), TopK(kv_budget=1024))]
     table = best_of_n_options(sets, trials=TRIALS, price=PRICE)
