@@ -1,11 +1,14 @@
 """Reports from samples: which law is charged, what claims they may judge, and honest accuracy beside the oracle's."""
 
+import os
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kinetics.aime.sample_tables import read_sample_table
 from kinetics.answer_cost import Combine, answer_work, tera_eflop
 from kinetics.attention_policy import Dense, TopK
 from kinetics.claims import BEST_OF_N, LONG_COT
@@ -16,7 +19,9 @@ from kinetics.paper import PUBLISHED_BILLION_PARAMETERS
 from kinetics.pricing import exact_price
 from kinetics.published import ClaimStatus
 from kinetics.sample_law import Pricing, flops_law_penalty, sample_report
-from kinetics.scaling import Question, SampleSet
+from kinetics.scaling import Question, SampleSet, mean_coverage
+
+REFERENCE = os.environ.get("KINETICS_REFERENCE_DATA")
 
 PRICING = Pricing(
     eflops=lambda model: exact_price(model, intensity=562.5),
@@ -130,6 +135,39 @@ def test_estimated_lengths_are_noted_and_labelled():
     assert report.notes == ("token counts are estimated from characters for Qwen3-8B",)
     curves = next(table for table in law_tables(report) if table.name == "curves_long_cot")
     assert {line[2] for line in curves.rows} == {"estimated"}
+
+
+@pytest.fixture(scope="module")
+def published_sets():
+    table = read_sample_table(Path(REFERENCE or ".") / "aime24_samples.csv", prompt_len=200)
+    architectures = {
+        "Qwen3-30B-A3B-Thinking-2507": find_model("Qwen3-30B-A3B"),
+        "AM-Thinking-v1": find_model("DeepSeek-R1-Distill-Qwen-32B"),
+        "Qwen3-4B": find_model("Qwen3-4B"),
+    }
+    chosen = [samples for samples in table.sets if samples.model in architectures]
+    few = [replace(s, questions=tuple(q.subset(range(12)) for q in s.questions)) for s in chosen]
+    return few, architectures
+
+
+@pytest.mark.skipif(REFERENCE is None, reason="KINETICS_REFERENCE_DATA is not set: it holds aime24_samples.csv")
+def test_published_samples_give_both_tables(published_sets):
+    sets, specs = published_sets
+    report = sample_report(sets, specs, PRICING, source="published samples")
+    for task in report.tasks:
+        assert {model.curve.model for model in task.models} == set(specs)
+    long_cot, best_of_n = report.tasks[0], report.tasks[3]
+    for samples in sets:
+        (alone,) = [model for model in long_cot.models if model.curve.model == samples.model]
+        finished = np.mean(
+            [np.mean(np.array(q.is_correct) & (np.array(q.lengths) <= 32768)) for q in samples.questions]
+        )
+        assert alone.curve.accuracy[-1] == pytest.approx(finished)
+        assert alone.has_estimated_lengths == (samples.model == "Qwen3-4B")
+        (many,) = [model for model in best_of_n.models if model.curve.model == samples.model]
+        assert many.max_trials == 8
+        assert many.curve.accuracy.max() <= mean_coverage(samples, trials=8) + 1e-12
+    assert report.notes == ("token counts are estimated from characters for Qwen3-4B",)
 
 
 def test_reports_are_the_same_every_time():
