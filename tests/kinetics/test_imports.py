@@ -1,0 +1,36 @@
+"""The analytic half works on a laptop, and nothing of ours stands in the way of anybody else's packages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def modules_after(statement):
+    code = f"{statement}; import sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["cost", "hardware", "model_specs", "attention_policy", "grid", "roofline", "rows", "speedup"]
+)
+def test_the_analytic_half_never_loads_a_tensor_library(module):
+    assert not {"torch", "triton", "numba", "matplotlib", "transformers"} & modules_after(f"import kinetics.{module}")
+
+
+def test_costs_need_nothing_but_the_standard_library():
+    assert not {"numpy", "pandas", "scipy"} & modules_after("import kinetics.cost")
+
+
+def test_a_plain_import_of_the_root_conftest_loads_no_torch():
+    assert "torch" not in modules_after("import conftest")
+
+
+def test_the_folder_of_kernels_never_answers_for_the_package_of_that_name():
+    code = "import kernels; assert kernels.__file__ is None, kernels.__file__"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert not (ROOT / "kernels" / "__init__.py").exists()
