@@ -42,10 +42,14 @@ class OptionTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Allocation:
-    """Accuracy and chosen option per question and cost cap. Both: [num_questions, num_costs]; option -1 is none."""
+    """Accuracy and chosen option per question and cost cap. All: [num_questions, num_costs].
+
+    Where nothing `is_affordable`, accuracy is 0 and `option` says nothing.
+    """
 
     accuracy: FloatArray
     option: NDArray[np.int64]
+    is_affordable: NDArray[np.bool_]
 
 
 BuildOptions = Callable[[Sequence[SampleSet]], OptionTable]
@@ -89,7 +93,8 @@ def allocate(table: OptionTable, grid: FloatArray) -> Allocation:
     """
     num_questions = table.cost.shape[0]
     accuracy = np.zeros((num_questions, grid.size))
-    option = np.full((num_questions, grid.size), -1, dtype=np.int64)
+    option = np.zeros((num_questions, grid.size), dtype=np.int64)
+    is_affordable = grid >= table.cost.min(axis=1, keepdims=True)
     for i in range(num_questions):
         order = np.lexsort((-table.accuracy[i], table.cost[i]))
         sorted_accuracy = table.accuracy[i, order]
@@ -97,11 +102,11 @@ def allocate(table: OptionTable, grid: FloatArray) -> Allocation:
         # An option takes over only by strictly higher accuracy, so that ties stay with the cheaper one.
         leads = np.concatenate(([True], sorted_accuracy[1:] > best[:-1]))
         leader = order[np.maximum.accumulate(np.where(leads, np.arange(order.size), 0))]
-        affordable = np.searchsorted(table.cost[i, order], grid, side="right") - 1
-        is_feasible = affordable >= 0
-        accuracy[i, is_feasible] = best[affordable[is_feasible]]
-        option[i, is_feasible] = leader[affordable[is_feasible]]
-    return Allocation(accuracy=accuracy, option=option)
+        can_pay = is_affordable[i]
+        dearest = np.searchsorted(table.cost[i, order], grid[can_pay], side="right") - 1
+        accuracy[i, can_pay] = best[dearest]
+        option[i, can_pay] = leader[dearest]
+    return Allocation(accuracy=accuracy, option=option, is_affordable=is_affordable)
 
 
 def chosen_spending(table: OptionTable, allocation: Allocation) -> tuple[FloatArray, FloatArray]:
@@ -111,11 +116,10 @@ def chosen_spending(table: OptionTable, allocation: Allocation) -> tuple[FloatAr
     nan with a dense policy among the chosen.
     """
     budgets = np.array([getattr(option.policy, "kv_budget", np.nan) for option in table.options])
-    is_feasible = (allocation.option >= 0).all(axis=0)
-    chosen = np.maximum(allocation.option, 0)
-    tokens = np.take_along_axis(table.tokens, chosen, axis=1).max(axis=0)
-    mean_budget = budgets[chosen].mean(axis=0)
-    return np.where(is_feasible, tokens, np.nan), np.where(is_feasible, mean_budget, np.nan)
+    is_affordable = allocation.is_affordable.all(axis=0)
+    tokens = np.take_along_axis(table.tokens, allocation.option, axis=1).max(axis=0)
+    mean_budget = budgets[allocation.option].mean(axis=0)
+    return np.where(is_affordable, tokens, np.nan), np.where(is_affordable, mean_budget, np.nan)
 
 
 def uniform_accuracy(table: OptionTable, grid: FloatArray) -> FloatArray:
@@ -147,8 +151,8 @@ def cross_validate(
         for chooser, judge in ((tables[0], tables[1]), (tables[1], tables[0])):
             chosen = allocate(chooser, grid)
             oracle += chosen.accuracy
-            judged = np.take_along_axis(judge.accuracy, np.maximum(chosen.option, 0), axis=1)
-            held_out += np.where(chosen.option >= 0, judged, 0.0)
+            judged = np.take_along_axis(judge.accuracy, chosen.option, axis=1)
+            held_out += np.where(chosen.is_affordable, judged, 0.0)
     return oracle / (2 * num_splits), held_out / (2 * num_splits)
 
 

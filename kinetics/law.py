@@ -39,10 +39,11 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelResult:
-    """One model under one family: the oracle's curve, its interval over questions, and the honest curve.
+    """One model under one family: the oracle's curve, its interval over questions, and honest curves.
 
     `held_out` scores choices on samples that did not make them; `half_oracle` is the oracle on as many samples, so
-    that their difference is the winner's curse and nothing else. All three are None for published curves.
+    that their difference is the winner's curse and nothing else. `uniform` makes one choice for all questions. All
+    are None for published curves.
     """
 
     curve: Curve
@@ -50,6 +51,7 @@ class ModelResult:
     high: FloatArray | None = None
     half_oracle: FloatArray | None = None
     held_out: FloatArray | None = None
+    uniform: FloatArray | None = None
     has_estimated_lengths: bool = False
     max_trials: int | None = None
 

@@ -76,6 +76,7 @@ def _curve(model: ModelResult) -> dict[str, Any]:
         "high": model.high,
         "half_oracle_accuracy": model.half_oracle,
         "held_out_accuracy": model.held_out,
+        "uniform_accuracy": model.uniform,
     }
     return {
         "attention": model.curve.attention,

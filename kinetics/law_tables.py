@@ -157,7 +157,7 @@ def _frontier(report: LawReport, task: TaskResult) -> Table:
 def _curves(task: TaskResult) -> Table:
     columns = (
         "attention", "model", "lengths", "max_trials", "cost_tera_eflop", "oracle_accuracy", "low", "high",
-        "half_oracle_accuracy", "held_out_accuracy",
+        "half_oracle_accuracy", "held_out_accuracy", "uniform_accuracy",
     )  # fmt: skip
     rows = [row for model in task.models for row in _curve_rows(model)]
     return Table(name=f"curves_{task.task}", columns=columns, rows=tuple(rows), prints_markdown=False)
@@ -165,7 +165,7 @@ def _curves(task: TaskResult) -> Table:
 
 def _curve_rows(model: ModelResult) -> list[tuple[Value, ...]]:
     lengths = "estimated" if model.has_estimated_lengths else "tokens"
-    optional = (model.low, model.high, model.half_oracle, model.held_out)
+    optional = (model.low, model.high, model.half_oracle, model.held_out, model.uniform)
     return [
         (
             model.curve.attention, model.curve.model, lengths, model.max_trials, float(cost),

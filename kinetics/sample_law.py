@@ -19,6 +19,7 @@ from kinetics.allocation import (
     chosen_spending,
     cross_validate,
     long_cot_options,
+    uniform_accuracy,
 )
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local
 from kinetics.claims import BEST_OF_N, LONG_COT, PUBLISHED_BUDGET_FIT
@@ -118,7 +119,8 @@ def _model_result(
     task: str, group: Sequence[SampleSet], build: BuildOptions, *, family: Family, seed: int, validates: bool
 ) -> ModelResult:
     grid = COST_GRID
-    per_question = allocate(build(group), grid).accuracy
+    table = build(group)
+    per_question = allocate(table, grid).accuracy
     low, high = bootstrap_interval(per_question, seed=seed)
     fewest = min(samples.min_trials for samples in group)
     half_oracle = held_out = None
@@ -131,6 +133,7 @@ def _model_result(
         high=high,
         half_oracle=half_oracle,
         held_out=held_out,
+        uniform=uniform_accuracy(table, grid),
         has_estimated_lengths=any(samples.has_estimated_lengths for samples in group),
         max_trials=max(n for n in TRIALS if n <= fewest) if task == BEST_OF_N else None,
     )

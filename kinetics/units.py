@@ -6,14 +6,12 @@ printing; it knows nothing about what is being counted.
 
 from typing import Final
 
-KILO: Final = 10**3
 MEGA: Final = 10**6
 GIGA: Final = 10**9
 TERA: Final = 10**12
 GIBI: Final = 2**30
 
 _SECOND_STEPS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
-_BYTE_STEPS: Final = ((TERA, "TB"), (GIGA, "GB"), (MEGA, "MB"), (KILO, "kB"))
 
 
 def format_seconds(seconds: float) -> str:
@@ -22,11 +20,3 @@ def format_seconds(seconds: float) -> str:
         if abs(seconds) >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
-
-
-def format_bytes(num_bytes: float) -> str:
-    """A size with three significant digits in decimal units: GB is 1e9 bytes, never 2**30."""
-    for size, unit in _BYTE_STEPS:
-        if abs(num_bytes) >= size:
-            return f"{num_bytes / size:.3g} {unit}"
-    return f"{num_bytes:.3g} B"
