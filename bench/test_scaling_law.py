@@ -106,7 +106,7 @@ def _best_of_n_frontier(sets: dict[str, list[SampleSet]]) -> Any:
 
 def _make_text(answer: int) -> str:
     return (
-        "so \\boxed{1} is tempting, " + "but let me check once more. " * 350 + f"The answer is $\\boxed{{{answer}}}$."
+        "so \\boxed{1} is tempting, " + "but let me check once more. " * 100 + f"The answer is $\\boxed{{{answer}}}$."
     )
 
 

@@ -108,9 +108,9 @@ def iso_cost_tokens(model: ModelSpec, eflop: float) -> float:
     return float((eflop / (INTENSITY * kv_width(model))) ** 0.5)
 
 
-def tokens_for_equal_eflop(model: ModelSpec, eflop: float) -> float:
+def tokens_for_equal_eflop(model: ModelSpec, eflop: float, *, intensity: float = INTENSITY) -> float:
     """Tokens of one answer without a prompt that cost `eflop` under the published law."""
-    quadratic = (model.group_size + INTENSITY) * kv_width(model)
+    quadratic = (model.group_size + intensity) * kv_width(model)
     linear = 2 * num_published_parameters(model)
     return float((-linear + (linear**2 + 4 * quadratic * eflop) ** 0.5) / (2 * quadratic))
 

@@ -168,11 +168,11 @@ def law(
         )  # fmt: skip
         outcome = run_law(request)
     for remark in outcome.remarks:
-        typer.echo(remark, err=True)
+        typer.echo(_printable(remark), err=True)
     if as_json:
         _print_document(outcome.document, as_json=True)
     else:
-        typer.echo(outcome.text)
+        typer.echo("\n".join(_printable(line) for line in outcome.text.split("\n")))
     if outcome.has_failed:
         raise typer.Exit(EXIT_CHANGED)
 

@@ -22,6 +22,7 @@ from kinetics.claims import (
 from kinetics.frontier import Curve, Frontier, Switch, build_frontier, grid_cost_to_reach, largest_gain, switch_points
 from kinetics.paper import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
 from kinetics.published import read_claims, read_published_curves
+from kinetics.spending import SpendingFit
 
 FloatArray = NDArray[np.float64]
 
@@ -105,6 +106,7 @@ class LawReport:
     tasks: tuple[TaskResult, ...]
     claims: tuple[CheckedClaim, ...]
     notes: tuple[str, ...]
+    fits: tuple[SpendingFit, ...] = ()
 
 
 def published_report() -> LawReport:

@@ -5,6 +5,7 @@ the report; what is in them is computed elsewhere.
 """
 
 import csv
+import html
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from kinetics.answer_cost import CostOptions, answer_work, tera_eflop
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, TopK, policy_label
-from kinetics.claims import iso_cost_tokens
+from kinetics.claims import iso_cost_tokens, tokens_for_equal_eflop
 from kinetics.law import LawReport, ModelResult, TaskResult
 from kinetics.model_specs import MODEL_SPECS, find_model
 from kinetics.paper import (
@@ -24,7 +25,7 @@ from kinetics.paper import (
     paper_cost,
 )
 from kinetics.throughput_bounds import speedup_bounds
-from kinetics.units import GIBI
+from kinetics.units import GIBI, TERA
 
 Value = str | int | float | bool | None
 
@@ -56,9 +57,11 @@ class Table:
         )
 
     def as_markdown(self) -> str:
-        """The table as Markdown; bars in texts are escaped."""
+        """The table as Markdown; what names could smuggle in is escaped."""
         lines = [self.columns, ["---"] * len(self.columns)]
-        lines += [[format_value(value).replace("|", "\\|") for value in row] for row in self.rows]
+        lines += [
+            [html.escape(format_value(value), quote=False).replace("|", "\\|") for value in row] for row in self.rows
+        ]
         return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -74,6 +77,7 @@ def format_value(value: Value) -> str:
 def law_tables(report: LawReport) -> list[Table]:
     """Every table of a report."""
     tables = [_claims(report), _gains(report), _best_models(report), _models(), _mended_costs(), _throughput_bounds()]
+    tables += [_iso_cost(), *([_fits(report)] if report.fits else [])]
     tables += [_frontier(report, task) for task in report.tasks]
     tables += [_curves(task) for task in report.tasks if any(model.low is not None for model in task.models)]
     return tables
@@ -199,6 +203,32 @@ _MENDED_POLICIES: tuple[AttentionPolicy, ...] = (
     Dense(), TopK(kv_budget=128), TopK(kv_budget=1024), BlockTopK(block_size=128, top_blocks=1),
     BlockTopK(block_size=16, top_blocks=64),
 )  # fmt: skip
+
+
+def _iso_cost() -> Table:
+    """Tokens of one answer that equal cost buys, by the whole law, by attention memory alone and by FLOP alone."""
+    rows = []
+    for name in PUBLISHED_BILLION_PARAMETERS:
+        model = find_model(name)
+        for tera in (100.0, 1000.0, 10000.0, 20000.0):
+            eflop = tera * TERA
+            by_flop = tokens_for_equal_eflop(model, eflop, intensity=0.0)
+            rows.append((name, tera, tokens_for_equal_eflop(model, eflop), iso_cost_tokens(model, eflop), by_flop))
+    columns = ("model", "cost_tera_eflop", "tokens", "tokens_by_attention_memory", "tokens_by_flop")
+    return Table(name="iso_cost", columns=columns, rows=tuple(rows))
+
+
+def _fits(report: LawReport) -> Table:
+    columns = (
+        "model", "task", "costs", "tokens_scale", "tokens_exponent", "kv_budget_scale", "kv_budget_exponent",
+        "kv_budget_offset",
+    )  # fmt: skip
+    rows = [
+        (fit.model, fit.task, fit.num_costs, fit.tokens.scale, fit.tokens.exponent, fit.kv_budget.scale,
+         fit.kv_budget.exponent, fit.kv_budget.offset)
+        for fit in report.fits
+    ]  # fmt: skip
+    return Table(name="fits", columns=columns, rows=tuple(rows))
 
 
 def _throughput_bounds() -> Table:

@@ -41,14 +41,14 @@ def plot_task(report: LawReport, task: TaskResult) -> Figure:
     _draw_curves(upper, task, colors)
     _draw_best_models(lower, task.frontiers, colors)
     title = _TASK_TITLES.get(task.task, task.task.replace("_", " "))
-    figure.suptitle(f"{title}: {report.source}", fontsize=10)
+    figure.suptitle(_plain(f"{title}: {report.source}"), fontsize=10)
     grid = task.frontiers[0].cost
     upper.set(ylabel="accuracy", xscale="log", xlim=(grid[0], grid[-1]), ylim=(0, 1))
     lower.set_xlabel("cost per question, at most (1e12 eFLOP)")
     seconds = upper.secondary_xaxis(
         "top", functions=(lambda cost: cost / report.tera_eflop_per_s, lambda s: s * report.tera_eflop_per_s)
     )
-    seconds.set_xlabel(f"seconds on {report.device}")
+    seconds.set_xlabel(_plain(f"seconds on {report.device}"))
     return figure
 
 
@@ -71,6 +71,11 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return written
 
 
+def _plain(text: str) -> str:
+    """Text in which dollars do not start a formula: names of models and files come from outside."""
+    return text.replace("$", r"\$")
+
+
 def _model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
     """One colour a model, small models light."""
     from matplotlib import colormaps
@@ -84,7 +89,7 @@ def _draw_curves(axes: Axes, task: TaskResult, colors: dict[str, tuple[float, fl
     for model in task.models:
         curve = model.curve
         color, dashes = colors[curve.model], _DASHES[curve.attention]
-        label = curve.model if curve.attention == task.models[0].curve.attention else None
+        label = _plain(curve.model) if curve.attention == task.models[0].curve.attention else None
         axes.plot(curve.cost, curve.accuracy, color=color, linestyle=dashes, linewidth=1, label=label)
         if model.low is not None and model.high is not None:
             axes.fill_between(curve.cost, model.low, model.high, color=color, alpha=0.08, linewidth=0)

@@ -16,19 +16,19 @@ from kinetics.allocation import (
     BuildOptions,
     allocate,
     best_of_n_options,
-    chosen_spending,
     cross_validate,
     long_cot_options,
     uniform_accuracy,
 )
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local
-from kinetics.claims import BEST_OF_N, LONG_COT, PUBLISHED_BUDGET_FIT
-from kinetics.frontier import Curve, fit_power_law, smooth_as_published
+from kinetics.claims import BEST_OF_N, LONG_COT
+from kinetics.frontier import Curve, smooth_as_published
 from kinetics.law import PAPER_MODELS, Family, LawReport, ModelResult, judge_claims, task_result
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import GENERATION_BUDGETS, TRIALS
 from kinetics.pricing import Price
 from kinetics.scaling import SampleSet, bootstrap_interval, mean_coverage, mean_length
+from kinetics.spending import SpendingFit, balance_budget, fit_spending
 
 FloatArray = NDArray[np.float64]
 COST_GRID: Final[FloatArray] = np.logspace(np.log10(20), np.log10(4e4), 100)
@@ -39,7 +39,6 @@ HIDDEN_SUFFIX: Final = "_max"
 PAPER_DATASET: Final = "aime24"
 HEADLINE_ACCURACY: Final = 0.717
 """Accuracy at which the paper's first figure compares the two laws."""
-MIN_FIT_POINTS: Final = 5
 
 PriceOf = Callable[[ModelSpec], Price]
 
@@ -78,6 +77,7 @@ def sample_report(
         for suffix, price_of in ((FLOPS_SUFFIX, pricing.flops), (HIDDEN_SUFFIX, pricing.hidden)):
             plain = _model_results(task, sets, specs, price_of, seed=seed, validates=False)
             tasks.append(task_result(task + suffix, list(plain)))
+    fits = _fit_all(sets, specs, pricing)
     # The claims are about the paper's questions; other data sets answer none of them.
     judged = tasks if sets[0].dataset.lower() == PAPER_DATASET else []
     estimated = sorted({samples.model for samples in sets if samples.has_estimated_lengths})
@@ -88,8 +88,9 @@ def sample_report(
         tera_eflop_per_s=pricing.tera_eflop_per_s,
         device=pricing.device,
         tasks=tuple(tasks),
-        claims=judge_claims(judged, sample_numbers(sets, specs, pricing)),
+        claims=judge_claims(judged, sample_numbers(sets, specs, pricing, fits)),
         notes=notes,
+        fits=tuple(fits),
     )
 
 
@@ -144,7 +145,9 @@ def _smoothed(model: ModelResult) -> ModelResult:
     return replace(model, curve=replace(model.curve, accuracy=accuracy))
 
 
-def sample_numbers(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pricing: Pricing) -> dict[str, float]:
+def sample_numbers(
+    sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pricing: Pricing, fits: Sequence[SpendingFit]
+) -> dict[str, float]:
     """Numbers that claims need and only samples give, by claim key; none for other questions than the paper's."""
     dense = [samples for samples in sets if isinstance(samples.policy, Dense)]
     if sets[0].dataset.lower() != PAPER_DATASET:
@@ -155,9 +158,10 @@ def sample_numbers(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pr
         ratio = flops_law_penalty(dense, specs, pricing, accuracy=HEADLINE_ACCURACY)
         if ratio is not None:
             numbers["uniform_cost_ratio"] = ratio
-    topk = {name: group for (name, family), group in _groups(sets, specs).items() if family is Family.TOPK}
-    if "Qwen3-8B" in topk:
-        numbers |= _fitted_exponents(topk["Qwen3-8B"], pricing.eflops(specs["Qwen3-8B"]))
+    for fit in fits:
+        if fit.model == "Qwen3-8B" and fit.task == BEST_OF_N:
+            numbers["fitted_token_exponent"] = fit.tokens.exponent
+            numbers["fitted_budget_exponent"] = fit.kv_budget.exponent
     return numbers
 
 
@@ -182,19 +186,15 @@ def flops_law_penalty(
     return float(eflops[min(flops, key=lambda model: flops[model])] / min(eflops.values()))
 
 
-def _fitted_exponents(group: Sequence[SampleSet], price: Price) -> dict[str, float]:
-    """Growth of the best allocation's tokens and KV budget with cost, refitted; empty if too little was afforded."""
-    table = options_builder(BEST_OF_N, price)(group)
-    tokens, budgets = chosen_spending(table, allocate(table, COST_GRID))
-    is_known = np.isfinite(tokens) & np.isfinite(budgets)
-    if is_known.sum() < MIN_FIT_POINTS:
-        return {}
-    cost = COST_GRID[is_known].tolist()
-    offset = PUBLISHED_BUDGET_FIT.offset
-    return {
-        "fitted_token_exponent": fit_power_law(cost, tokens[is_known].tolist()).exponent,
-        "fitted_budget_exponent": fit_power_law(cost, budgets[is_known].tolist(), offset=offset).exponent,
-    }
+def _fit_all(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pricing: Pricing) -> list[SpendingFit]:
+    """Growth of tokens and KV budget with cost, per model that has top-k samples and task."""
+    fits = []
+    for (name, family), group in _groups(sets, specs).items():
+        for task in (LONG_COT, BEST_OF_N) if family is Family.TOPK else ():
+            table = options_builder(task, pricing.eflops(specs[name]))(group)
+            offset = -balance_budget(specs[name])
+            fits.append(fit_spending(table, COST_GRID, model=name, task=task, budget_offset=offset))
+    return [fit for fit in fits if fit is not None]
 
 
 def options_builder(task: str, price: Price) -> BuildOptions:

@@ -210,6 +210,16 @@ def test_a_model_without_architecture_needs_one_or_is_left_out(tmp_path):
     assert "Mystery-9B" in (tmp_path / "out" / "accuracy.csv").read_text()
 
 
+def test_names_from_outside_cannot_break_figures_or_markdown(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: report)")
+    name = "<b>$\\frac{|"
+    table = write_table(tmp_path / "$x.csv", model=name)
+    found = run_json("law", table, "--architecture", f"{name}=Qwen3-8B", "--out", tmp_path / "out")
+    assert any(path.endswith(".svg") for path in found["files"])
+    assert "&lt;b&gt;" in (tmp_path / "out" / "accuracy.md").read_text()
+    assert "<b>" not in (tmp_path / "out" / "accuracy.md").read_text()
+
+
 def test_a_config_file_makes_an_architecture(tmp_path):
     config = {
         "model_type": "qwen3", "num_hidden_layers": 36, "hidden_size": 4096, "num_attention_heads": 32,
