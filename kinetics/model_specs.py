@@ -149,7 +149,10 @@ class ModelSpec:
             ties_embeddings=bool(config.get("tie_word_embeddings", False)),
             has_qkv_bias=family == "qwen2" or bool(config.get("attention_bias", False)),
             has_qk_norm=family != "qwen2",
-            num_experts=_field(config, "num_experts", name) if is_moe else 0,
+            # transformers 5 writes num_local_experts, published configs say num_experts.
+            num_experts=_field(config, "num_experts" if "num_experts" in config else "num_local_experts", name)
+            if is_moe
+            else 0,
             num_experts_per_token=_field(config, "num_experts_per_tok", name) if is_moe else 0,
         )
 
