@@ -157,7 +157,8 @@ def law(
     as_json: JsonOption = False,
 ) -> None:
     """Frontiers, tables, figures and claims: from the published curves, or from samples."""
-    from kinetics.law_run import LawRequest, run_law
+    from kinetics.law_run import run_law
+    from kinetics.sample_sources import LawRequest
 
     with _one_line_errors():
         request = LawRequest(

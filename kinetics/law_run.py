@@ -5,57 +5,24 @@ What is computed lives in `law`, `sample_law` and `scaling`; what is asked comes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kinetics.aime.grading import grade_strict
-from kinetics.aime.paper_grader import PaperGrader
-from kinetics.aime.published_traces import fetch_published_traces
-from kinetics.aime.sample_tables import read_sample_table
-from kinetics.aime.tokenizers import open_tokenizer
-from kinetics.aime.traces import Grader, TraceRules, read_trace_file
 from kinetics.answer_cost import Combine, CostOptions
 from kinetics.cost_report import Mode
-from kinetics.data_files import DataFileError
 from kinetics.hardware import Precision, find_accelerator
 from kinetics.law import LawReport, published_report
 from kinetics.law_document import law_document
 from kinetics.law_tables import Table, law_tables, write_tables
 from kinetics.measured_price import read_measured_device, seconds_price
-from kinetics.model_specs import ModelSpec, find_model
-from kinetics.paper import GENERATION_BUDGETS, INTENSITY, TERA_EFLOP_PER_B200_S, num_published_parameters
+from kinetics.paper import INTENSITY, TERA_EFLOP_PER_B200_S, num_published_parameters
 from kinetics.pricing import exact_price, paper_price
 from kinetics.sample_accuracy import accuracy_tables
 from kinetics.sample_law import Pricing, sample_report
-from kinetics.scaling import SampleSet
+from kinetics.sample_sources import LawRequest, Samples, read_samples
 from kinetics.units import TERA
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LawRequest:
-    """Options of `kinetics law`; empty texts mean not given."""
-
-    files: tuple[Path, ...]
-    out: Path
-    draws_figures: bool
-    fetch: str
-    on: str
-    measured: Path | None
-    mode: Mode
-    grader: str
-    tokenizer: str
-    grades_cuts: bool
-    prompt_len: int
-    architectures: tuple[str, ...]
-    batch: int
-    num_dense_layers: int
-    reads_prompt_to_longest: bool
-    seed: int
-    keeps_going: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +33,6 @@ class LawOutcome:
     text: str
     remarks: tuple[str, ...]
     has_failed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Samples:
-    sets: tuple[SampleSet, ...]
-    specs: dict[str, ModelSpec]
-    notes: tuple[str, ...]
-    left_out: tuple[str, ...]
 
 
 def run_law(request: LawRequest) -> LawOutcome:
@@ -88,7 +47,7 @@ def run_law(request: LawRequest) -> LawOutcome:
     tables: list[Table] = []
     left_out: tuple[str, ...] = ()
     if has_samples:
-        samples = _read_samples(request)
+        samples = read_samples(request)
         left_out = samples.left_out
         report = _report_samples(samples, request)
         tables = accuracy_tables(samples.sets, seed=request.seed)
@@ -124,79 +83,7 @@ def _refuse_sample_options(request: LawRequest) -> None:
             raise ValueError(f"{flag} needs samples, got none: the published curves carry their costs; name files")
 
 
-def _read_samples(request: LawRequest) -> _Samples:
-    paths = list(request.files) + (fetch_published_traces(task=request.fetch) if request.fetch else [])
-    sets: list[SampleSet] = []
-    notes: list[str] = []
-    left_out: list[str] = []
-    with ExitStack() as stack:
-        grader = _open_grader(request.grader, stack)
-        for path in paths:
-            if path.suffix == ".csv":
-                table = read_sample_table(path, prompt_len=request.prompt_len, keeps_going=request.keeps_going)
-                sets += table.sets
-                left_out += [str(item) for item in table.left_out]
-            elif path.suffix == ".jsonl":
-                trace = read_trace_file(path, _trace_rules(request, grader))
-                sets.append(trace.samples)
-                notes += trace.notes
-                left_out += [str(item) for item in trace.left_out]
-            else:
-                raise DataFileError(f"{path}: samples must be a .csv table or .jsonl traces, got {path.suffix!r}")
-    specs, unknown = _find_specs(sets, request)
-    left_out += [f"{name}: architecture unknown, no costs" for name in unknown]
-    return _Samples(sets=tuple(sets), specs=specs, notes=tuple(notes), left_out=tuple(left_out))
-
-
-def _open_grader(name: str, stack: ExitStack) -> Grader | None:
-    if name == "strict":
-        return grade_strict
-    return stack.enter_context(PaperGrader()).grade if name == "paper" else None
-
-
-def _trace_rules(request: LawRequest, grader: Grader | None) -> TraceRules:
-    if request.grades_cuts and not request.tokenizer:
-        raise ValueError("--grade-cuts needs --tokenizer to cut texts, got none")
-    return TraceRules(
-        tokenizer=open_tokenizer(request.tokenizer) if request.tokenizer else None,
-        grader=grader,
-        keeps_going=request.keeps_going,
-        cut_budgets=GENERATION_BUDGETS if request.grades_cuts else (),
-    )
-
-
-def _find_specs(sets: Sequence[SampleSet], request: LawRequest) -> tuple[dict[str, ModelSpec], list[str]]:
-    """Architectures by model name, and the names that have none (an error unless told to keep going)."""
-    given = dict(_parse_architecture(text) for text in request.architectures)
-    specs, unknown = {}, []
-    for name in dict.fromkeys(samples.model for samples in sets):
-        try:
-            specs[name] = given.get(name) or find_model(name)
-        except ValueError as error:
-            if not request.keeps_going:
-                raise ValueError(
-                    f"{error}; or say --architecture {name}=SPEC, or --keep-going to leave out its costs"
-                ) from error
-            unknown.append(name)
-    return specs, unknown
-
-
-def _parse_architecture(text: str) -> tuple[str, ModelSpec]:
-    name, _, target = text.partition("=")
-    if not name or not target:
-        raise ValueError(f"--architecture must read NAME=SPEC or NAME=config.json, got {text[:80]!r}")
-    if not target.endswith(".json"):
-        return name, replace(find_model(target), name=name)
-    try:
-        config = json.loads(Path(target).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataFileError(f"{target}: config must be a JSON file, got {error}") from error
-    if not isinstance(config, dict):
-        raise DataFileError(f"{target}: config must be a JSON object, got {type(config).__name__}")
-    return name, ModelSpec.from_config(config, name=name)
-
-
-def _report_samples(samples: _Samples, request: LawRequest) -> LawReport:
+def _report_samples(samples: Samples, request: LawRequest) -> LawReport:
     known = [item for item in samples.sets if item.model in samples.specs]
     if not known:
         raise ValueError("no model's architecture is known, so nothing has a cost; say --architecture NAME=SPEC")

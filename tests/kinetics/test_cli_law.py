@@ -243,18 +243,15 @@ def test_a_config_file_makes_an_architecture(tmp_path):
         (["--mode", "paper"], "--mode paper needs samples, got none"),
         (["t.csv", "--on", "H900"], "accelerator must name one row"),
         (["t.csv", "--on", "H200", "--mode", "paper"], "exclude one another"),
-        (["t.csv", "--grade-cuts"], None),
+        (["t.csv", "--grade-cuts"], "--grade-cuts needs --tokenizer"),
         (["t.csv", "--architecture", "x"], "--architecture must read NAME=SPEC"),
     ],
 )
 def test_law_options_that_do_not_fit_are_one_line(tmp_path, args, message):
     table = write_table(tmp_path / "t.csv")
     result = run("law", *[table if arg == "t.csv" else arg for arg in args], "--out", tmp_path / "out", "--no-figures")
-    if message is None:
-        assert result.exit_code == 0
-    else:
-        assert message in fails_in_one_line(result, 2)
-        assert not (tmp_path / "out").exists()
+    assert message in fails_in_one_line(result, 2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
@@ -262,11 +259,19 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
     assert "output folder" in fails_in_one_line(run("law", "--out", tmp_path / "file" / "x", "--no-figures"), 2)
 
 
-def test_traces_of_two_models_that_saw_other_questions_are_refused(tmp_path):
-    for name, query in (("aime24_qwen3-8b_dense.jsonl", "a"), ("aime24_qwen3-4b_dense.jsonl", "b")):
+def test_files_with_other_questions_or_the_same_samples_are_named(tmp_path):
+    names = ["aime24_qwen3-8b_dense.jsonl", "aime24_qwen3-4b_dense.jsonl", "aime24_qwen3-8b_dense_2.jsonl"]
+    for name, query in zip(names, "aba", strict=True):
         (tmp_path / name).write_text("\n".join(json.dumps(GOOD | {"query": query}) for _ in range(2)))
-    result = run("law", *tmp_path.glob("*.jsonl"), "--tokenizer", "words", "--out", tmp_path / "out", "--no-figures")
-    assert "must hold the same questions" in fails_in_one_line(result, 2)
+    options = ["--tokenizer", "words", "--out", tmp_path / "out", "--no-figures"]
+    first, other, again = (tmp_path / name for name in names)
+    message = fails_in_one_line(run("law", first, other, *options), 3)
+    assert f"{other}: samples must be of the questions of {first}, got 2 others" in message
+    message = fails_in_one_line(run("law", first, again, *options), 3)
+    assert f"{again}: samples must be there once, got Qwen3-8B dense in {first} too" in message
+    assert not (tmp_path / "out").exists()
+    found = run_json("law", first, other, again, "--keep-going", *options, exit_code=1)
+    assert len(found["left_out"]) == 2
 
 
 @pytest.mark.skipif(

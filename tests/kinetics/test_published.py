@@ -11,7 +11,7 @@ from kinetics.law import published_report
 from kinetics.law_document import law_document
 from kinetics.published import ClaimStatus, published_dir, read_claims, read_published_curves
 
-ISSUE_SWITCHES = [
+PUBLISHED_SWITCHES = [
     ("1.7B", 151), ("4B", 230), ("32B", 531), ("1.7B", 655), ("4B", 807), ("14B", 1067), ("4B", 1622), ("14B", 2145),
     ("4B", 3040), ("14B", 3260),
 ]  # fmt: skip
@@ -48,8 +48,8 @@ def test_the_gain_between_grid_points_at_80_ms(report):
 
 def test_the_dense_frontier_switches_where_the_published_one_does(report):
     switches = report.tasks[0].switches["dense"]
-    assert [switch.model for switch in switches] == [f"Qwen3-{size}" for size, _ in ISSUE_SWITCHES]
-    for switch, (_, cost) in zip(switches, ISSUE_SWITCHES, strict=True):
+    assert [switch.model for switch in switches] == [f"Qwen3-{size}" for size, _ in PUBLISHED_SWITCHES]
+    for switch, (_, cost) in zip(switches, PUBLISHED_SWITCHES, strict=True):
         assert switch.cost == pytest.approx(cost, rel=0.072)  # one grid step
 
 

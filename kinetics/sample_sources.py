@@ -1,0 +1,171 @@
+"""Where the samples of a law come from: tables, trace files, the published traces; and their models' architectures.
+
+Knows options and files, not costs. Whatever cannot be used is named with its file; with `keeps_going` it is left out
+and listed.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kinetics.aime.grading import grade_strict
+from kinetics.aime.paper_grader import PaperGrader
+from kinetics.aime.published_traces import fetch_published_traces
+from kinetics.aime.sample_tables import read_sample_table
+from kinetics.aime.tokenizers import open_tokenizer
+from kinetics.aime.traces import Grader, TraceRules, read_trace_file
+from kinetics.attention_policy import policy_label
+from kinetics.cost_report import Mode
+from kinetics.data_files import DataFileError
+from kinetics.model_specs import ModelSpec, find_model
+from kinetics.paper import GENERATION_BUDGETS
+from kinetics.scaling import SampleSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawRequest:
+    """Options of `kinetics law`; empty texts mean not given."""
+
+    files: tuple[Path, ...]
+    out: Path
+    draws_figures: bool
+    fetch: str
+    on: str
+    measured: Path | None
+    mode: Mode
+    grader: str
+    tokenizer: str
+    grades_cuts: bool
+    prompt_len: int
+    architectures: tuple[str, ...]
+    batch: int
+    num_dense_layers: int
+    reads_prompt_to_longest: bool
+    seed: int
+    keeps_going: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Sample sets that belong together, the architectures that are known, remarks, and what was left out."""
+
+    sets: tuple[SampleSet, ...]
+    specs: dict[str, ModelSpec]
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def read_samples(request: LawRequest) -> Samples:
+    """All samples that a request names.
+
+    Raises: DataFileError for files that cannot be used or hold other questions than the first; ValueError for an
+    unknown architecture or options that do not fit; RuntimeError for a missing extra or network.
+    """
+    paths = list(request.files) + (fetch_published_traces(task=request.fetch) if request.fetch else [])
+    found = _Found(keeps_going=request.keeps_going)
+    with ExitStack() as stack:
+        rules = _trace_rules(request, _open_grader(request.grader, stack))
+        for path in paths:
+            _read_file(path, rules, request, found)
+    specs, unknown = _find_specs(found.sets, request)
+    found.left_out += [f"{name}: architecture unknown, no costs" for name in unknown]
+    return Samples(sets=tuple(found.sets), specs=specs, notes=tuple(found.notes), left_out=tuple(found.left_out))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What reading has found so far, each set with its file."""
+
+    keeps_going: bool
+    sets: list[SampleSet] = field(default_factory=list)
+    origins: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, samples: SampleSet, path: Path) -> None:
+        """Take a set that fits those before it.
+
+        Raises: DataFileError for one that does not, unless it may be left out.
+        """
+        reason = self._reason_against(samples)
+        if reason and not self.keeps_going:
+            raise DataFileError(f"{path}: {reason}; --keep-going leaves the file's samples out")
+        if reason:
+            self.left_out.append(f"{path}: {reason}")
+            return
+        self.sets.append(samples)
+        self.origins.append(path)
+
+    def _reason_against(self, samples: SampleSet) -> str:
+        for other, origin in zip(self.sets, self.origins, strict=True):
+            if (other.model, other.dataset, other.policy) == (samples.model, samples.dataset, samples.policy):
+                return f"samples must be there once, got {samples.model} {policy_label(samples.policy)} in {origin} too"
+        if self.sets and samples.question_ids != self.sets[0].question_ids:
+            odd = sorted(samples.question_ids ^ self.sets[0].question_ids)
+            return f"samples must be of the questions of {self.origins[0]}, got {len(odd)} others, first {odd[0]}"
+        return ""
+
+
+def _read_file(path: Path, rules: TraceRules, request: LawRequest, found: _Found) -> None:
+    if path.suffix == ".csv":
+        table = read_sample_table(path, prompt_len=request.prompt_len, keeps_going=request.keeps_going)
+        found.left_out += [str(item) for item in table.left_out]
+        for samples in table.sets:
+            found.add(samples, path)
+    elif path.suffix == ".jsonl":
+        trace = read_trace_file(path, rules)
+        found.left_out += [str(item) for item in trace.left_out]
+        found.notes += trace.notes
+        found.add(trace.samples, path)
+    else:
+        raise DataFileError(f"{path}: samples must be a .csv table or .jsonl traces, got {path.suffix!r}")
+
+
+def _open_grader(name: str, stack: ExitStack) -> Grader | None:
+    if name == "strict":
+        return grade_strict
+    return stack.enter_context(PaperGrader()).grade if name == "paper" else None
+
+
+def _trace_rules(request: LawRequest, grader: Grader | None) -> TraceRules:
+    if request.grades_cuts and not request.tokenizer:
+        raise ValueError("--grade-cuts needs --tokenizer to cut texts, got none")
+    return TraceRules(
+        tokenizer=open_tokenizer(request.tokenizer) if request.tokenizer else None,
+        grader=grader,
+        keeps_going=request.keeps_going,
+        cut_budgets=GENERATION_BUDGETS if request.grades_cuts else (),
+    )
+
+
+def _find_specs(sets: Sequence[SampleSet], request: LawRequest) -> tuple[dict[str, ModelSpec], list[str]]:
+    """Architectures by model name, and the names that have none (an error unless told to keep going)."""
+    given = dict(_parse_architecture(text) for text in request.architectures)
+    specs, unknown = {}, []
+    for name in dict.fromkeys(samples.model for samples in sets):
+        try:
+            specs[name] = given.get(name) or find_model(name)
+        except ValueError as error:
+            if not request.keeps_going:
+                raise ValueError(
+                    f"{error}; or say --architecture {name}=SPEC, or --keep-going to leave out its costs"
+                ) from error
+            unknown.append(name)
+    return specs, unknown
+
+
+def _parse_architecture(text: str) -> tuple[str, ModelSpec]:
+    name, _, target = text.partition("=")
+    if not name or not target:
+        raise ValueError(f"--architecture must read NAME=SPEC or NAME=config.json, got {text[:80]!r}")
+    if not target.endswith(".json"):
+        return name, replace(find_model(target), name=name)
+    try:
+        config = json.loads(Path(target).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataFileError(f"{target}: config must be a JSON file, got {error}") from error
+    if not isinstance(config, dict):
+        raise DataFileError(f"{target}: config must be a JSON object, got {type(config).__name__}")
+    return name, ModelSpec.from_config(config, name=name)
