@@ -1,0 +1,73 @@
+"""What it means to generate: requests in, completions out, and the one function an engine offers for it.
+
+Pure nouns. Whoever needs text depends on `Generate`, never on an engine; tokenising lives outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingSettings:
+    """How a token is drawn. Temperature 0 is greedy; top_k 0 and top_p 1 leave nothing out.
+
+    Applied in this order: temperature, the `top_k` likeliest tokens, then the likeliest that together reach `top_p`.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0.0:
+            raise ValueError(f"temperature must not be negative, got {self.temperature}; 0 is greedy")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}; 1 leaves nothing out")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must not be negative, got {self.top_k}; 0 leaves nothing out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One trial of one prompt. The same request gives the same tokens, whatever runs beside it."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    max_new_tokens: int
+    sampling: SamplingSettings
+    seed: int
+
+
+class FinishReason(Enum):
+    """Why a completion ends where it ends."""
+
+    STOP = "stop"
+    """The model said so."""
+    LENGTH = "length"
+    """It reached the request's cap."""
+    REFUSED = "refused"
+    """The engine cannot run this request; nothing was generated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What came of a request: its tokens, the stop token included, and why there are no more.
+
+    `reason` says in words why a request was refused; empty otherwise.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    finish: FinishReason
+    reason: str = ""
+
+
+class Generate(Protocol):
+    """Answer requests, each completion as soon as it is whole, in any order; one refused does not stop the others."""
+
+    def __call__(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
+        """One completion per request."""
