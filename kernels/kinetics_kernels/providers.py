@@ -25,6 +25,14 @@ _PROVIDERS = {
     "ours": "kinetics_kernels.peers.ours",
     "torch_sdpa": "kinetics_kernels.peers.torch_sdpa",
     "naive_sparse": "kinetics_kernels.peers.naive_sparse",
+    "torch_sdpa_flash": "kinetics_kernels.peers.torch_sdpa_flash",
+    "torch_sdpa_cudnn": "kinetics_kernels.peers.torch_sdpa_cudnn",
+    "flex_attention": "kinetics_kernels.peers.flex_attention",
+    "varlen_attn": "kinetics_kernels.peers.varlen_attn",
+    "flash_attn_2": "kinetics_kernels.peers.flash_attn_2",
+    "flash_attn_3": "kinetics_kernels.peers.flash_attn_3",
+    "flash_attn_4": "kinetics_kernels.peers.flash_attn_4",
+    "flashinfer": "kinetics_kernels.peers.flashinfer",
 }
 
 
@@ -52,11 +60,13 @@ class PreparedDecode:
     """A call to time, returning out [batch, num_q_heads, head_dim].
 
     `page_indices` tells which pages the call attends, as `select_pages` would, so that its result can be proved
-    given its own selection; None for dense attention. It is never timed.
+    given its own selection; None for dense attention. It is never timed. `plan` is host work that a step repeats
+    whenever lengths change, timed apart; None where nothing is planned.
     """
 
     run: Callable[[], torch.Tensor]
     page_indices: Callable[[], torch.Tensor] | None = None
+    plan: Callable[[], None] | None = None
 
 
 class Provider(Protocol):

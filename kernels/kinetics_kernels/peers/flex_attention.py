@@ -1,0 +1,41 @@
+"""torch's FlexAttention, compiled: uncompiled it would materialise every score and prove nothing.
+
+It gets a contiguous cache and one context length for free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from kinetics_kernels.peers.gpu_peer import ContiguousGpuPeer
+from kinetics_kernels.providers import ProviderCase
+
+
+class FlexAttention(ContiguousGpuPeer):
+    """The decode path of FlexAttention."""
+
+    name = "flex_attention"
+    distribution = "torch"
+    install_hint = "pip install torch, and a C compiler for torch.compile"
+
+    def version(self) -> str:
+        """Version of torch; always the compiled kernel."""
+        return f"{super().version()} (compiled)"
+
+    def shape_refusal(self, case: ProviderCase) -> str | None:
+        """Its decode kernel packs groups of a power of two."""
+        group_size = case.shape.group_size
+        return f"group_size must be a power of two, got {group_size}" if group_size & (group_size - 1) else None
+
+    def bind(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """Compile for this shape."""
+        from torch.nn.attention.flex_attention import flex_attention
+
+        compiled = torch.compile(flex_attention, dynamic=False)
+        query = q[:, :, None]
+        return lambda: compiled(query, k, v, enable_gqa=True)[:, :, 0]
+
+
+PROVIDER = FlexAttention()

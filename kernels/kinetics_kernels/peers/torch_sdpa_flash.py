@@ -1,0 +1,9 @@
+"""torch's attention held to its FlashAttention backend."""
+
+from __future__ import annotations
+
+from torch.nn.attention import SDPBackend
+
+from kinetics_kernels.peers.torch_sdpa_fused import TorchSdpaFused
+
+PROVIDER = TorchSdpaFused("torch_sdpa_flash", SDPBackend.FLASH_ATTENTION)

@@ -1,0 +1,315 @@
+"""GPU peers on a machine that has none of them: what they say, what they would be called with, what cannot hurt us.
+
+A stand-in takes a peer's published signature and computes with the reference, so the adapters are proved to pass the
+right tensors under the right names; that the real kernels agree is for a machine with a GPU.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from kinetics_kernels.dense import reference
+from kinetics_kernels.peers import child_probe, flash_attn_4, gpu_peer, varlen_attn
+from kinetics_kernels.peers.flashinfer import csr_pages
+from kinetics_kernels.providers import DENSE, DecodeRequest, ProviderCase, find_provider, provider_names
+from kinetics_kernels.shapes import DecodeShape
+from kinetics_kernels.testing import DecodeInputs, assert_dense_correct, make_inputs
+
+INSTALLED_WITH_TORCH = ["torch_sdpa_flash", "torch_sdpa_cudnn", "flex_attention", "varlen_attn"]
+SEPARATE = ["flash_attn_2", "flash_attn_3", "flash_attn_4", "flashinfer"]
+GPU_PEERS = INSTALLED_WITH_TORCH + SEPARATE
+
+
+def inputs_for(lengths: list[int], *, page_size: int = 16, group: int = 4) -> DecodeInputs:
+    shape = DecodeShape(
+        batch=len(lengths),
+        context_len=max(lengths),
+        num_q_heads=2 * group,
+        num_kv_heads=2,
+        head_dim=64,
+        page_size=page_size,
+    )
+    return make_inputs(shape, dtype=torch.float32, device="cpu", seed=8, seq_lens=lengths)
+
+
+def case_of(*, page_size: int = 16, group: int = 4, dtype: str = "bfloat16") -> ProviderCase:
+    shape = DecodeShape(
+        batch=1, context_len=64, num_q_heads=2 * group, num_kv_heads=2, head_dim=64, page_size=page_size
+    )
+    return ProviderCase(operation=DENSE, shape=shape, dtype=dtype, device_type="cuda")
+
+
+def decode_reference(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor, lens: torch.Tensor, scale: float
+) -> torch.Tensor:
+    out = torch.full_like(q, float("nan"))
+    reference.paged_decode(q, k, v, table, lens, softmax_scale=scale, num_splits=0, out=out, lse=None)
+    return out
+
+
+def run_provider(name: str, inputs: DecodeInputs) -> torch.Tensor:
+    return find_provider(name).prepare(DecodeRequest(inputs=inputs)).run()
+
+
+def test_every_gpu_peer_is_registered() -> None:
+    assert set(GPU_PEERS) <= set(provider_names())
+
+
+@pytest.mark.parametrize("name", GPU_PEERS)
+def test_on_a_cpu_each_peer_says_that_it_needs_cuda(name: str) -> None:
+    assert "runs on cuda alone, not on cpu" in str(find_provider(name).unavailable_reason("cpu"))
+
+
+@pytest.mark.parametrize("name", SEPARATE)
+def test_an_absent_peer_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: None)
+    provider = find_provider(name)
+    reason = str(provider.unavailable_reason("cuda"))
+    assert f"{provider.distribution} is not installed: {provider.install_hint}" in reason  # type: ignore[attr-defined]
+    assert "absent" in provider.version()
+
+
+@pytest.mark.parametrize(("capability", "is_refused"), [((8, 0), True), ((9, 0), False), ((10, 0), True)])
+def test_a_peer_refuses_a_gpu_it_has_no_kernel_for(
+    capability: tuple[int, int], is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: "3.0")
+    monkeypatch.setattr(gpu_peer, "refusal_of", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    reason = find_provider("flash_attn_3").unavailable_reason("cuda")
+    assert (reason == "needs compute capability 9.0 to 9.0") == is_refused
+
+
+def test_an_installed_peer_whose_first_call_fails_is_unavailable_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: "0.7")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(gpu_peer, "refusal_of", lambda name: f"{name} crashed")
+    assert find_provider("flashinfer").unavailable_reason("cuda") == "flashinfer crashed"
+
+
+def test_shapes_a_peer_cannot_do_are_refused_with_the_rule() -> None:
+    assert find_provider("flash_attn_2").supports(case_of(page_size=256)) == (True, "")
+    is_able, reason = find_provider("flash_attn_2").supports(case_of(page_size=16))
+    assert not is_able
+    assert reason == "page_size must be a multiple of 256, got 16"
+    assert find_provider("flex_attention").supports(case_of(group=8)) == (True, "")
+    is_able, reason = find_provider("flex_attention").supports(case_of(group=5))
+    assert not is_able
+    assert reason == "group_size must be a power of two, got 5"
+
+
+@pytest.mark.parametrize("name", GPU_PEERS)
+def test_single_precision_is_refused(name: str) -> None:
+    assert find_provider(name).supports(case_of(page_size=256, dtype="float32"))[0] is False
+
+
+def with_kvcache(table_name: str) -> Any:
+    def flash_attn_with_kvcache(
+        q: torch.Tensor,
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        *,
+        cache_seqlens: torch.Tensor,
+        softmax_scale: float,
+        **tables: torch.Tensor,
+    ) -> torch.Tensor:
+        assert list(tables) == [table_name]
+        assert q.shape[1] == 1
+        return decode_reference(q[:, 0], k_cache, v_cache, tables[table_name], cache_seqlens, softmax_scale)[:, None]
+
+    return flash_attn_with_kvcache
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "table_name"),
+    [("flash_attn_2", "flash_attn", "block_table"), ("flash_attn_3", "flash_attn_interface", "page_table")],
+)
+def test_flash_attention_2_and_3_get_pages_under_their_names(
+    name: str, module: str, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = ModuleType(module)
+    stand_in.flash_attn_with_kvcache = with_kvcache(table_name)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module, stand_in)
+    inputs = inputs_for([300, 31])
+    assert_dense_correct(run_provider(name, inputs), inputs)
+
+
+@pytest.mark.parametrize("returns_lse", [True, False])
+def test_flash_attention_4_gets_one_query_token_per_request(returns_lse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flash_attn_varlen_func(
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        cu_seqlens_q: torch.Tensor,
+        seqused_k: torch.Tensor,
+        page_table: torch.Tensor,
+        softmax_scale: float,
+        num_splits: int,
+    ) -> Any:
+        assert cu_seqlens_q.tolist() == list(range(len(q) + 1))
+        assert num_splits == flash_attn_4.CHOOSE_SPLITS
+        out = decode_reference(q, k, v, page_table, seqused_k, softmax_scale)
+        return (out, None) if returns_lse else out
+
+    stand_in = ModuleType("flash_attn.cute")
+    stand_in.flash_attn_varlen_func = flash_attn_varlen_func  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
+    monkeypatch.setitem(sys.modules, "flash_attn.cute", stand_in)
+    inputs = inputs_for([90, 5])
+    assert_dense_correct(run_provider("flash_attn_4", inputs), inputs)
+
+
+def test_flashinfer_is_planned_outside_the_call_and_gets_its_compressed_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[SimpleNamespace] = []
+
+    class Wrapper:
+        _backend = "fa2"
+
+        def __init__(self, workspace: torch.Tensor, kv_layout: str, *, use_tensor_cores: bool) -> None:
+            assert workspace.dtype == torch.uint8
+            assert not workspace.any()
+            assert (kv_layout, use_tensor_cores) == ("NHD", True)
+
+        def plan(
+            self,
+            indptr: torch.Tensor,
+            indices: torch.Tensor,
+            last_page_len: torch.Tensor,
+            num_qo_heads: int,
+            num_kv_heads: int,
+            head_dim: int,
+            page_size: int,
+            **more: Any,
+        ) -> None:
+            assert more["q_data_type"] == more["kv_data_type"] == torch.float32
+            assert (num_qo_heads, num_kv_heads, head_dim, page_size) == (8, 2, 64, 16)
+            counts = indptr.diff().tolist()
+            lens = torch.tensor(
+                [(count - 1) * page_size + int(last) for count, last in zip(counts, last_page_len, strict=True)]
+            )
+            rows = torch.nn.utils.rnn.pad_sequence(indices.split(counts), batch_first=True)
+            plans.append(SimpleNamespace(table=rows, lens=lens, scale=more["sm_scale"]))
+
+        def run(self, q: torch.Tensor, caches: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            return decode_reference(q, *caches, plans[-1].table, plans[-1].lens, plans[-1].scale)
+
+    stand_in = ModuleType("flashinfer")
+    stand_in.BatchDecodeWithPagedKVCacheWrapper = Wrapper  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flashinfer", stand_in)
+    inputs = inputs_for([100, 16, 1])
+    provider = find_provider("flashinfer")
+    prepared = provider.prepare(DecodeRequest(inputs=inputs))
+    assert_dense_correct(prepared.run(), inputs)
+    assert len(plans) == 1
+    assert prepared.plan is not None
+    prepared.plan()
+    assert len(plans) == 2
+    assert provider.version().endswith("(fa2, tensor cores)")
+
+
+def test_compressed_rows_hold_the_pages_in_use_alone() -> None:
+    indptr, indices, last_page_len = csr_pages(inputs_for([33, 16]))
+    assert indptr.tolist() == [0, 3, 4]
+    assert indptr.dtype == indices.dtype == last_page_len.dtype == torch.int32
+    assert len(indices) == 4
+    assert last_page_len.tolist() == [1, 16]
+
+
+def test_varlen_attn_gets_what_its_signature_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("torch.nn.attention.varlen")
+    real = inspect.signature(module.varlen_attn)
+    if missing := varlen_attn._missing_parameters():
+        pytest.skip(f"varlen_attn of torch {torch.__version__} takes no {missing}")
+
+    def stand_in(*args: Any, **options: Any) -> torch.Tensor:
+        bound = real.bind(*args, **options).arguments
+        assert bound["cu_seq_q"].tolist() == list(range(len(bound["query"]) + 1))
+        assert (bound["max_q"], bound["enable_gqa"]) == (1, True)
+        caches = (bound["key"], bound["value"])
+        return decode_reference(bound["query"], *caches, bound["block_table"], bound["seqused_k"], bound["scale"])
+
+    monkeypatch.setattr(module, "varlen_attn", stand_in)
+    inputs = inputs_for([90, 5])
+    assert_dense_correct(run_provider("varlen_attn", inputs), inputs)
+
+
+def test_a_torch_whose_varlen_attn_knows_no_pages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("torch.nn.attention.varlen")
+    monkeypatch.setattr(module, "varlen_attn", lambda query, key, value, scale: None)
+    assert "takes no block_table, seqused_k, enable_gqa" in str(find_provider("varlen_attn").unavailable_reason("cuda"))
+
+
+def test_sdpa_held_to_its_flash_backend_is_right() -> None:
+    inputs = inputs_for([70, 70])
+    assert_dense_correct(run_provider("torch_sdpa_flash", inputs), inputs)
+    assert find_provider("torch_sdpa_flash").version().endswith("(flash_attention)")
+
+
+def test_sdpa_held_to_a_backend_that_is_not_here_raises_instead_of_falling_back() -> None:
+    with pytest.raises(RuntimeError):
+        run_provider("torch_sdpa_cudnn", inputs_for([70, 70]))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_is_compiled_and_gets_one_query_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def compile_nothing(function: Any, **options: Any) -> Any:
+        compiled.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    inputs = inputs_for([70, 70])
+    assert_dense_correct(run_provider("flex_attention", inputs), inputs)
+    assert compiled[0] == {"dynamic": False}
+
+
+@pytest.mark.parametrize("name", ["torch_sdpa_flash", "torch_sdpa_cudnn", "flex_attention"])
+def test_ragged_lengths_are_refused_where_they_would_need_a_mask(name: str) -> None:
+    with pytest.raises(ValueError, match=f"seq_lens must be equal for {name}"):
+        run_provider(name, inputs_for([70, 60]))
+
+
+def refusal(code: str, *, timeout_s: float = 60) -> str | None:
+    return child_probe.refusal_of_command([sys.executable, "-c", code], timeout_s=timeout_s)
+
+
+def test_a_first_call_that_succeeds_is_no_refusal() -> None:
+    assert refusal("print('fine')") is None
+
+
+def test_a_crash_in_the_first_call_is_a_reason_not_our_end() -> None:
+    assert "died of SIGABRT" in str(refusal("import os; os.abort()"))
+
+
+def test_an_exception_in_the_first_call_is_named() -> None:
+    assert str(refusal("raise ImportError('libcudart.so.13: not found')")).endswith(
+        "ImportError: libcudart.so.13: not found"
+    )
+
+
+def test_a_silent_failure_is_named_by_its_exit_code() -> None:
+    assert str(refusal("raise SystemExit(7)")).endswith("exit code 7")
+
+
+def test_a_build_that_hangs_is_ended_with_its_compilers() -> None:
+    hang = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    start_s = time.monotonic()
+    assert "did not end within 2 s" in str(refusal(hang, timeout_s=2))
+    assert time.monotonic() - start_s < 30
+
+
+def test_the_child_really_decodes_through_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    child_probe.refusal_of.cache_clear()
+    reason = str(child_probe.refusal_of("no_such_provider"))
+    assert "provider must be one of" in reason
