@@ -96,6 +96,16 @@ def test_an_installed_peer_whose_first_call_fails_is_unavailable_with_the_reason
     assert find_provider("flashinfer").unavailable_reason("cuda") == "flashinfer crashed"
 
 
+def test_our_kernels_are_not_offered_for_timing_while_the_interpreter_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    ours = find_provider("ours")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert ours.unavailable_reason("cuda") is None
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert "would time the interpreter" in str(ours.unavailable_reason("cuda"))
+    assert ours.unavailable_reason("cpu") is None
+
+
 def test_shapes_a_peer_cannot_do_are_refused_with_the_rule() -> None:
     assert find_provider("flash_attn_2").supports(case_of(page_size=256)) == (True, "")
     is_able, reason = find_provider("flash_attn_2").supports(case_of(page_size=16))

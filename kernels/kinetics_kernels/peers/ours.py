@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 
 import torch
 
@@ -24,9 +25,11 @@ class Ours:
         return importlib.metadata.version("kinetics-bench")
 
     def unavailable_reason(self, device_type: str) -> str | None:
-        """None on a CPU and on CUDA with triton."""
+        """None on a CPU, and on CUDA with a triton that compiles."""
         if device_type == "cuda" and importlib.util.find_spec("triton") is None:
             return "triton is not installed; pip install 'kinetics-bench[gpu]'"
+        if device_type == "cuda" and os.environ.get("TRITON_INTERPRET") == "1":
+            return "TRITON_INTERPRET=1 would time the interpreter, not the kernels; unset it"
         return None if device_type in _DTYPES else f"no kernels for {device_type}"
 
     def supports(self, case: ProviderCase) -> tuple[bool, str]:
