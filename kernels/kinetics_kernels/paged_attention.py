@@ -90,6 +90,7 @@ def plan_for(attention: PagedAttention, *, num_splits: int) -> SplitPlan:
         capacity_tokens=attention.page_table.shape[2] * page_size,
         num_slots=device.num_multiprocessors * config.programs_per_multiprocessor,
         min_split_tokens=config.min_sparse_split_tokens if is_page_list else config.min_dense_split_tokens,
+        tile_tokens=(config.sparse if is_page_list else config.dense).tile_tokens,
         is_ragged=not is_page_list,
     )
 

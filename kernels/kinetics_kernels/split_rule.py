@@ -41,16 +41,21 @@ def plan_splits(
     capacity_tokens: int,
     num_slots: int,
     min_split_tokens: int,
+    tile_tokens: int,
     is_ragged: bool,
 ) -> SplitPlan:
     """The fewest splits whose modelled time, waves x (tokens of a split + start-up) + merge, is near the least.
 
-    `capacity_tokens`: what one request can hold at most; `num_slots`: programs the device runs at once. A batch
-    that may be ragged gets twice the grid, so that a long request can be cut finer than the average one.
+    `capacity_tokens`: what one request can hold at most; `num_slots`: programs the device runs at once;
+    `tile_tokens`: what the tokens of a split are rounded up to. A batch that may be ragged gets twice the grid, so
+    that a long request can be cut finer than the average one.
     """
     most = max(1, min(MAX_SPLITS, capacity_tokens // min_split_tokens))
     rows = batch * num_kv_heads
-    times = [_modelled_time(count, rows, capacity_tokens, num_slots) for count in range(1, most + 1)]
+    times = [
+        _modelled_time(count, rows, capacity_tokens, num_slots=num_slots, tile_tokens=tile_tokens)
+        for count in range(1, most + 1)
+    ]
     best = 1 + next(index for index, time in enumerate(times) if time <= NEAR_LEAST * min(times))
     is_shared_out = is_ragged and batch > 1 and best > 1
     return SplitPlan(
@@ -70,7 +75,10 @@ def explicit_plan(num_splits: int) -> SplitPlan:
     return SplitPlan(num_splits=num_splits, min_split_tokens=1, programs_per_head=None)
 
 
-def _modelled_time(num_splits: int, rows: int, capacity_tokens: int, num_slots: int) -> float:
-    waves = -(-rows * num_splits // num_slots)
+def _modelled_time(num_splits: int, rows: int, capacity_tokens: int, *, num_slots: int, tile_tokens: int) -> float:
+    split_tokens = -(-capacity_tokens // (num_splits * tile_tokens)) * tile_tokens
+    # Rounding up to whole tiles can leave the last splits without tokens: they exit at once and fill no slot.
+    num_used = -(-capacity_tokens // split_tokens)
+    waves = -(-rows * num_used // num_slots)
     merge = MERGE_TOKENS if num_splits > 1 else 0
-    return waves * (capacity_tokens / num_splits + STARTUP_TOKENS) + merge
+    return waves * (split_tokens + STARTUP_TOKENS) + merge

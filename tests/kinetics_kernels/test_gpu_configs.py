@@ -46,6 +46,7 @@ def plan(batch: int, capacity_tokens: int, **options: int) -> tuple[int, int | N
         capacity_tokens=capacity_tokens,
         num_slots=264,
         min_split_tokens=options.get("min_split_tokens", 256),
+        tile_tokens=64,
         is_ragged=bool(options.get("is_ragged", True)),
     )
     return made.num_splits, made.programs_per_head
@@ -65,6 +66,13 @@ def test_a_short_context_is_not_cut_below_the_smallest_split() -> None:
     assert plan(1, 1024) == (4, None)
     assert plan(1, 255) == (1, None)
     assert plan(1, 1024, min_split_tokens=64, is_ragged=0)[0] > 4
+
+
+def test_no_split_is_planned_that_rounding_to_whole_tiles_would_leave_empty() -> None:
+    for capacity_tokens in (1024, 1040, 4096, 5000):
+        num_splits, _ = plan(1, capacity_tokens, min_split_tokens=64, is_ragged=0)
+        split_tokens = -(-capacity_tokens // (num_splits * 64)) * 64
+        assert -(-capacity_tokens // split_tokens) == num_splits
 
 
 def test_a_batch_that_may_be_ragged_gets_twice_the_grid_and_shares_out_its_tokens() -> None:
