@@ -1,0 +1,323 @@
+"""Decode attention over lists of pages on the CPU: the one kernel behind dense and sparse decode.
+
+A list names the pages of one request, in order, for `heads_per_list` KV heads. Lists are cut into splits; threads take
+(list, split) items off a shared counter, so an uneven batch or a busy core balances itself. An item walks its pages
+in tiles of 16 tokens with a running softmax in base 2, all its heads together, because in an NHD cache the heads
+of a token are neighbours in memory. Whoever finishes the last split of a list merges them, in split order: the result
+does not depend on who computed what. Layouts: caches have any strides over pages, slots and heads, unit stride over
+head_dim; q and out are contiguous.
+"""
+# mypy: ignore-errors
+# Compiled by numba, which types it: mypy sees the decorators, not the code.
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+from numba import carray, cfunc, from_dtype, njit, types
+
+from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int32_at, int64_at, prefetch
+from kinetics_kernels.cpu_runtime.simd import (
+    FLAGS,
+    LANES,
+    exp2,
+    largest_of,
+    load,
+    multiply_add,
+    splat,
+    store,
+    sum_each,
+    sum_of,
+)
+
+TILE_TOKENS = 16
+FLOATS_PER_CACHE_LINE = 16
+
+ARGUMENTS = np.dtype(
+    [
+        *((name, np.int64) for name in ("q", "k_cache", "v_cache", "page_lists", "seq_lens", "out", "lse")),
+        *((name, np.int64) for name in ("partial_out", "partial_max", "partial_sum", "counters")),
+        *((name, np.int64) for name in ("k_page_stride", "k_slot_stride", "k_head_stride")),
+        *((name, np.int64) for name in ("v_page_stride", "v_slot_stride", "v_head_stride")),
+        *((name, np.int64) for name in ("batch", "lists_per_request", "heads_per_list", "group_size", "head_dim")),
+        *((name, np.int64) for name in ("page_size", "list_width", "is_dense", "pages_per_split", "max_splits")),
+        *((name, np.int64) for name in ("has_lse",)),
+        ("logit_scale", np.float32),
+    ],
+    align=True,
+)
+"""What the kernel is given: addresses, strides in elements, sizes; logit_scale is softmax_scale * log2(e)."""
+
+State = namedtuple("State", "logits running_max running_sum accumulator")
+"""The running softmax of one item: a tile of logits, then maximum, sum and weighted values of its query heads."""
+
+Memory = namedtuple(
+    "Memory",
+    "q k_cache v_cache page_lists seq_lens out lse partial_out partial_max partial_sum counters",
+)
+"""The arrays behind the addresses. The caches are only ever indexed, so their size is not stated."""
+
+index = np.uint64
+"""Unsigned indices spare numba's check for negative ones, without which the inner loops do not vectorise."""
+float32 = np.float32
+LN_2 = float32(np.log(2.0))
+
+
+@njit
+def eight_rows(first, slot_stride, num_rows):
+    """Where eight token rows start; those past the last token repeat it, so that nothing unwritten is read."""
+    last = num_rows - 1
+    return (
+        index(first),
+        index(first + min(1, last) * slot_stride),
+        index(first + min(2, last) * slot_stride),
+        index(first + min(3, last) * slot_stride),
+        index(first + min(4, last) * slot_stride),
+        index(first + min(5, last) * slot_stride),
+        index(first + min(6, last) * slot_stride),
+        index(first + min(7, last) * slot_stride),
+    )
+
+
+@njit(fastmath=FLAGS)
+def dot_eight_rows(q, query, keys, rows, head_dim):
+    """One query times eight keys: the eight sums stay in registers until they are folded into one."""
+    zero = splat(float32(0))
+    sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7 = zero, zero, zero, zero, zero, zero, zero, zero
+    for step in range(0, head_dim, LANES):
+        d = index(step)
+        x = load(q, query + d)
+        sum_0 = multiply_add(x, load(keys, rows[0] + d), sum_0)
+        sum_1 = multiply_add(x, load(keys, rows[1] + d), sum_1)
+        sum_2 = multiply_add(x, load(keys, rows[2] + d), sum_2)
+        sum_3 = multiply_add(x, load(keys, rows[3] + d), sum_3)
+        sum_4 = multiply_add(x, load(keys, rows[4] + d), sum_4)
+        sum_5 = multiply_add(x, load(keys, rows[5] + d), sum_5)
+        sum_6 = multiply_add(x, load(keys, rows[6] + d), sum_6)
+        sum_7 = multiply_add(x, load(keys, rows[7] + d), sum_7)
+    return sum_each(sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7)
+
+
+@njit(fastmath=FLAGS)
+def add_eight_rows(weights, at, values, rows, head_dim, accumulator, row):
+    """Add eight weighted values to one accumulator row."""
+    weight_0, weight_1 = splat(weights[at]), splat(weights[at + index(1)])
+    weight_2, weight_3 = splat(weights[at + index(2)]), splat(weights[at + index(3)])
+    weight_4, weight_5 = splat(weights[at + index(4)]), splat(weights[at + index(5)])
+    weight_6, weight_7 = splat(weights[at + index(6)]), splat(weights[at + index(7)])
+    for step in range(0, head_dim, LANES):
+        d = index(step)
+        total = multiply_add(weight_0, load(values, rows[0] + d), load(accumulator, row + d))
+        total = multiply_add(weight_1, load(values, rows[1] + d), total)
+        total = multiply_add(weight_2, load(values, rows[2] + d), total)
+        total = multiply_add(weight_3, load(values, rows[3] + d), total)
+        total = multiply_add(weight_4, load(values, rows[4] + d), total)
+        total = multiply_add(weight_5, load(values, rows[5] + d), total)
+        total = multiply_add(weight_6, load(values, rows[6] + d), total)
+        total = multiply_add(weight_7, load(values, rows[7] + d), total)
+        store(accumulator, row + d, total)
+
+
+@njit(fastmath=FLAGS)
+def weigh_head(state, q_head, num_tokens, head_dim):
+    """Turn one head's logits of a tile into weights relative to the running maximum, raising it if the tile does."""
+    logits, at, row = state.logits, index(q_head * TILE_TOKENS), index(q_head * head_dim)
+    for slot in range(num_tokens, TILE_TOKENS):
+        logits[at + index(slot)] = float32(-np.inf)
+    low, high = load(logits, at), load(logits, at + index(LANES))
+    old_max = state.running_max[q_head]
+    new_max = max(old_max, largest_of(low), largest_of(high))
+    if new_max > old_max:
+        rescale = float32(2) ** (old_max - new_max)
+        state.running_max[q_head] = new_max
+        state.running_sum[q_head] *= rescale
+        for step in range(0, head_dim, LANES):
+            position = row + index(step)
+            store(state.accumulator, position, load(state.accumulator, position) * splat(rescale))
+    low, high = exp2(low - splat(new_max)), exp2(high - splat(new_max))
+    store(logits, at, low)
+    store(logits, at + index(LANES), high)
+    state.running_sum[q_head] += sum_of(low + high)
+
+
+@njit
+def prefetch_share(cache, row, slot_stride, head_dim, member, group_size):
+    """Ask for this group member's share of eight token rows of one head: a burst of them all would stall."""
+    for token in range(member * 8 // group_size, (member + 1) * 8 // group_size):
+        for d in range(0, head_dim, FLOATS_PER_CACHE_LINE):
+            prefetch(cache, row + token * slot_stride + d)
+
+
+@njit
+def locate(unit, num_eights, num_heads, slot_stride, head_stride):
+    """Head, first slot and offset in its tile of a unit, eight tokens of one head, in the order of memory."""
+    if head_stride > slot_stride:
+        head, slot = unit // num_eights, unit % num_eights * 8
+    else:
+        head, slot = unit % num_heads, unit // num_heads * 8
+    return head, slot, head * head_stride + slot * slot_stride
+
+
+@njit(fastmath=FLAGS)
+def score_tile(arguments, q, keys, tile, next_tile, num_tokens, logits):
+    """Logits, in base 2, of a tile for all heads of the list; the unit ahead is prefetched."""
+    group_size, head_dim, num_heads = arguments.group_size, arguments.head_dim, arguments.heads_per_list
+    slot_stride, head_stride = arguments.k_slot_stride, arguments.k_head_stride
+    num_eights = (num_tokens + 7) // 8
+    num_units = num_eights * num_heads
+    for unit in range(num_units):
+        _, _, ahead = locate((unit + 1) % num_units, num_eights, num_heads, slot_stride, head_stride)
+        ahead += tile if unit + 1 < num_units else next_tile
+        head, slot, offset = locate(unit, num_eights, num_heads, slot_stride, head_stride)
+        rows = eight_rows(tile + offset, slot_stride, num_tokens - slot)
+        for member in range(group_size):
+            prefetch_share(keys, ahead, slot_stride, head_dim, member, group_size)
+            q_head = head * group_size + member
+            dots = dot_eight_rows(q, index(q_head * head_dim), keys, rows, head_dim)
+            store(logits, index(q_head * TILE_TOKENS + slot), dots * splat(arguments.logit_scale))
+
+
+@njit(fastmath=FLAGS)
+def add_tile(arguments, values, tile, next_tile, num_tokens, state):
+    """Add the weighted values of a tile to the accumulators of all heads of the list; the unit ahead is prefetched."""
+    group_size, head_dim, num_heads = arguments.group_size, arguments.head_dim, arguments.heads_per_list
+    slot_stride, head_stride = arguments.v_slot_stride, arguments.v_head_stride
+    num_eights = (num_tokens + 7) // 8
+    num_units = num_eights * num_heads
+    for unit in range(num_units):
+        _, _, ahead = locate((unit + 1) % num_units, num_eights, num_heads, slot_stride, head_stride)
+        ahead += tile if unit + 1 < num_units else next_tile
+        head, slot, offset = locate(unit, num_eights, num_heads, slot_stride, head_stride)
+        rows = eight_rows(tile + offset, slot_stride, num_tokens - slot)
+        for member in range(group_size):
+            prefetch_share(values, ahead, slot_stride, head_dim, member, group_size)
+            q_head = head * group_size + member
+            at, row = index(q_head * TILE_TOKENS + slot), index(q_head * head_dim)
+            add_eight_rows(state.logits, at, values, rows, head_dim, state.accumulator, row)
+
+
+@njit(fastmath=FLAGS)
+def attend_to_pages(arguments, q, k_cache, v_cache, pages, first_head, first_token, last_token, state):
+    """Run one item: the tokens first_token <= token < last_token of a list of pages, into its state."""
+    page_size = arguments.page_size
+    k_head, v_head = first_head * arguments.k_head_stride, first_head * arguments.v_head_stride
+    state.accumulator[:] = 0
+    state.running_sum[:] = 0
+    state.running_max[:] = -np.inf
+    key = k_head + pages[first_token // page_size] * arguments.k_page_stride
+    value = v_head + pages[first_token // page_size] * arguments.v_page_stride
+    for token in range(first_token, last_token, TILE_TOKENS):
+        num_tokens = min(TILE_TOKENS, last_token - token)
+        following = min(token + TILE_TOKENS, last_token - 1)
+        page, slot = np.int64(pages[following // page_size]), following % page_size // TILE_TOKENS * TILE_TOKENS
+        next_key = k_head + page * arguments.k_page_stride + slot * arguments.k_slot_stride
+        next_value = v_head + page * arguments.v_page_stride + slot * arguments.v_slot_stride
+        score_tile(arguments, q, k_cache, key, next_key, num_tokens, state.logits)
+        for q_head in range(arguments.heads_per_list * arguments.group_size):
+            weigh_head(state, q_head, num_tokens, arguments.head_dim)
+        add_tile(arguments, v_cache, value, next_value, num_tokens, state)
+        key, value = next_key, next_value
+
+
+@njit(fastmath=FLAGS)
+def merge_splits(arguments, memory, first_split, num_splits, out, lse):
+    """Merge the splits of one list, in order, into its rows of out and, where wanted, lse."""
+    head_dim, num_q_heads = arguments.head_dim, arguments.heads_per_list * arguments.group_size
+    for q_head in range(num_q_heads):
+        maximum = float32(-np.inf)
+        for split in range(first_split, first_split + num_splits):
+            maximum = max(maximum, memory.partial_max[split * num_q_heads + q_head])
+        total = float32(0)
+        row = out[q_head * head_dim : (q_head + 1) * head_dim]
+        row[:] = 0
+        for split in range(first_split, first_split + num_splits):
+            state = split * num_q_heads + q_head
+            weight = float32(2) ** (memory.partial_max[state] - maximum)
+            total += weight * memory.partial_sum[state]
+            for step in range(head_dim):
+                row[index(step)] += weight * memory.partial_out[index(state * head_dim + step)]
+        for step in range(head_dim):
+            row[index(step)] /= total
+        if lse.size:
+            lse[q_head] = (maximum + np.log2(total)) * LN_2
+
+
+@njit
+def num_listed_pages(arguments, pages, context_len):
+    """How many pages a list holds: those of the context, or for a selection those before the first -1."""
+    if arguments.is_dense:
+        return (context_len + arguments.page_size - 1) // arguments.page_size
+    num_pages = 0
+    while num_pages < arguments.list_width and pages[num_pages] >= 0:
+        num_pages += 1
+    return num_pages
+
+
+@njit(fastmath=FLAGS)
+def merge_if_last(arguments, memory, item, num_splits):
+    """Count a finished item; whoever finishes the last split of a list merges them all."""
+    request_list = item // arguments.max_splits
+    if fetch_add(memory.counters, 1 + request_list) < num_splits - 1:
+        return
+    num_q_heads = arguments.heads_per_list * arguments.group_size
+    first_head, last_head = request_list * num_q_heads, (request_list + 1) * num_q_heads
+    out = memory.out[first_head * arguments.head_dim : last_head * arguments.head_dim]
+    first_split = request_list * arguments.max_splits
+    merge_splits(arguments, memory, first_split, num_splits, out, memory.lse[first_head:last_head])
+
+
+@njit(fastmath=FLAGS)
+def attend_item(arguments, memory, item, logits):
+    """Attend to one split of one list, then merge the list if it was the last."""
+    request_list, split = item // arguments.max_splits, item % arguments.max_splits
+    request, list_of_request = request_list // arguments.lists_per_request, request_list % arguments.lists_per_request
+    context_len = np.int64(memory.seq_lens[request])
+    pages = memory.page_lists[request_list * arguments.list_width : (request_list + 1) * arguments.list_width]
+    num_pages = num_listed_pages(arguments, pages, context_len)
+    if split * arguments.pages_per_split >= num_pages:
+        return
+    num_tokens = (num_pages - 1) * arguments.page_size + (context_len - 1) % arguments.page_size + 1
+    split_tokens = arguments.pages_per_split * arguments.page_size
+    num_q_heads = arguments.heads_per_list * arguments.group_size
+    row_size = num_q_heads * arguments.head_dim
+    state = State(
+        logits,
+        memory.partial_max[item * num_q_heads : (item + 1) * num_q_heads],
+        memory.partial_sum[item * num_q_heads : (item + 1) * num_q_heads],
+        memory.partial_out[item * row_size : (item + 1) * row_size],
+    )
+    q = memory.q[request_list * row_size : (request_list + 1) * row_size]
+    first_head = list_of_request * arguments.heads_per_list
+    last_token = min((split + 1) * split_tokens, num_tokens)
+    attend_to_pages(
+        arguments, q, memory.k_cache, memory.v_cache, pages, first_head, split * split_tokens, last_token, state
+    )
+    merge_if_last(arguments, memory, item, (num_pages + arguments.pages_per_split - 1) // arguments.pages_per_split)
+
+
+@cfunc(types.void(types.CPointer(from_dtype(ARGUMENTS))), cache=True, fastmath=FLAGS, error_model="numpy")
+def attend_items(address):
+    """What every thread runs: take items off the counter until none is left."""
+    arguments = carray(address, 1)[0]
+    num_lists = arguments.batch * arguments.lists_per_request
+    num_items = num_lists * arguments.max_splits
+    num_q_heads = arguments.heads_per_list * arguments.group_size
+    memory = Memory(
+        float32_at(arguments.q, num_lists * num_q_heads * arguments.head_dim),
+        float32_at(arguments.k_cache, 1),
+        float32_at(arguments.v_cache, 1),
+        int32_at(arguments.page_lists, num_lists * arguments.list_width),
+        int32_at(arguments.seq_lens, arguments.batch),
+        float32_at(arguments.out, num_lists * num_q_heads * arguments.head_dim),
+        float32_at(arguments.lse, num_lists * num_q_heads * arguments.has_lse),
+        float32_at(arguments.partial_out, num_items * num_q_heads * arguments.head_dim),
+        float32_at(arguments.partial_max, num_items * num_q_heads),
+        float32_at(arguments.partial_sum, num_items * num_q_heads),
+        int64_at(arguments.counters, 1 + num_lists),
+    )
+    logits = np.empty(num_q_heads * TILE_TOKENS, np.float32)
+    item = fetch_add(memory.counters, 0)
+    while item < num_items:
+        attend_item(arguments, memory, item, logits)
+        item = fetch_add(memory.counters, 0)

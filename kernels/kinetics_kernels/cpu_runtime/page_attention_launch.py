@@ -1,0 +1,92 @@
+"""Launching attention over page lists: sizes and addresses for the compiled kernel, and how finely to split."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from kinetics_kernels.cpu_runtime.page_attention import ARGUMENTS, attend_items
+from kinetics_kernels.cpu_runtime.threads import run_on_threads
+from kinetics_kernels.shapes import num_pages_for
+
+ITEMS_PER_THREAD = 8
+"""Enough items that a core slowed down by other work leaves no long tail."""
+MIN_SPLIT_TOKENS = 256
+"""Shorter splits spend their time merging."""
+
+
+def attend_to_page_lists(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    page_lists: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    is_dense: bool,
+    softmax_scale: float,
+    num_splits: int,
+    out: torch.Tensor,
+    lse: torch.Tensor | None,
+) -> None:
+    """Attend to the pages listed, [batch, lists_per_request, list_width], each list for its share of the KV heads.
+
+    A dense list holds the pages of the context, whatever its width; a sparse one ends before its first -1.
+    """
+    # The kernel wants unit stride over head_dim; only an unusual cache has another, and is copied for it.
+    k_cache, v_cache = _with_unit_stride(k_cache), _with_unit_stride(v_cache)
+    q, page_lists, seq_lens = q.contiguous(), page_lists.contiguous(), seq_lens.contiguous()
+    written = out if out.is_contiguous() else torch.empty_like(q)
+    batch, num_q_heads, head_dim = q.shape
+    page_size, num_kv_heads = k_cache.shape[1:3]
+    lists_per_request, list_width = page_lists.shape[1:]
+    longest = num_pages_for(int(seq_lens.max()), page_size) if is_dense else list_width
+    pages_per_split = _pages_per_split(longest, batch * lists_per_request, page_size, num_splits)
+    max_splits = math.ceil(longest / pages_per_split)
+    num_states = batch * num_q_heads * max_splits
+    partial = np.empty(num_states * (head_dim + 2), dtype=np.float32)
+    counters = np.zeros(1 + batch * lists_per_request, dtype=np.int64)
+    arguments = np.zeros((), dtype=ARGUMENTS)
+    arguments[()] = (
+        q.data_ptr(),
+        k_cache.data_ptr(),
+        v_cache.data_ptr(),
+        page_lists.data_ptr(),
+        seq_lens.data_ptr(),
+        written.data_ptr(),
+        0 if lse is None else lse.data_ptr(),
+        partial[2 * num_states :].ctypes.data,
+        partial.ctypes.data,
+        partial[num_states:].ctypes.data,
+        counters.ctypes.data,
+        *k_cache.stride()[:3],
+        *v_cache.stride()[:3],
+        batch,
+        lists_per_request,
+        num_kv_heads // lists_per_request,
+        num_q_heads // num_kv_heads,
+        head_dim,
+        page_size,
+        list_width,
+        is_dense,
+        pages_per_split,
+        max_splits,
+        lse is not None,
+        softmax_scale * math.log2(math.e),
+    )
+    run_on_threads(attend_items, arguments)
+    if written is not out:
+        out.copy_(written)
+
+
+def _with_unit_stride(cache: torch.Tensor) -> torch.Tensor:
+    return cache if cache.stride(-1) == 1 else cache.contiguous()
+
+
+def _pages_per_split(longest: int, num_lists: int, page_size: int, num_splits: int) -> int:
+    """Pages of one split, from the number of splits asked for the longest list, or chosen for 0."""
+    if num_splits == 0:
+        wanted = ITEMS_PER_THREAD * torch.get_num_threads() / num_lists
+        num_splits = max(1, min(math.ceil(wanted), longest * page_size // MIN_SPLIT_TOKENS))
+    return math.ceil(longest / min(num_splits, longest))

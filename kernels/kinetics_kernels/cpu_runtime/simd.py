@@ -1,0 +1,239 @@
+"""Eight float32 side by side, for compiled code whose loops must not depend on the compiler's mood.
+
+Left to LLVM's vectoriser, the same loops carried run-time aliasing checks and remainders that cost as much as the
+arithmetic. A `Float32x8` lives in a register (two, where registers are narrower) and knows +, -, * and the functions
+below; there is nothing here that is not used.
+
+numba caches compiled callers by the time stamp of their own file alone: after editing this file, delete the
+`__pycache__` folders of its callers.
+"""
+# ruff: noqa: ARG001 -- an intrinsic names its arguments for its callers and reads them in `generate`
+# mypy: ignore-errors
+# Compiled by numba, which types it: mypy sees the decorators, not the code.
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+LANES = 8
+FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+"""Fast math without the promise that NaN and infinity never occur: both must reach the output."""
+
+_FLOAT, _INT32 = ir.FloatType(), ir.IntType(32)
+_VECTOR, _INT_VECTOR = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT32, LANES)
+_ELEMENT_BYTES = 4
+
+
+class Float32x8Type(types.Type):
+    """numba's name for eight float32 in a register."""
+
+    def __init__(self):
+        super().__init__(name="float32x8")
+
+
+float32x8 = Float32x8Type()
+
+
+@register_model(Float32x8Type)
+class _Float32x8Model(models.PrimitiveModel):
+    def __init__(self, manager, numba_type):
+        super().__init__(manager, numba_type, _VECTOR)
+
+
+def _address(context, builder, signature, arguments):
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    return builder.bitcast(builder.gep(data, [arguments[1]]), _VECTOR.as_pointer())
+
+
+def _call_llvm(builder, name, vectors):
+    function_type = ir.FunctionType(_VECTOR, [_VECTOR] * len(vectors))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), vectors)
+
+
+@intrinsic
+def load(_typing_context, array, offset):
+    """The eight elements of a flat float32 array from `offset` on."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(_address(context, builder, signature, arguments), align=_ELEMENT_BYTES)
+
+    return float32x8(array, types.uint64), generate
+
+
+@intrinsic
+def store(_typing_context, array, offset, vector):
+    """Write eight elements of a flat float32 array from `offset` on."""
+
+    def generate(context, builder, signature, arguments):
+        builder.store(arguments[2], _address(context, builder, signature, arguments), align=_ELEMENT_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64, float32x8), generate
+
+
+@intrinsic
+def splat(_typing_context, scalar):
+    """The same number eight times."""
+
+    def generate(_context, builder, _signature, arguments):
+        single = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), arguments[0], _INT32(0))
+        return builder.shuffle_vector(single, single, ir.Constant(_INT_VECTOR, [0] * LANES))
+
+    return float32x8(types.float32), generate
+
+
+@intrinsic
+def multiply_add(_typing_context, a, b, c):
+    """a * b + c, in one instruction where the machine has it."""
+
+    def generate(_context, builder, _signature, arguments):
+        return _call_llvm(builder, "llvm.fmuladd.v8f32", arguments)
+
+    return float32x8(float32x8, float32x8, float32x8), generate
+
+
+def _binary(instruction):
+    @intrinsic
+    def apply(_typing_context, a, b):
+        def generate(_context, builder, _signature, arguments):
+            return getattr(builder, instruction)(arguments[0], arguments[1])
+
+        return float32x8(float32x8, float32x8), generate
+
+    return apply
+
+
+_add, _subtract, _multiply = _binary("fadd"), _binary("fsub"), _binary("fmul")
+
+
+@overload(operator.add)
+def _overload_add(a, b):
+    return (lambda a, b: _add(a, b)) if a == b == float32x8 else None
+
+
+@overload(operator.sub)
+def _overload_sub(a, b):
+    return (lambda a, b: _subtract(a, b)) if a == b == float32x8 else None
+
+
+@overload(operator.mul)
+def _overload_mul(a, b):
+    return (lambda a, b: _multiply(a, b)) if a == b == float32x8 else None
+
+
+@intrinsic
+def where_less(_typing_context, a, b, if_less, otherwise):
+    """Lane by lane `if_less` where a < b, else `otherwise`: NaN is not less."""
+
+    def generate(_context, builder, _signature, arguments):
+        a, b, if_less, otherwise = arguments
+        return builder.select(builder.fcmp_ordered("<", a, b), if_less, otherwise)
+
+    return float32x8(float32x8, float32x8, float32x8, float32x8), generate
+
+
+@intrinsic
+def nearest_integer(_typing_context, vector):
+    """Each lane rounded to the nearest whole number."""
+
+    def generate(_context, builder, _signature, arguments):
+        return _call_llvm(builder, "llvm.rint.v8f32", arguments)
+
+    return float32x8(float32x8), generate
+
+
+@intrinsic
+def power_of_two(_typing_context, vector):
+    """2 to the power of whole numbers between -126 and 127, by writing them into the exponent bits."""
+
+    def generate(_context, builder, _signature, arguments):
+        exponent = builder.add(builder.fptosi(arguments[0], _INT_VECTOR), ir.Constant(_INT_VECTOR, [127] * LANES))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(_INT_VECTOR, [23] * LANES)), _VECTOR)
+
+    return float32x8(float32x8), generate
+
+
+def _shuffle(builder, a, b, lanes):
+    return builder.shuffle_vector(a, b, ir.Constant(_INT_VECTOR, lanes))
+
+
+def _fold(builder, a, b, even, odd):
+    return builder.fadd(_shuffle(builder, a, b, even), _shuffle(builder, a, b, odd))
+
+
+@intrinsic
+def sum_each(_typing_context, v0, v1, v2, v3, v4, v5, v6, v7):
+    """The sums of eight vectors, each in its lane: a transposing tree of seven additions."""
+
+    def generate(_context, builder, _signature, arguments):
+        # Pairs within the 128-bit halves, which shuffle in one instruction; the halves are folded last.
+        even, odd = [0, 2, 8, 10, 4, 6, 12, 14], [1, 3, 9, 11, 5, 7, 13, 15]
+        low, high = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
+        pairs = [_fold(builder, arguments[i], arguments[i + 1], even, odd) for i in (0, 2, 4, 6)]
+        first, second = (_fold(builder, pairs[i], pairs[i + 1], even, odd) for i in (0, 2))
+        return _fold(builder, first, second, low, high)
+
+    return float32x8(*[float32x8] * LANES), generate
+
+
+def _reduction(combine):
+    @intrinsic
+    def reduce(_typing_context, vector):
+        def generate(_context, builder, _signature, arguments):
+            vector = arguments[0]
+            for distance in (4, 2, 1):
+                lanes = [(lane + distance) % LANES for lane in range(LANES)]
+                vector = combine(builder, vector, _shuffle(builder, vector, vector, lanes))
+            return builder.extract_element(vector, _INT32(0))
+
+        return types.float32(float32x8), generate
+
+    return reduce
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+sum_of = _reduction(lambda builder, a, b: builder.fadd(a, b))
+"""The sum of the eight lanes."""
+largest_of = _reduction(_larger)
+"""The largest of the eight lanes; a lane that is NaN may be passed over."""
+
+
+# Minimax polynomial of 2**x on [-0.5, 0.5], relative error 2e-9 before rounding.
+_EXP2 = tuple(
+    np.float32(coefficient)
+    for coefficient in (
+        1.0,
+        0.6931472028553379,
+        0.24022647913600617,
+        0.05550332470535141,
+        0.009618437359110717,
+        0.0013398874650798198,
+        0.00015353362035265203,
+    )
+)
+_LOWEST_EXPONENT = np.float32(-126)
+
+
+@njit(fastmath=FLAGS)
+def exp2(vector):
+    """2 to the power of each lane: zero below 2**-126, NaN of NaN; lanes must not exceed 127."""
+    lowest = splat(_LOWEST_EXPONENT)
+    whole = nearest_integer(where_less(lowest, vector, vector, lowest))
+    fraction = vector - whole
+    polynomial = splat(_EXP2[6])
+    polynomial = multiply_add(polynomial, fraction, splat(_EXP2[5]))
+    polynomial = multiply_add(polynomial, fraction, splat(_EXP2[4]))
+    polynomial = multiply_add(polynomial, fraction, splat(_EXP2[3]))
+    polynomial = multiply_add(polynomial, fraction, splat(_EXP2[2]))
+    polynomial = multiply_add(polynomial, fraction, splat(_EXP2[1]))
+    polynomial = multiply_add(polynomial, fraction, splat(_EXP2[0]))
+    return where_less(vector, lowest, splat(np.float32(0)), polynomial * power_of_two(whole))
