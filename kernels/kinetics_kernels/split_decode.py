@@ -58,7 +58,7 @@ def token_offsets(page_ids, tile_start, page_stride, token_stride, PAGE_SIZE: tl
     return (page_ids.to(tl.int64) * page_stride + slots * token_stride)[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "table_width", "programs_per_head"])
 def split_decode_kernel(
     q_ptr,
     k_cache_ptr,
@@ -179,7 +179,7 @@ def split_decode_kernel(
         tl.store(lse_ptr + lse_offsets, log2_sum if IS_PARTIAL else log2_sum * LN_2, mask=row_mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_splits"])
 def merge_splits_kernel(
     partial_out_ptr,
     partial_lse_ptr,

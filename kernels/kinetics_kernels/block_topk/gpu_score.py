@@ -18,7 +18,7 @@ from kinetics_kernels.kv_cache.gpu import summary_strides
 from kinetics_kernels.shapes import PageSummary, PageSummaryKind
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["max_pages"])
 def score_kernel(
     q_ptr,
     summary_ptr,

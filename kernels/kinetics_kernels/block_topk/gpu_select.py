@@ -43,7 +43,7 @@ def threshold_key(keys, num_wanted):
     return low.to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_entries", "num_slots", "num_sink_pages", "num_local_pages"])
 def select_kernel(
     scores_ptr,
     block_table_ptr,
