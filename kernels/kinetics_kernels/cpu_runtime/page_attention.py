@@ -21,13 +21,13 @@ from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int32
 from kinetics_kernels.cpu_runtime.simd import (
     FLAGS,
     LANES,
+    dot_eight_rows,
     exp2,
     largest_of,
     load,
     multiply_add,
     splat,
     store,
-    sum_each,
     sum_of,
 )
 
@@ -36,8 +36,8 @@ FLOATS_PER_CACHE_LINE = 16
 
 ARGUMENTS = np.dtype(
     [
-        *((name, np.int64) for name in ("q", "k_cache", "v_cache", "page_lists", "seq_lens", "out", "lse")),
-        *((name, np.int64) for name in ("partial_out", "partial_max", "partial_sum", "counters")),
+        *((name, np.int64) for name in ("counter", "q", "k_cache", "v_cache", "page_lists", "seq_lens")),
+        *((name, np.int64) for name in ("out", "lse", "partial_out", "partial_max", "partial_sum", "finished_splits")),
         *((name, np.int64) for name in ("k_page_stride", "k_slot_stride", "k_head_stride")),
         *((name, np.int64) for name in ("v_page_stride", "v_slot_stride", "v_head_stride")),
         *((name, np.int64) for name in ("batch", "lists_per_request", "heads_per_list", "group_size", "head_dim")),
@@ -54,7 +54,7 @@ State = namedtuple("State", "logits running_max running_sum accumulator")
 
 Memory = namedtuple(
     "Memory",
-    "q k_cache v_cache page_lists seq_lens out lse partial_out partial_max partial_sum counters",
+    "q k_cache v_cache page_lists seq_lens out lse partial_out partial_max partial_sum finished_splits counter",
 )
 """The arrays behind the addresses. The caches are only ever indexed, so their size is not stated."""
 
@@ -78,25 +78,6 @@ def eight_rows(first, slot_stride, num_rows):
         index(first + min(6, last) * slot_stride),
         index(first + min(7, last) * slot_stride),
     )
-
-
-@njit(fastmath=FLAGS)
-def dot_eight_rows(q, query, keys, rows, head_dim):
-    """One query times eight keys: the eight sums stay in registers until they are folded into one."""
-    zero = splat(float32(0))
-    sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7 = zero, zero, zero, zero, zero, zero, zero, zero
-    for step in range(0, head_dim, LANES):
-        d = index(step)
-        x = load(q, query + d)
-        sum_0 = multiply_add(x, load(keys, rows[0] + d), sum_0)
-        sum_1 = multiply_add(x, load(keys, rows[1] + d), sum_1)
-        sum_2 = multiply_add(x, load(keys, rows[2] + d), sum_2)
-        sum_3 = multiply_add(x, load(keys, rows[3] + d), sum_3)
-        sum_4 = multiply_add(x, load(keys, rows[4] + d), sum_4)
-        sum_5 = multiply_add(x, load(keys, rows[5] + d), sum_5)
-        sum_6 = multiply_add(x, load(keys, rows[6] + d), sum_6)
-        sum_7 = multiply_add(x, load(keys, rows[7] + d), sum_7)
-    return sum_each(sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7)
 
 
 @njit(fastmath=FLAGS)
@@ -258,7 +239,7 @@ def num_listed_pages(arguments, pages, context_len):
 def merge_if_last(arguments, memory, item, num_splits):
     """Count a finished item; whoever finishes the last split of a list merges them all."""
     request_list = item // arguments.max_splits
-    if fetch_add(memory.counters, 1 + request_list) < num_splits - 1:
+    if fetch_add(memory.finished_splits, request_list) < num_splits - 1:
         return
     num_q_heads = arguments.heads_per_list * arguments.group_size
     first_head, last_head = request_list * num_q_heads, (request_list + 1) * num_q_heads
@@ -314,10 +295,11 @@ def attend_items(address):
         float32_at(arguments.partial_out, num_items * num_q_heads * arguments.head_dim),
         float32_at(arguments.partial_max, num_items * num_q_heads),
         float32_at(arguments.partial_sum, num_items * num_q_heads),
-        int64_at(arguments.counters, 1 + num_lists),
+        int64_at(arguments.finished_splits, num_lists),
+        int64_at(arguments.counter, 1),
     )
     logits = np.empty(num_q_heads * TILE_TOKENS, np.float32)
-    item = fetch_add(memory.counters, 0)
+    item = fetch_add(memory.counter, 0)
     while item < num_items:
         attend_item(arguments, memory, item, logits)
-        item = fetch_add(memory.counters, 0)
+        item = fetch_add(memory.counter, 0)

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import torch
 
+from kinetics_kernels.cpu_runtime.layout import with_unit_stride
 from kinetics_kernels.cpu_runtime.page_attention import ARGUMENTS, attend_items
-from kinetics_kernels.cpu_runtime.threads import run_on_threads
+from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
 from kinetics_kernels.shapes import num_pages_for
 
 ITEMS_PER_THREAD = 8
@@ -35,7 +36,7 @@ def attend_to_page_lists(
     A dense list holds the pages of the context, whatever its width; a sparse one ends before its first -1.
     """
     # The kernel wants unit stride over head_dim; only an unusual cache has another, and is copied for it.
-    k_cache, v_cache = _with_unit_stride(k_cache), _with_unit_stride(v_cache)
+    k_cache, v_cache = with_unit_stride(k_cache), with_unit_stride(v_cache)
     q, page_lists, seq_lens = q.contiguous(), page_lists.contiguous(), seq_lens.contiguous()
     written = out if out.is_contiguous() else torch.empty_like(q)
     batch, num_q_heads, head_dim = q.shape
@@ -46,42 +47,44 @@ def attend_to_page_lists(
     max_splits = math.ceil(longest / pages_per_split)
     num_states = batch * num_q_heads * max_splits
     partial = np.empty(num_states * (head_dim + 2), dtype=np.float32)
-    counters = np.zeros(1 + batch * lists_per_request, dtype=np.int64)
-    arguments = np.zeros((), dtype=ARGUMENTS)
-    arguments[()] = (
-        q.data_ptr(),
-        k_cache.data_ptr(),
-        v_cache.data_ptr(),
-        page_lists.data_ptr(),
-        seq_lens.data_ptr(),
-        written.data_ptr(),
-        0 if lse is None else lse.data_ptr(),
-        partial[2 * num_states :].ctypes.data,
-        partial.ctypes.data,
-        partial[num_states:].ctypes.data,
-        counters.ctypes.data,
-        *k_cache.stride()[:3],
-        *v_cache.stride()[:3],
-        batch,
-        lists_per_request,
-        num_kv_heads // lists_per_request,
-        num_q_heads // num_kv_heads,
-        head_dim,
-        page_size,
-        list_width,
-        is_dense,
-        pages_per_split,
-        max_splits,
-        lse is not None,
-        softmax_scale * math.log2(math.e),
+    finished_splits = np.zeros(batch * lists_per_request, dtype=np.int64)
+    k_page_stride, k_slot_stride, k_head_stride, _ = k_cache.stride()
+    v_page_stride, v_slot_stride, v_head_stride, _ = v_cache.stride()
+    arguments = arguments_of(
+        ARGUMENTS,
+        q=q.data_ptr(),
+        k_cache=k_cache.data_ptr(),
+        v_cache=v_cache.data_ptr(),
+        page_lists=page_lists.data_ptr(),
+        seq_lens=seq_lens.data_ptr(),
+        out=written.data_ptr(),
+        lse=0 if lse is None else lse.data_ptr(),
+        partial_max=partial.ctypes.data,
+        partial_sum=partial.ctypes.data + num_states * partial.itemsize,
+        partial_out=partial.ctypes.data + 2 * num_states * partial.itemsize,
+        finished_splits=finished_splits.ctypes.data,
+        k_page_stride=k_page_stride,
+        k_slot_stride=k_slot_stride,
+        k_head_stride=k_head_stride,
+        v_page_stride=v_page_stride,
+        v_slot_stride=v_slot_stride,
+        v_head_stride=v_head_stride,
+        batch=batch,
+        lists_per_request=lists_per_request,
+        heads_per_list=num_kv_heads // lists_per_request,
+        group_size=num_q_heads // num_kv_heads,
+        head_dim=head_dim,
+        page_size=page_size,
+        list_width=list_width,
+        is_dense=is_dense,
+        pages_per_split=pages_per_split,
+        max_splits=max_splits,
+        has_lse=lse is not None,
+        logit_scale=softmax_scale * math.log2(math.e),
     )
     run_on_threads(attend_items, arguments)
     if written is not out:
         out.copy_(written)
-
-
-def _with_unit_stride(cache: torch.Tensor) -> torch.Tensor:
-    return cache if cache.stride(-1) == 1 else cache.contiguous()
 
 
 def _pages_per_split(longest: int, num_lists: int, page_size: int, num_splits: int) -> int:

@@ -237,3 +237,22 @@ def exp2(vector):
     polynomial = multiply_add(polynomial, fraction, splat(_EXP2[1]))
     polynomial = multiply_add(polynomial, fraction, splat(_EXP2[0]))
     return where_less(vector, lowest, splat(np.float32(0)), polynomial * power_of_two(whole))
+
+
+@njit(fastmath=FLAGS)
+def dot_eight_rows(q, query, keys, rows, head_dim):
+    """One query times eight keys: the eight sums stay in registers until they are folded into one."""
+    zero = splat(np.float32(0))
+    sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7 = zero, zero, zero, zero, zero, zero, zero, zero
+    for step in range(0, head_dim, LANES):
+        d = np.uint64(step)
+        x = load(q, query + d)
+        sum_0 = multiply_add(x, load(keys, rows[0] + d), sum_0)
+        sum_1 = multiply_add(x, load(keys, rows[1] + d), sum_1)
+        sum_2 = multiply_add(x, load(keys, rows[2] + d), sum_2)
+        sum_3 = multiply_add(x, load(keys, rows[3] + d), sum_3)
+        sum_4 = multiply_add(x, load(keys, rows[4] + d), sum_4)
+        sum_5 = multiply_add(x, load(keys, rows[5] + d), sum_5)
+        sum_6 = multiply_add(x, load(keys, rows[6] + d), sum_6)
+        sum_7 = multiply_add(x, load(keys, rows[7] + d), sum_7)
+    return sum_each(sum_0, sum_1, sum_2, sum_3, sum_4, sum_5, sum_6, sum_7)

@@ -24,8 +24,21 @@ Body = Any
 RunOnThreads = Callable[[int, int, int], None]
 
 
+def arguments_of(record_type: np.dtype[np.void], **fields: float) -> npt.NDArray[np.void]:
+    """A record of this type from its fields by name, all of them but `counter`."""
+    values = (0 if name == "counter" else fields.pop(name) for name in record_type.names or ())
+    arguments = np.array(tuple(values), dtype=record_type)
+    assert not fields, f"{record_type} has no fields {list(fields)}"
+    return arguments
+
+
 def run_on_threads(body: Body, arguments: npt.NDArray[np.void]) -> None:
-    """Run `body` on every thread torch would use, all with the same record of arguments."""
+    """Run `body` on every thread torch would use, all with the same record of arguments.
+
+    The record's field `counter` is given the address of an int64 that starts at 0: threads share their work by it.
+    """
+    counter = np.zeros(1, dtype=np.int64)
+    arguments["counter"] = counter.ctypes.data
     _pool()(body.address, arguments.ctypes.data, torch.get_num_threads())
 
 

@@ -1,0 +1,105 @@
+"""Block top-k decode on the CPU, float32: launches scoring, selection and attention over the pages selected."""
+
+from __future__ import annotations
+
+import torch
+
+from kinetics_kernels.block_topk.cpu_selection import SCORE_ARGUMENTS, SELECT_ARGUMENTS, score_items, select_items
+from kinetics_kernels.cpu_runtime.layout import with_unit_stride
+from kinetics_kernels.cpu_runtime.page_attention_launch import attend_to_page_lists
+from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
+from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+
+PAGES_PER_ITEM = 128
+"""Pages a thread scores in one go: long enough to hide taking it, short enough to share a single request out."""
+
+
+def score_pages(
+    q: torch.Tensor,
+    page_summary: PageSummary,
+    block_table: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    page_size: int,
+    scores: torch.Tensor,
+) -> None:
+    """Write a score for every page of every request and KV head, -inf where the request has no page."""
+    summary = with_unit_stride(page_summary.values)
+    q, block_table, seq_lens = q.contiguous(), block_table.contiguous(), seq_lens.contiguous()
+    has_extrema = page_summary.kind is PageSummaryKind.MIN_MAX
+    arguments = arguments_of(
+        SCORE_ARGUMENTS,
+        q=q.data_ptr(),
+        summary=summary.data_ptr(),
+        block_table=block_table.data_ptr(),
+        seq_lens=seq_lens.data_ptr(),
+        scores=scores.data_ptr(),
+        batch=q.shape[0],
+        num_kv_heads=scores.shape[1],
+        group_size=q.shape[1] // scores.shape[1],
+        head_dim=q.shape[2],
+        page_size=page_size,
+        table_width=block_table.shape[1],
+        pages_per_item=PAGES_PER_ITEM,
+        has_extrema=has_extrema,
+        page_stride=summary.stride(0),
+        part_stride=summary.stride(1) if has_extrema else 0,
+        head_stride=summary.stride(-2),
+    )
+    run_on_threads(score_items, arguments)
+
+
+def select_pages(
+    scores: torch.Tensor,
+    block_table: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    page_size: int,
+    num_sink_pages: int,
+    num_local_pages: int,
+    page_indices: torch.Tensor,
+) -> None:
+    """Write the physical ids of the pages kept, in ascending logical order, -1 in the tail."""
+    scores, block_table, seq_lens = scores.contiguous(), block_table.contiguous(), seq_lens.contiguous()
+    arguments = arguments_of(
+        SELECT_ARGUMENTS,
+        scores=scores.data_ptr(),
+        block_table=block_table.data_ptr(),
+        seq_lens=seq_lens.data_ptr(),
+        page_indices=page_indices.data_ptr(),
+        batch=scores.shape[0],
+        num_kv_heads=scores.shape[1],
+        page_size=page_size,
+        table_width=scores.shape[2],
+        list_width=page_indices.shape[2],
+        num_sink_pages=num_sink_pages,
+        num_local_pages=num_local_pages,
+    )
+    run_on_threads(select_items, arguments)
+
+
+def sparse_paged_decode(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    page_indices: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    softmax_scale: float,
+    num_splits: int,
+    out: torch.Tensor,
+    lse: torch.Tensor | None,
+) -> None:
+    """Write attention over the pages listed to `out`; every page is full but the last one listed."""
+    attend_to_page_lists(
+        q,
+        k_cache,
+        v_cache,
+        page_indices,
+        seq_lens,
+        is_dense=False,
+        softmax_scale=softmax_scale,
+        num_splits=num_splits,
+        out=out,
+        lse=lse,
+    )
