@@ -9,22 +9,20 @@ from collections.abc import Callable
 import pytest
 
 from kinetics.grid import Case, Operation, cells, kv_budgets
-from kinetics.pytest_plugin import settings_of
+from kinetics.pytest_plugin import able_providers, settings_of
 from kinetics.rows import Row
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    from kinetics_kernels.providers import providers_of
-
     settings = settings_of(metafunc.config)
-    wanted = settings.providers
+    operations = (Operation.DENSE, Operation.BLOCK_TOPK)
+    providers = {operation: able_providers(metafunc.config, operation.value) for operation in operations}
     cases = [
-        Case(cell=cell, operation=operation, provider=provider.name, kv_budget=budget)
+        Case(cell=cell, operation=operation, provider=provider, kv_budget=budget)
         for cell in cells(settings.grid)
-        for operation in (Operation.DENSE, Operation.BLOCK_TOPK)
+        for operation in operations
         for budget in (kv_budgets(settings.grid) if operation.has_kv_budget else (None,))
-        for provider in providers_of(operation.value)
-        if not wanted or provider.name in wanted
+        for provider in providers[operation]
     ]
     metafunc.parametrize("case", cases, ids=str)
 

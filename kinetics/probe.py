@@ -56,7 +56,7 @@ def _samples(rate: Rate, seconds: float) -> Iterable[float]:
 
 
 def _cpu_rates(device: Device, dtype: str) -> dict[str, list[Rate]]:
-    """By torch, on the threads and over the kind of memory that the benches use; the launch is a call on one element."""
+    """By torch, on the threads and in the memory that the benches use; the launch is a call on one element."""
     import torch
 
     large = torch.ones(_CPU_STREAM_BYTES // 4)

@@ -150,10 +150,16 @@ def skip_lines(skipped: Sequence[dict[str, str]]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for skip in skipped:
         by_reason.setdefault(skip["reason"], []).append(skip["name"].split("::")[-1])
-    lines = [f"Skipped {len(names)}: {reason} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-             for reason, names in by_reason.items()]  # fmt: skip
+    lines = [f"Skipped {_counted(names)}: {reason}" for reason, names in by_reason.items()]
     hidden = len(lines) - _MAX_SKIPS
     return lines[:_MAX_SKIPS] + ([f"... and {hidden} more reasons in the result file"] if hidden > 0 else [])
+
+
+def _counted(names: Sequence[str]) -> str:
+    """The one name, or how many and the first three."""
+    if len(names) == 1:
+        return names[0]
+    return f"{len(names)} cases ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
 def _median_p90(errors: Sequence[float]) -> str:

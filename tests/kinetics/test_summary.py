@@ -57,8 +57,8 @@ def test_skips_with_one_reason_share_a_line():
     skipped = [{"name": f"bench/x.py::case{i}", "reason": "too large"} for i in range(5)]
     skipped.append({"name": "bench/x.py::other", "reason": "not installed"})
     assert skip_lines(skipped) == [
-        "Skipped 5: too large (case0, case1, case2, ...)",
-        "Skipped 1: not installed (other)",
+        "Skipped 5 cases (case0, case1, case2, ...): too large",
+        "Skipped other: not installed",
     ]
 
 

@@ -1,0 +1,22 @@
+"""A pytest plugin that breaks the sparse kernel on purpose, in the way that PLANTED_BUG names."""
+
+import os
+
+from kinetics_kernels.block_topk import cpu
+
+_correct = cpu.sparse_paged_decode
+
+
+def _drop_page(q, k_cache, v_cache, page_indices, seq_lens, **options):
+    broken = page_indices.clone()
+    broken[..., 1] = broken[..., 0]
+    _correct(q, k_cache, v_cache, broken, seq_lens, **options)
+
+
+def _swap_heads(*tensors, **options):
+    _correct(*tensors, **options)
+    out = options["out"]
+    out[:, [0, 1]] = out[:, [1, 0]]
+
+
+cpu.sparse_paged_decode = {"drop_page": _drop_page, "swap_heads": _swap_heads}[os.environ["PLANTED_BUG"]]
