@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from kinetics.hardware import match_device
+
 _VERSIONED = ("torch", "triton", "numba", "numpy", "flash-attn", "flashinfer-python", "pytest-benchmark")
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _ASSUMED_CPU_CACHE_BYTES = 32 * 2**20
@@ -157,7 +159,10 @@ def _cuda_facts(device: Device) -> dict[str, Any]:
     import torch
 
     properties = torch.cuda.get_device_properties(device.index)
+    data_sheet = match_device(device.name)
     return {
+        "data_sheet": data_sheet.name if data_sheet else None,
+        "data_sheet_bytes_per_s": data_sheet.memory_bytes_per_s if data_sheet else None,
         "cuda_version": torch.version.cuda,
         "compute_capability": f"{properties.major}.{properties.minor}",
         "num_multiprocessors": properties.multi_processor_count,
