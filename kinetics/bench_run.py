@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kinetics.bench_options import BenchSettings
 from kinetics.environment import machine_facts, source_state
-from kinetics.grid import Case, Cell
+from kinetics.grid import Cell
 from kinetics.progress import CellProgress
 from kinetics.records import (
     SCHEMA,
@@ -28,10 +28,10 @@ from kinetics.records import (
     to_strict,
     write_json,
 )
-from kinetics.rows import Measured, Row, calibrate, measured_row
+from kinetics.rows import Recordable, Row, calibrate
+from kinetics.step_grid import BenchCase, StepCell
 
 if TYPE_CHECKING:
-    from kinetics.cell_runner import Outcome
     from kinetics.probe import ProbeResult
 
 
@@ -51,17 +51,17 @@ class BenchRun:
         self.document: Document = {}
         self._started = time.time()
         self._clock = time.monotonic()
-        self._cells: dict[Case, tuple[str, Cell]] = {}
-        self._cases: dict[tuple[str, Cell], list[Case]] = {}
+        self._cells: dict[BenchCase, tuple[str, Cell | StepCell]] = {}
+        self._cases: dict[tuple[str, Cell | StepCell], list[BenchCase]] = {}
         self._deadline_s: dict[str, float] = {}
-        self._outcomes: dict[Case, Outcome] = {}
+        self._outcomes: dict[BenchCase, Recordable | str | AssertionError] = {}
         self._skips: list[Skip] = []
         self._probed: ProbeResult | None = None
         self._facts: dict[str, Any] | None = None
         self._journal: RowJournal | None = None
         self._progress: CellProgress | None = None
 
-    def plan(self, cases: Sequence[tuple[str, Case]], *, progress: CellProgress) -> None:
+    def plan(self, cases: Sequence[tuple[str, BenchCase]], *, progress: CellProgress) -> None:
         """Take note of the selected (file, case) pairs: which share a cell, and until when each file may go on."""
         for file, case in cases:
             self._cells[case] = (file, case.cell)
@@ -72,7 +72,21 @@ class BenchRun:
             self._deadline_s[file] = spent
         self._progress = progress
 
-    def measure(self, case: Case) -> Measured | str:
+    def able_providers(self, operation: str) -> list[str]:
+        """The providers asked for that know this operation and can run here; the others go into the ledger, once."""
+        from kinetics_kernels.providers import providers_of
+
+        able = []
+        for provider in providers_of(operation):
+            if self.settings.providers and provider.name not in self.settings.providers:
+                continue
+            if reason := provider.unavailable_reason(self.settings.device.kind):
+                self.skip(f"{operation}-{provider.name}", reason)
+            else:
+                able.append(provider.name)
+        return able
+
+    def measure(self, case: BenchCase) -> Recordable | str:
         """The measurement of a case, or why there is none. Its whole cell is measured on the first call.
 
         Raises: AssertionError if the case computed a wrong result.
@@ -84,9 +98,9 @@ class BenchRun:
             raise outcome
         return outcome
 
-    def row(self, measured: Measured) -> Row:
+    def row(self, measured: Recordable) -> Row:
         """The fields of one row, beside the prediction from this session's ceilings."""
-        return measured_row(measured, self._probe().ceilings)
+        return measured.row(self._probe().ceilings)
 
     def keep(self, benchmark: Document) -> None:
         """Put a finished benchmark into the journal, where Ctrl-C and `kill -9` cannot reach it."""
@@ -134,9 +148,7 @@ class BenchRun:
 
         print_summary(self.document, result=self.result, recovered=self.recovered, file=terminal or sys.stdout)
 
-    def _measure_cell(self, case: Case) -> None:
-        from kinetics.cell_runner import CellRunner
-
+    def _measure_cell(self, case: BenchCase) -> None:
         file, cell = self._cells[case]
         cases = self._cases[file, cell]
         elapsed_s = time.monotonic() - self._clock
@@ -148,7 +160,16 @@ class BenchRun:
         self._probe()
         if self._progress is not None:
             self._progress.describe(cell, num_cases=len(cases))
-        self._outcomes.update(CellRunner(self.settings.device).run(cell, cases))
+        self._outcomes.update(self._run_cell(cell, cases))
+
+    def _run_cell(self, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Recordable | str | AssertionError]:
+        if isinstance(cell, StepCell):
+            from kinetics.step_runner import StepRunner
+
+            return StepRunner(self.settings.device).run(cell, cases)
+        from kinetics.cell_runner import CellRunner
+
+        return CellRunner(self.settings.device).run(cell, cases)
 
     def _probe(self) -> ProbeResult:
         if self._probed is None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 import statistics
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -39,6 +40,8 @@ from kinetics.workloads import (
 from kinetics_kernels.providers import find_provider
 
 Outcome = Measured | str | AssertionError
+AnyCase = TypeVar("AnyCase")
+AnyOutcome = TypeVar("AnyOutcome")
 
 _BUDGET_S_PER_CASE = {"cpu": 0.5, "cuda": 0.3}
 _MEMORY_SHARE = 0.9
@@ -58,17 +61,7 @@ class CellRunner:
         need = self._memory_need(cell, runnable)
         if not runnable:
             return outcomes
-        if refusal := need.refusal(available_bytes(self._device), share=_MEMORY_SHARE):
-            return outcomes | dict.fromkeys(runnable, refusal)
-        try:
-            outcomes |= self._measured(cell, runnable)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            outcomes |= dict.fromkeys(runnable, f"out of memory, though the estimate was {need}")
-        finally:
-            self._free()
-        return outcomes
+        return outcomes | run_within_memory(runnable, need, self._device, lambda: self._measured(cell, runnable))
 
     def _why_not(self, case: Case) -> str | None:
         if case.operation not in (Operation.DENSE, Operation.BLOCK_TOPK):
@@ -148,9 +141,22 @@ class CellRunner:
             canary_bytes_per_s=statistics.median(canary) if canary else None,
         )
 
-    def _free(self) -> None:
+
+def run_within_memory(
+    cases: Sequence[AnyCase], need: MemoryNeed, device: Device, measure: Callable[[], dict[AnyCase, AnyOutcome]]
+) -> dict[AnyCase, AnyOutcome | str]:
+    """What `measure` returns, or for every case the reason why its memory was not enough; freed in the end."""
+    if refusal := need.refusal(available_bytes(device), share=_MEMORY_SHARE):
+        return dict.fromkeys(cases, refusal)
+    try:
+        return {**measure()}
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return dict.fromkeys(cases, f"out of memory, though the estimate was {need}")
+    finally:
         gc.collect()
-        if self._device.kind == "cuda":
+        if device.kind == "cuda":
             torch.cuda.empty_cache()
 
 

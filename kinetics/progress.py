@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kinetics.grid import Cell, short
+from kinetics.step_grid import StepCell
 
 
 class CellProgress:
@@ -42,7 +43,7 @@ class CellProgress:
             self._task = self._bar.add_task("", total=num_tests)
             self._bar.start()
 
-    def describe(self, cell: Cell, *, num_cases: int) -> None:
+    def describe(self, cell: Cell | StepCell, *, num_cases: int) -> None:
         """Say which cell comes now."""
         context = short(cell.context_len)
         self.say(f"{cell.model.name} batch {cell.batch} context {context} {cell.cache_state.value}: {num_cases} cases")

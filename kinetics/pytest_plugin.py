@@ -16,9 +16,9 @@ import pytest
 
 from kinetics.bench_options import BenchSettings, add_options, bench_settings
 from kinetics.bench_run import BenchRun
-from kinetics.grid import Case
 from kinetics.progress import CellProgress
 from kinetics.rows import Row
+from kinetics.step_grid import BenchCase
 
 _RUN = pytest.StashKey[BenchRun]()
 
@@ -73,15 +73,23 @@ def settings_of(config: pytest.Config) -> BenchSettings:
     return _run_of(config).settings
 
 
+def able_providers(config: pytest.Config, operation: str) -> list[str]:
+    """The providers to measure; those that cannot run here are listed among the skips.
+
+    Raises: pytest.UsageError outside a benchmark run.
+    """
+    return _run_of(config).able_providers(operation)
+
+
 @pytest.fixture
-def record_case(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Case], Row]:
+def record_case(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[BenchCase], Row]:
     """Measure a case (with its whole cell, once), record its samples, and return its row.
 
     Fails if the case is wrong; skips, saying why, if it cannot run here.
     """
     run = _run_of(request.config)
 
-    def record(case: Case) -> Row:
+    def record(case: BenchCase) -> Row:
         measured = run.measure(case)
         if isinstance(measured, str):
             pytest.skip(measured)
@@ -219,7 +227,7 @@ def _is_bench_run(config: pytest.Config) -> bool:
     return bool(config.option.benchmark_only) or any(path.is_relative_to(bench) for path in paths)
 
 
-def _case_of(item: pytest.Item) -> Case | None:
+def _case_of(item: pytest.Item) -> BenchCase | None:
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get("case") if callspec else None
-    return case if isinstance(case, Case) else None
+    return case if isinstance(case, BenchCase) else None

@@ -10,7 +10,7 @@ t0 and efficiency are fitted per (provider, operation) on every other case and j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,47 @@ def predict(work: Work, ceilings: Ceilings, *, num_launches: int, is_warm: bool 
         memory_s=work.num_bytes / ceilings.bytes_per_s(work.num_bytes, is_warm=is_warm),
         compute_s=work.flop / ceilings.matmul_flop_per_s,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPrediction:
+    """Predicted time of a sequence of parts, each at its own roof: none hides behind another."""
+
+    overhead_s: float
+    part_s: Mapping[str, float]
+
+    @property
+    def roof_s(self) -> float:
+        """The roofs of all parts, one after the other, launch overhead apart."""
+        return sum(self.part_s.values())
+
+    @property
+    def total_s(self) -> float:
+        """Predicted time of the step."""
+        return self.overhead_s + self.roof_s
+
+    @property
+    def bound(self) -> str:
+        """The part that most of the time goes into, or "launch"."""
+        return max({"launch": self.overhead_s, **self.part_s}.items(), key=lambda part: part[1])[0]
+
+
+def predict_parts(
+    parts: Mapping[str, Work], ceilings: Ceilings, *, num_launches: int, link_bytes_per_s: float | None = None
+) -> StepPrediction:
+    """Time of parts that follow each other; `all_reduce` moves at `link_bytes_per_s`, the rest in memory, cold.
+
+    Raises: ValueError if there is an all-reduce and no link to carry it.
+    """
+    part_s = {}
+    for name, work in parts.items():
+        rate = ceilings.read_bytes_per_s
+        if name == "all_reduce":
+            if link_bytes_per_s is None:
+                raise ValueError("link_bytes_per_s must be given for several devices, got None; see the data sheet")
+            rate = link_bytes_per_s
+        part_s[name] = max(work.num_bytes / rate, work.flop / ceilings.matmul_flop_per_s)
+    return StepPrediction(overhead_s=num_launches * ceilings.launch_s, part_s=part_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kinetics.cost import Work
 from kinetics.grid import CacheState, Case
@@ -29,6 +29,21 @@ class Measured:
     samples_s: Sequence[float]
     max_abs_error: float
     canary_bytes_per_s: float | None
+
+    def row(self, ceilings: Ceilings) -> Row:
+        """The `extra_info` of the row."""
+        return measured_row(self, ceilings)
+
+
+class Recordable(Protocol):
+    """A measurement that knows its row."""
+
+    @property
+    def samples_s(self) -> Sequence[float]:
+        """Seconds per call, one sample a round."""
+
+    def row(self, ceilings: Ceilings) -> Row:
+        """The `extra_info` of its row, calibration apart."""
 
 
 def measured_row(measured: Measured, ceilings: Ceilings) -> Row:

@@ -86,7 +86,10 @@ class LayerCache:
 
 
 class KvCache:
-    """Keys, values and, if a kind is given, page summaries of all layers; and the allocator of their pages."""
+    """Keys, values and, if a kind is given, page summaries of all layers; and the allocator of their pages.
+
+    The memory is not cleared: nothing reads a slot before a token is written there.
+    """
 
     def __init__(
         self,
@@ -102,13 +105,13 @@ class KvCache:
         self.allocator = PageAllocator(num_pages)
         heads = (model.num_kv_heads, model.head_dim)
         shape = (model.num_layers, num_pages, page_size, *heads)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)
+        self.values = torch.empty(shape, dtype=dtype, device=device)
         self.summary_kind = summary_kind
         self.summaries: torch.Tensor | None = None
         if summary_kind is not None:
             extrema = (2,) if summary_kind is PageSummaryKind.MIN_MAX else ()
-            self.summaries = torch.zeros((model.num_layers, num_pages, *extrema, *heads), dtype=dtype, device=device)
+            self.summaries = torch.empty((model.num_layers, num_pages, *extrema, *heads), dtype=dtype, device=device)
         self.layers = [self._layer(index) for index in range(model.num_layers)]
 
     @property

@@ -88,7 +88,7 @@ def random_weights(model: ModelSpec, *, device: torch.device | str, dtype: torch
         if tensor.dim() == 1:
             tensor.fill_(1.0)
         else:
-            _fill_repeating(tensor, (noise * tensor.shape[-1] ** -0.5).to(dtype))
+            fill_repeating(tensor, (noise * tensor.shape[-1] ** -0.5).to(dtype))
     for layer in weights.layers:
         if layer.qkv_bias is not None:
             layer.qkv_bias.zero_()
@@ -116,7 +116,8 @@ def _empty_layer(model: ModelSpec, *, device: torch.device | str, dtype: torch.d
     )
 
 
-def _fill_repeating(tensor: torch.Tensor, period: torch.Tensor) -> None:
+def fill_repeating(tensor: torch.Tensor, period: torch.Tensor) -> None:
+    """Fill a contiguous tensor with a period of values, over and over: drawing billions of numbers takes minutes."""
     flat = tensor.view(-1)
     num_whole = len(flat) // len(period)
     whole = flat[: num_whole * len(period)]

@@ -1,0 +1,26 @@
+"""How long does one whole decode step of a model take here, how much of it is attention, and what should it take?
+
+Embedding, every layer, logits and the choice of a token, with dense attention and with block top-k over a paged cache,
+beside the same step without attention. Weights are random. Models too large to hold are measured as one and two
+layers with the whole head, and extrapolated; a model measured both ways says how well that works.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from kinetics.pytest_plugin import settings_of
+from kinetics.rows import Row
+from kinetics.step_grid import StepCase, step_cases
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    settings = settings_of(metafunc.config)
+    cases = step_cases(settings.grid) if not settings.providers or "ours" in settings.providers else []
+    metafunc.parametrize("case", cases, ids=str)
+
+
+@pytest.mark.step
+def test_decode_step(case: StepCase, record_case: Callable[[StepCase], Row]) -> None:
+    row = record_case(case)
+    assert 0.0 <= row["required_bytes"] <= row["available_bytes"]
