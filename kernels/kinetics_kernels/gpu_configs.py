@@ -14,11 +14,16 @@ from functools import cache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeConfig:
-    """One way to compile the split decode kernel."""
+    """One way to compile the split decode kernel.
+
+    `max_registers` is the assembler's limit per thread; None leaves it the choice, which may trade a few bytes of
+    local memory for one more program per multiprocessor.
+    """
 
     tile_tokens: int
     num_warps: int
     num_stages: int
+    max_registers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,11 @@ _LARGE_SHARED_MEMORY = GpuConfig(
     score_tile_pages=32,
     score_num_warps=4,
 )
+_BLACKWELL = replace(
+    _LARGE_SHARED_MEMORY,
+    dense=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3, max_registers=255),
+    sparse=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3, max_registers=255),
+)
 _100_KIB_SHARED_MEMORY = replace(
     _LARGE_SHARED_MEMORY,
     dense=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=3),
@@ -57,7 +67,7 @@ _64_KIB_SHARED_MEMORY = replace(
 GPU_CONFIGS: dict[str, GpuConfig] = {
     "sm_80": _LARGE_SHARED_MEMORY,
     "sm_90": _LARGE_SHARED_MEMORY,
-    "sm_100": _LARGE_SHARED_MEMORY,
+    "sm_100": _BLACKWELL,
     "sm_120": _100_KIB_SHARED_MEMORY,
     "gfx942": _64_KIB_SHARED_MEMORY,
 }

@@ -138,6 +138,8 @@ def launch_splits(
         IS_ONE_LAYOUT=k_cache.stride() == attention.v_cache.stride(),
         num_warps=config.num_warps,
         num_stages=config.num_stages,
+        # AMD's compiler knows no such option.
+        **({} if config.max_registers is None else {"maxnreg": config.max_registers}),
     )
 
 

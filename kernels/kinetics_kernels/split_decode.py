@@ -58,6 +58,12 @@ def token_offsets(page_ids, tile_start, page_stride, token_stride, PAGE_SIZE: tl
     return (page_ids.to(tl.int64) * page_stride + slots * token_stride)[:, None]
 
 
+@triton.jit
+def row_offsets(request, split, q_heads, batch_stride, split_stride, head_stride):
+    """Offset of each query head of one request and split, [QUERY_ROWS]."""
+    return request.to(tl.int64) * batch_stride + split * split_stride + q_heads * head_stride
+
+
 @triton.jit(do_not_specialize=["batch", "table_width", "programs_per_head"])
 def split_decode_kernel(
     q_ptr,
@@ -124,15 +130,14 @@ def split_decode_kernel(
     dims = tl.arange(0, HEAD_DIM)
     row_mask = rows < GROUP_SIZE
     q_heads = kv_head * GROUP_SIZE + rows
-    out_ptr += request.to(tl.int64) * out_stride_batch + split * out_stride_split
-    out_ptrs = out_ptr + q_heads[:, None] * out_stride_head + dims[None, :] * out_stride_dim
-    lse_offsets = request.to(tl.int64) * lse_stride_batch + split * lse_stride_split + q_heads * lse_stride_head
     if start >= end:
         if lse_ptr is not None:
+            lse_offsets = row_offsets(request, split, q_heads, lse_stride_batch, lse_stride_split, lse_stride_head)
             tl.store(lse_ptr + lse_offsets, tl.full([QUERY_ROWS], float("-inf"), tl.float32), mask=row_mask)
         if not IS_PARTIAL:
-            zeros = tl.zeros([QUERY_ROWS, HEAD_DIM], dtype=out_ptr.dtype.element_ty)
-            tl.store(out_ptrs, zeros, mask=row_mask[:, None])
+            out_offsets = row_offsets(request, split, q_heads, out_stride_batch, out_stride_split, out_stride_head)
+            out_ptrs = out_ptr + out_offsets[:, None] + dims[None, :] * out_stride_dim
+            tl.store(out_ptrs, tl.zeros([QUERY_ROWS, HEAD_DIM], out_ptr.dtype.element_ty), mask=row_mask[:, None])
         return
 
     q_ptr += request.to(tl.int64) * q_stride_batch
@@ -172,10 +177,14 @@ def split_decode_kernel(
         logits = tl.where(token_mask[None, :], logits, float("-inf"))
         accumulator, weight_sums, running_max = fold_tile(accumulator, weight_sums, running_max, logits, values)
 
+    # Addresses are computed again rather than before the loop, where they would cost registers.
     weight_sum = tl.sum(weight_sums, axis=1)
+    out_offsets = row_offsets(request, split, q_heads, out_stride_batch, out_stride_split, out_stride_head)
+    out_ptrs = out_ptr + out_offsets[:, None] + dims[None, :] * out_stride_dim
     tl.store(out_ptrs, (accumulator / weight_sum[:, None]).to(out_ptr.dtype.element_ty), mask=row_mask[:, None])
     if lse_ptr is not None:
         log2_sum = running_max + tl.log2(weight_sum)
+        lse_offsets = row_offsets(request, split, q_heads, lse_stride_batch, lse_stride_split, lse_stride_head)
         tl.store(lse_ptr + lse_offsets, log2_sum if IS_PARTIAL else log2_sum * LN_2, mask=row_mask)
 
 
