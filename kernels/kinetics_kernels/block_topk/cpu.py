@@ -10,6 +10,8 @@ from kinetics_kernels.cpu_runtime.page_attention_launch import attend_to_page_li
 from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
 from kinetics_kernels.shapes import PageSummary, PageSummaryKind
 
+SELECTION_PASSES = 4
+"""How often, about, selection looks at each score."""
 PAGES_PER_ITEM = 128
 """Pages a thread scores in one go: long enough to hide taking it, short enough to share a single request out."""
 
@@ -46,7 +48,7 @@ def score_pages(
         part_stride=summary.stride(1) if has_extrema else 0,
         head_stride=summary.stride(-2),
     )
-    run_on_threads(score_items, arguments)
+    run_on_threads(score_items, arguments, num_elements=block_table.numel() * summary[0].numel())
 
 
 def select_pages(
@@ -75,7 +77,7 @@ def select_pages(
         num_sink_pages=num_sink_pages,
         num_local_pages=num_local_pages,
     )
-    run_on_threads(select_items, arguments)
+    run_on_threads(select_items, arguments, num_elements=SELECTION_PASSES * scores.numel())
 
 
 def sparse_paged_decode(

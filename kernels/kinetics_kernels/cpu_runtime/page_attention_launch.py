@@ -82,7 +82,8 @@ def attend_to_page_lists(
         has_lse=lse is not None,
         logit_scale=softmax_scale * math.log2(math.e),
     )
-    run_on_threads(attend_items, arguments)
+    num_keys = batch * longest * page_size
+    run_on_threads(attend_items, arguments, num_elements=num_keys * num_kv_heads * head_dim)
     if written is not out:
         out.copy_(written)
 

@@ -32,14 +32,19 @@ def arguments_of(record_type: np.dtype[np.void], **fields: float) -> npt.NDArray
     return arguments
 
 
-def run_on_threads(body: Body, arguments: npt.NDArray[np.void]) -> None:
-    """Run `body` on every thread torch would use, all with the same record of arguments.
+MIN_ELEMENTS_PER_THREAD = 1 << 16
+"""Work on fewer elements ends before a second thread has begun; on a busy machine waiting for it costs milliseconds."""
+
+
+def run_on_threads(body: Body, arguments: npt.NDArray[np.void], *, num_elements: int) -> None:
+    """Run `body` on as many of torch's threads as work on `num_elements` is worth, all with the same arguments.
 
     The record's field `counter` is given the address of an int64 that starts at 0: threads share their work by it.
     """
     counter = np.zeros(1, dtype=np.int64)
     arguments["counter"] = counter.ctypes.data
-    _pool()(body.address, arguments.ctypes.data, torch.get_num_threads())
+    num_threads = max(1, min(torch.get_num_threads(), num_elements // MIN_ELEMENTS_PER_THREAD))
+    _pool()(body.address, arguments.ctypes.data, num_threads)
 
 
 @cache

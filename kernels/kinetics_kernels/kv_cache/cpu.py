@@ -23,7 +23,7 @@ def append_kv(
     """Write each request's newest key and value at position seq_len - 1; then summarise the page it fell into."""
     written_k, written_v = with_unit_stride(k_cache), with_unit_stride(v_cache)
     new = (k.contiguous(), v.contiguous(), written_v)
-    _run(append_items, written_k, block_table, seq_lens, page_summary=page_summary, new=new)
+    _run(append_items, written_k, block_table, seq_lens, page_summary=page_summary, new=new, num_pages=k.shape[0])
     _copy_back(k_cache, written_k)
     _copy_back(v_cache, written_v)
 
@@ -36,7 +36,15 @@ def summarize_pages(
     page_summary: PageSummary,
 ) -> None:
     """Write the summary of every page the requests use; other pages keep theirs."""
-    _run(summarize_items, with_unit_stride(k_cache), block_table, seq_lens, page_summary=page_summary, new=None)
+    _run(
+        summarize_items,
+        with_unit_stride(k_cache),
+        block_table,
+        seq_lens,
+        page_summary=page_summary,
+        new=None,
+        num_pages=block_table.numel(),
+    )
 
 
 def _run(
@@ -47,8 +55,9 @@ def _run(
     *,
     page_summary: PageSummary | None,
     new: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None,
+    num_pages: int,
 ) -> None:
-    """Run a kernel over these pages; `new` holds the keys and values to write and the cache of values."""
+    """Run a kernel over `num_pages` pages; `new` holds the keys and values to write and the cache of values."""
     block_table, seq_lens = block_table.contiguous(), seq_lens.contiguous()
     summary = None if page_summary is None else with_unit_stride(page_summary.values)
     has_extrema = page_summary is not None and page_summary.kind is PageSummaryKind.MIN_MAX
@@ -79,7 +88,7 @@ def _run(
         has_summary=summary is not None,
         has_extrema=has_extrema,
     )
-    run_on_threads(body, arguments)
+    run_on_threads(body, arguments, num_elements=num_pages * k_cache[0].numel())
     if page_summary is not None and summary is not None:
         _copy_back(page_summary.values, summary)
 
