@@ -16,7 +16,7 @@ import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
 
 from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int64_at
-from kinetics_kernels.cpu_runtime.threads import run_on_threads
+from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
 
 if TYPE_CHECKING:
     import torch
@@ -108,9 +108,15 @@ def grouped_skinny_linear(x: torch.Tensor, weight: torch.Tensor, starts: torch.T
     assert weight.is_contiguous(), "weights are laid out once, contiguous"
     num_groups, rows, width = weight.shape
     out = x.new_empty(x.shape[0], rows)
-    counter = np.zeros(1, dtype=np.int64)
-    arguments = np.zeros((), dtype=ARGUMENTS)
-    addresses = (x.data_ptr(), weight.data_ptr(), out.data_ptr(), starts.data_ptr(), counter.ctypes.data)
-    arguments[()] = (*addresses, num_groups, rows, width)
-    run_on_threads(multiply_items, arguments)
+    arguments = arguments_of(
+        ARGUMENTS,
+        x=x.data_ptr(),
+        weight=weight.data_ptr(),
+        out=out.data_ptr(),
+        starts=starts.data_ptr(),
+        num_groups=num_groups,
+        rows=rows,
+        width=width,
+    )
+    run_on_threads(multiply_items, arguments, num_elements=min(num_groups, len(x)) * rows * width)
     return out
