@@ -15,6 +15,7 @@ from kinetics.engine.kv_cache import KvCache, PagedSequence
 from kinetics.engine.linear import linear
 from kinetics.engine.moe import experts_mlp
 from kinetics.engine.weights import LayerWeights, ModelWeights
+from kinetics.model_specs import ModelSpec
 
 PREFILL_CHUNK_TOKENS = 512
 """Prompt tokens computed together: enough for the matrix products, few enough for their activations."""
@@ -29,6 +30,7 @@ class Decoder:
     def __init__(self, spec: DecoderSpec, weights: ModelWeights) -> None:
         self.spec = spec
         self.weights = weights
+        self._qk_norms = [_stacked_qk_norm(layer, spec.model) for layer in weights.layers]
         exponents = torch.arange(0, spec.model.head_dim, 2, dtype=torch.float32, device=weights.embedding.device)
         self._inverse_wavelengths = 1.0 / spec.rope_theta ** (exponents / spec.model.head_dim)
 
@@ -37,8 +39,8 @@ class Decoder:
         """Logits [batch, vocab_size] after one new token per request; token_ids: int64 [batch]."""
         hidden = self.weights.embedding[token_ids]
         rotary = self._rotary(batch.seq_lens - 1)
-        for index, layer in enumerate(self.weights.layers):
-            q, k, v = self._project(hidden, layer, rotary)
+        for index, (layer, qk_norm) in enumerate(zip(self.weights.layers, self._qk_norms, strict=True)):
+            q, k, v = self._project(hidden, layer, qk_norm, rotary)
             attended = attention(index, q, k, v, batch)
             hidden = self._finish_layer(hidden, attended, layer)
         return self._logits(hidden)
@@ -78,8 +80,8 @@ class Decoder:
         positions = torch.arange(first, last, device=device)
         mask = positions[:, None] >= torch.arange(last, device=device)[None]
         hidden, rotary = self.weights.embedding[token_ids], self._rotary(positions)
-        for index, layer in enumerate(self.weights.layers):
-            q, k, v = self._project(hidden, layer, rotary)
+        for index, (layer, qk_norm) in enumerate(zip(self.weights.layers, self._qk_norms, strict=True)):
+            q, k, v = self._project(hidden, layer, qk_norm, rotary)
             cache.write_chunk(index, pages, first, k, v)
             used = pages[: -(-last // cache.page_size)]
             keys, values = (
@@ -93,16 +95,18 @@ class Decoder:
         return hidden
 
     def _project(
-        self, hidden: torch.Tensor, layer: LayerWeights, rotary: Rotary
+        self, hidden: torch.Tensor, layer: LayerWeights, qk_norm: torch.Tensor | None, rotary: Rotary
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values of the tokens, [num_tokens, heads, head_dim], rotated to their positions."""
         model, epsilon = self.spec.model, self.spec.norm_epsilon
         stacked = linear(rms_norm(hidden, layer.input_norm, epsilon), layer.qkv, layer.qkv_bias)
         heads = stacked.view(len(hidden), -1, model.head_dim)
-        q, k, v = torch.split(heads, [model.num_q_heads, model.num_kv_heads, model.num_kv_heads], dim=1)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = rms_norm(q, layer.q_norm, epsilon), rms_norm(k, layer.k_norm, epsilon)
-        return rotate(q, rotary), rotate(k, rotary), v
+        num_qk = model.num_q_heads + model.num_kv_heads
+        qk, v = heads[:, :num_qk], heads[:, num_qk:]
+        if qk_norm is not None:
+            qk = rms_norm(qk, qk_norm, epsilon)
+        q, k = torch.split(rotate(qk, rotary), [model.num_q_heads, model.num_kv_heads], dim=1)
+        return q, k, v
 
     def _finish_layer(self, hidden: torch.Tensor, attended: torch.Tensor, layer: LayerWeights) -> torch.Tensor:
         """Output projection, residuals and MLP."""
@@ -126,6 +130,13 @@ class Decoder:
         angles = torch.cat([angles, angles], dim=-1)[:, None]
         dtype = self.weights.embedding.dtype
         return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _stacked_qk_norm(layer: LayerWeights, model: ModelSpec) -> torch.Tensor | None:
+    """The norm weights of query and key heads one after the other, so that both are normed at once; None without."""
+    if layer.q_norm is None or layer.k_norm is None:
+        return None
+    return torch.cat([layer.q_norm.expand(model.num_q_heads, -1), layer.k_norm.expand(model.num_kv_heads, -1)])
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
