@@ -33,6 +33,7 @@ from kinetics_kernels.cpu_runtime.simd import (
 
 TILE_TOKENS = 16
 FLOATS_PER_CACHE_LINE = 16
+TILES_AHEAD_OF_ONE_HEAD = 3
 
 ARGUMENTS = np.dtype(
     [
@@ -141,15 +142,16 @@ def locate(unit, num_eights, num_heads, slot_stride, head_stride):
 
 
 @njit(fastmath=FLAGS)
-def score_tile(arguments, q, keys, tile, next_tile, num_tokens, logits):
+def score_tile(arguments, q, keys, tile, tile_ahead, num_tokens, logits):
     """Logits, in base 2, of a tile for all heads of the list; the unit ahead is prefetched."""
     group_size, head_dim, num_heads = arguments.group_size, arguments.head_dim, arguments.heads_per_list
     slot_stride, head_stride = arguments.k_slot_stride, arguments.k_head_stride
     num_eights = (num_tokens + 7) // 8
     num_units = num_eights * num_heads
+    units_ahead = 1 if num_heads > 1 else num_units
     for unit in range(num_units):
-        _, _, ahead = locate((unit + 1) % num_units, num_eights, num_heads, slot_stride, head_stride)
-        ahead += tile if unit + 1 < num_units else next_tile
+        _, _, ahead = locate((unit + units_ahead) % num_units, num_eights, num_heads, slot_stride, head_stride)
+        ahead += tile if unit + units_ahead < num_units else tile_ahead
         head, slot, offset = locate(unit, num_eights, num_heads, slot_stride, head_stride)
         rows = eight_rows(tile + offset, slot_stride, num_tokens - slot)
         for member in range(group_size):
@@ -160,15 +162,16 @@ def score_tile(arguments, q, keys, tile, next_tile, num_tokens, logits):
 
 
 @njit(fastmath=FLAGS)
-def add_tile(arguments, values, tile, next_tile, num_tokens, state):
+def add_tile(arguments, values, tile, tile_ahead, num_tokens, state):
     """Add the weighted values of a tile to the accumulators of all heads of the list; the unit ahead is prefetched."""
     group_size, head_dim, num_heads = arguments.group_size, arguments.head_dim, arguments.heads_per_list
     slot_stride, head_stride = arguments.v_slot_stride, arguments.v_head_stride
     num_eights = (num_tokens + 7) // 8
     num_units = num_eights * num_heads
+    units_ahead = 1 if num_heads > 1 else num_units
     for unit in range(num_units):
-        _, _, ahead = locate((unit + 1) % num_units, num_eights, num_heads, slot_stride, head_stride)
-        ahead += tile if unit + 1 < num_units else next_tile
+        _, _, ahead = locate((unit + units_ahead) % num_units, num_eights, num_heads, slot_stride, head_stride)
+        ahead += tile if unit + units_ahead < num_units else tile_ahead
         head, slot, offset = locate(unit, num_eights, num_heads, slot_stride, head_stride)
         rows = eight_rows(tile + offset, slot_stride, num_tokens - slot)
         for member in range(group_size):
@@ -178,27 +181,32 @@ def add_tile(arguments, values, tile, next_tile, num_tokens, state):
             add_eight_rows(state.logits, at, values, rows, head_dim, state.accumulator, row)
 
 
+@njit
+def find_tile(arguments, pages, token):
+    """Where the tile that holds a token starts in the caches of keys and values, for the first head."""
+    page, slot = np.int64(pages[token // arguments.page_size]), token % arguments.page_size // TILE_TOKENS * TILE_TOKENS
+    return (
+        page * arguments.k_page_stride + slot * arguments.k_slot_stride,
+        page * arguments.v_page_stride + slot * arguments.v_slot_stride,
+    )
+
+
 @njit(fastmath=FLAGS)
 def attend_to_pages(arguments, q, k_cache, v_cache, pages, first_head, first_token, last_token, state):
     """Run one item: the tokens first_token <= token < last_token of a list of pages, into its state."""
-    page_size = arguments.page_size
     k_head, v_head = first_head * arguments.k_head_stride, first_head * arguments.v_head_stride
     state.accumulator[:] = 0
     state.running_sum[:] = 0
     state.running_max[:] = -np.inf
-    key = k_head + pages[first_token // page_size] * arguments.k_page_stride
-    value = v_head + pages[first_token // page_size] * arguments.v_page_stride
+    tokens_ahead = TILE_TOKENS * (1 if arguments.heads_per_list > 1 else TILES_AHEAD_OF_ONE_HEAD)
     for token in range(first_token, last_token, TILE_TOKENS):
         num_tokens = min(TILE_TOKENS, last_token - token)
-        following = min(token + TILE_TOKENS, last_token - 1)
-        page, slot = np.int64(pages[following // page_size]), following % page_size // TILE_TOKENS * TILE_TOKENS
-        next_key = k_head + page * arguments.k_page_stride + slot * arguments.k_slot_stride
-        next_value = v_head + page * arguments.v_page_stride + slot * arguments.v_slot_stride
-        score_tile(arguments, q, k_cache, key, next_key, num_tokens, state.logits)
+        key, value = find_tile(arguments, pages, token)
+        key_ahead, value_ahead = find_tile(arguments, pages, min(token + tokens_ahead, last_token - 1))
+        score_tile(arguments, q, k_cache, k_head + key, k_head + key_ahead, num_tokens, state.logits)
         for q_head in range(arguments.heads_per_list * arguments.group_size):
             weigh_head(state, q_head, num_tokens, arguments.head_dim)
-        add_tile(arguments, v_cache, value, next_value, num_tokens, state)
-        key, value = next_key, next_value
+        add_tile(arguments, v_cache, v_head + value, v_head + value_ahead, num_tokens, state)
 
 
 @njit(fastmath=FLAGS)
