@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from kinetics.model_specs import ModelSpec, find_model
 
@@ -60,6 +61,14 @@ class Cell:
     dtype: str
     cache_state: CacheState
     is_graph: bool
+
+    @property
+    def kv_layout(self) -> Literal["nhd", "hnd"]:
+        """Order of the cache in memory after the page: slots then heads, or heads then slots.
+
+        On a CPU a head's page is then one run of memory, which sparse attention needs; on a GPU peers expect "nhd".
+        """
+        return "hnd" if self.device_kind == "cpu" else "nhd"
 
     @property
     def is_eager_on_gpu(self) -> bool:

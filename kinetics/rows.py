@@ -87,6 +87,7 @@ def _case_fields(case: Case) -> Row:
         "context_len": cell.context_len,
         "kv_budget": case.kv_budget,
         "page_size": cell.page_size,
+        "kv_layout": cell.kv_layout,
         "dtype": cell.dtype,
         "cache_state": cell.cache_state.value,
         "graph": cell.is_graph,

@@ -83,7 +83,7 @@ def work_of(case: Case) -> Work:
 def make_cell_inputs(cell: Cell, *, device: str, seed: int) -> CellInputs:
     """Random inputs of a cell, page summaries included."""
     dtype = getattr(torch, cell.dtype)
-    decode = make_inputs(shape_of(cell), dtype=dtype, device=device, seed=seed)
+    decode = make_inputs(shape_of(cell), dtype=dtype, device=device, seed=seed, layout=cell.kv_layout)
     summary = api.summarize_pages(decode.k_cache, decode.block_table, decode.seq_lens, kind=PageSummaryKind.MEAN)
     generator = torch.Generator(device=device).manual_seed(seed + 1)
     new_shape = (cell.batch, cell.model.num_kv_heads, cell.model.head_dim)
