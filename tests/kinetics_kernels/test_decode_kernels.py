@@ -76,6 +76,11 @@ def test_the_number_of_splits_never_changes_the_answer(num_splits):
     assert_sparse_correct(sparse(x, pages, num_splits=num_splits, backend="cpu"), x, pages)
 
 
+def test_a_long_context_keeps_the_digits_of_plain_torch():
+    x = inputs_of([32768] + [16384] * 15, group_size=1, num_kv_heads=1)
+    assert_dense_correct(dense(x, backend="cpu"), x)
+
+
 @given(
     seq_lens=st.lists(st.integers(1, 200), min_size=1, max_size=4),
     group_size=st.integers(1, 16),

@@ -16,6 +16,8 @@ ITEMS_PER_THREAD = 8
 """Enough items that a core slowed down by other work leaves no long tail."""
 MIN_SPLIT_TOKENS = 256
 """Shorter splits spend their time merging."""
+MAX_SPLIT_TOKENS = 2048
+"""Longer running sums in float32 lose more digits than plain torch does, whose sums are pairwise."""
 
 
 def attend_to_page_lists(
@@ -91,6 +93,8 @@ def attend_to_page_lists(
 def _pages_per_split(longest: int, num_lists: int, page_size: int, num_splits: int) -> int:
     """Pages of one split, from the number of splits asked for the longest list, or chosen for 0."""
     if num_splits == 0:
-        wanted = ITEMS_PER_THREAD * torch.get_num_threads() / num_lists
-        num_splits = max(1, min(math.ceil(wanted), longest * page_size // MIN_SPLIT_TOKENS))
+        longest_tokens = longest * page_size
+        wanted = math.ceil(ITEMS_PER_THREAD * torch.get_num_threads() / num_lists)
+        fewest, most = math.ceil(longest_tokens / MAX_SPLIT_TOKENS), longest_tokens // MIN_SPLIT_TOKENS
+        num_splits = max(1, fewest, min(wanted, most))
     return math.ceil(longest / min(num_splits, longest))
