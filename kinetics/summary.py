@@ -19,7 +19,7 @@ from kinetics.grid import short
 from kinetics.records import Document
 from kinetics.rows import calibration_errors
 from kinetics.speedup import Crossover, crossovers, speedups
-from kinetics.units import GIGA, TERA, format_seconds
+from kinetics.units import GIBI, GIGA, TERA, format_seconds
 
 _MAX_SKIPS = 12
 _MIN_WIDTH = 130  # a wrapped line loses nothing, a column cut to fit does
@@ -38,7 +38,10 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
     if measured:
         console.print(device_line(document))
         console.print(rows_table(measured))
-        console.print(speedup_table(measured))
+        if speedups(measured):
+            console.print(speedup_table(measured))
+        if steps := [row for row in measured if "attention_share" in row]:
+            console.print(step_table(steps))
         for line in crossover_lines(crossovers(speedups(measured))):
             console.print(line)
         console.print(prediction_line(measured))
@@ -116,6 +119,29 @@ def speedup_table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{pair.predicted:.2f}x",
             f"{pair.calibrated:.2f}x" if pair.calibrated else "-",
         )
+    return table
+
+
+def step_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line per decode step: what all layers make of it, attention's share, and whether its memory was there."""
+    table = Table(title="Decode steps", title_justify="left", box=None, pad_edge=False)
+    for name in ("case", "full model", "tokens/s", "attention", "predicted", "needs", "free"):
+        table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
+    for row in rows:
+        mark = "*" if row["full_model_is_extrapolated"] else " "
+        table.add_row(
+            escape(row["case"]),
+            f"{format_seconds(row['full_model_s'])}{mark}" if row["full_model_s"] else "-",
+            f"{row['tokens_per_s']:.1f}" if row["tokens_per_s"] else "-",
+            f"{100 * row['attention_share']:.0f} %",
+            f"{100 * row['predicted_attention_share']:.0f} %",
+            f"{row['required_bytes'] / GIBI:.1f} GiB",
+            f"{row['available_bytes'] / GIBI:.1f} GiB",
+        )
+    errors = [row["extrapolation_error"] for row in rows if row["extrapolation_error"] is not None]
+    checked = f"; where all layers were measured, off by {', '.join(f'{100 * one:+.0f} %' for one in errors)}"
+    table.caption = "* extrapolated from one and two layers" + (checked if errors else "")
+    table.caption_justify = "left"
     return table
 
 

@@ -12,6 +12,7 @@ from kinetics.engine import qwen3
 from kinetics.environment import resolve_device
 from kinetics.measure import RoundPlan
 from kinetics.model_specs import ModelSpec
+from kinetics.step_cost import step_memory
 from kinetics.step_grid import StepCase, StepCell, StepPolicy
 from kinetics.step_proof import prove_step
 from kinetics.step_runner import StepRunner
@@ -80,6 +81,15 @@ def test_a_planted_error_fails_the_proof(monkeypatch, runner, name, wrong):
     with pytest.raises(AssertionError, match="logits after one layer errs by"):
         prove_step(workload, cases[0])
     assert isinstance(runner.run(cases[0].cell, cases)[cases[0]], AssertionError)
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_predicted_memory_is_what_the_engine_allocates(kind):
+    sparse = make_cases(MODELS[kind], layer_counts=(3,))[1]
+    workload = make_step_workload(sparse.cell, device="cpu", seed=0)
+    parts = step_memory(sparse.shape(element_bytes=4)).parts
+    assert parts["weights"] == workload.decoder.weights.num_bytes
+    assert parts["kv"] + parts["summaries"] == workload.cache.num_bytes
 
 
 def test_a_cell_that_does_not_fit_is_refused_with_the_arithmetic(runner):
