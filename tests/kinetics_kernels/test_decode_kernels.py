@@ -6,8 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetics_kernels import api
+from kinetics_kernels.cpu_runtime.page_attention_launch import pages_per_split
 from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind
-from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
+from kinetics_kernels.testing import (
+    assert_dense_correct,
+    assert_sparse_correct,
+    make_inputs,
+    max_abs_error,
+    reference_dense,
+)
 
 BACKENDS = ["reference", "cpu"]
 
@@ -76,9 +83,12 @@ def test_the_number_of_splits_never_changes_the_answer(num_splits):
     assert_sparse_correct(sparse(x, pages, num_splits=num_splits, backend="cpu"), x, pages)
 
 
-def test_a_long_context_keeps_the_digits_of_plain_torch():
-    x = inputs_of([32768] + [16384] * 15, group_size=1, num_kv_heads=1)
-    assert_dense_correct(dense(x, backend="cpu"), x)
+def test_a_long_context_is_split_so_that_its_sums_keep_their_digits():
+    x = inputs_of([65536], group_size=4, num_kv_heads=2, head_dim=128)
+    oracle = reference_dense(x, dtype=torch.float64).out
+    chosen, unsplit = (max_abs_error(dense(x, num_splits=n, backend="cpu"), oracle) for n in (0, 1))
+    assert chosen < unsplit / 3
+    assert pages_per_split(4096, 1000, page_size=16, num_splits=0) * 16 <= 2048
 
 
 @given(

@@ -45,8 +45,8 @@ def attend_to_page_lists(
     page_size, num_kv_heads = k_cache.shape[1:3]
     lists_per_request, list_width = page_lists.shape[1:]
     longest = num_pages_for(int(seq_lens.max()), page_size) if is_dense else list_width
-    pages_per_split = _pages_per_split(longest, batch * lists_per_request, page_size, num_splits)
-    max_splits = math.ceil(longest / pages_per_split)
+    split_pages = pages_per_split(longest, batch * lists_per_request, page_size=page_size, num_splits=num_splits)
+    max_splits = math.ceil(longest / split_pages)
     num_states = batch * num_q_heads * max_splits
     partial = np.empty(num_states * (head_dim + 2), dtype=np.float32)
     finished_splits = np.zeros(batch * lists_per_request, dtype=np.int64)
@@ -79,7 +79,7 @@ def attend_to_page_lists(
         page_size=page_size,
         list_width=list_width,
         is_dense=is_dense,
-        pages_per_split=pages_per_split,
+        pages_per_split=split_pages,
         max_splits=max_splits,
         has_lse=lse is not None,
         logit_scale=softmax_scale * math.log2(math.e),
@@ -90,7 +90,7 @@ def attend_to_page_lists(
         out.copy_(written)
 
 
-def _pages_per_split(longest: int, num_lists: int, page_size: int, num_splits: int) -> int:
+def pages_per_split(longest: int, num_lists: int, *, page_size: int, num_splits: int) -> int:
     """Pages of one split, from the number of splits asked for the longest list, or chosen for 0."""
     if num_splits == 0:
         longest_tokens = longest * page_size
