@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kinetics.grid import Case, Operation, cells, kv_budgets
+from kinetics.grid import Case, Operation, cells, is_narrowed, kv_budgets
 from kinetics.pytest_plugin import settings_of
 from kinetics.rows import Row
 
@@ -18,9 +18,10 @@ _NUM_CELLS = 4
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = settings_of(metafunc.config)
+    num_cells = None if is_narrowed(settings.grid) else _NUM_CELLS
     cases = [
         Case(cell=cell, operation=operation, provider="ours", kv_budget=budget)
-        for cell in cells(settings.grid)[:_NUM_CELLS]
+        for cell in cells(settings.grid)[:num_cells]
         for operation in _OPERATIONS
         for budget in (kv_budgets(settings.grid)[:1] if operation.has_kv_budget else (None,))
         if not settings.providers or "ours" in settings.providers

@@ -87,7 +87,7 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
 
 def _listed(name: str, text: str, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
     try:
-        return tuple(parse(part) for part in text.split(",") if part.strip())
+        return tuple(dict.fromkeys(parse(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
         prefix = "" if str(error).startswith(name) else f"{name}: "
         raise ValueError(f"{prefix}{error}") from None

@@ -54,7 +54,7 @@ class BenchRun:
         self._cells: dict[BenchCase, tuple[str, Cell | StepCell]] = {}
         self._cases: dict[tuple[str, Cell | StepCell], list[BenchCase]] = {}
         self._deadline_s: dict[str, float] = {}
-        self._outcomes: dict[BenchCase, Recordable | str | AssertionError] = {}
+        self._outcomes: dict[BenchCase, Recordable | str | Exception] = {}
         self._skips: list[Skip] = []
         self._probed: ProbeResult | None = None
         self._facts: dict[str, Any] | None = None
@@ -89,12 +89,12 @@ class BenchRun:
     def measure(self, case: BenchCase) -> Recordable | str:
         """The measurement of a case, or why there is none. Its whole cell is measured on the first call.
 
-        Raises: AssertionError if the case computed a wrong result.
+        Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
         """
         if case not in self._outcomes:
             self._measure_cell(case)
         outcome = self._outcomes.pop(case)
-        if isinstance(outcome, AssertionError):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
@@ -162,7 +162,7 @@ class BenchRun:
             self._progress.describe(cell, num_cases=len(cases))
         self._outcomes.update(self._run_cell(cell, cases))
 
-    def _run_cell(self, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Recordable | str | AssertionError]:
+    def _run_cell(self, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Recordable | str | Exception]:
         if isinstance(cell, StepCell):
             from kinetics.step_runner import StepRunner
 

@@ -1,7 +1,7 @@
 """One cell from shape to samples: estimate, allocate, prepare, prove, time, free.
 
 A case that does not fit, cannot run here or runs out of memory is told apart from one that computes something wrong:
-the first three come back as a reason (str), the last as the AssertionError that its test will raise. Neither stops
+the first three come back as a reason (str), the last as the exception that its test will raise. Neither stops
 the other cases of the cell.
 """
 
@@ -39,7 +39,7 @@ from kinetics.workloads import (
 )
 from kinetics_kernels.providers import find_provider
 
-Outcome = Measured | str | AssertionError
+Outcome = Measured | str | Exception
 AnyCase = TypeVar("AnyCase")
 AnyOutcome = TypeVar("AnyOutcome")
 
@@ -107,11 +107,13 @@ class CellRunner:
         calls: dict[Case, list[Call]] = {}
         errors: dict[Case, float] = {}
         for case in cases:
-            prepared = [prepare(case, one) for one in inputs]
             try:
+                prepared = [prepare(case, one) for one in inputs]
                 errors[case] = prepared[0].prove()  # the other buffers differ in their random numbers only
-            except AssertionError as wrong:
-                outcomes[case] = wrong
+            except Exception as error:  # whatever one provider raises is that case's failure, not the cell's
+                if is_out_of_memory(error):
+                    raise
+                outcomes[case] = error
                 continue
             calls[case] = [one.call for one in prepared]
         if calls:

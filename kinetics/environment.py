@@ -65,6 +65,7 @@ def resolve_device(requested: str) -> Device:
         raise ValueError(
             f"--device {requested}: torch {torch.__version__} sees {num_gpus} CUDA devices; use --device cpu"
         )
+    torch.cuda.set_device(index)  # graphs, events and synchronisation follow the current device
     return Device(kind="cuda", index=index, name=torch.cuda.get_device_name(index))
 
 
@@ -124,7 +125,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def source_state(root: Path) -> tuple[str, bool]:
-    """(commit id, whether tracked sources differ from it). Files under results/ do not make a tree dirty.
+    """(commit id, whether tracked sources differ from it, or may). Files under results/ do not make a tree dirty.
 
     ("unknown", False) where there is no git checkout.
     """
@@ -132,7 +133,7 @@ def source_state(root: Path) -> tuple[str, bool]:
     if commit is None:
         return "unknown", False
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
-    return commit, bool(changed)
+    return commit, changed != ""
 
 
 def _cpu() -> Device:
@@ -149,10 +150,9 @@ def _cpu_brand() -> str:
 
 
 def _cpu_facts() -> dict[str, Any]:
-    import numba
     import torch
 
-    return {"torch_threads": torch.get_num_threads(), "numba_threads": numba.get_num_threads()}
+    return {"torch_threads": torch.get_num_threads()}
 
 
 def _cuda_facts(device: Device) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, boo
     for state in options.cache_states or (CacheState.COLD,):
         for point in _unique(_plane_points(options, tier)):
             yield state, uses_graph, point
-    if tier.extra_context_len and not options.cache_states and not _is_narrowed(options):
+    if tier.extra_context_len and not options.cache_states and not is_narrowed(options):
         extra = (tier.plane_model, tier.batches[0], tier.extra_context_len)
         yield CacheState.WARM, uses_graph, extra
         if uses_graph:
@@ -252,12 +252,13 @@ def _plane_points(options: GridOptions, tier: _Tier) -> Iterator[Point]:
     plane = corners_first(options.batches or tier.batches, options.context_lens or tier.context_lens)
     for model in options.models or (tier.plane_model,):
         yield from ((model, batch, context_len) for batch, context_len in plane)
-    if not _is_narrowed(options):
+    if not is_narrowed(options):
         yield from ((model, tier.other_batch, tier.other_context_len) for model in tier.other_models)
 
 
-def _is_narrowed(options: GridOptions) -> bool:
-    return bool(options.models or options.batches or options.context_lens)
+def is_narrowed(options: GridOptions) -> bool:
+    """Whether the user chose shapes, so that the grid must add none of its own and drop none."""
+    return bool(options.page_sizes or options.models or options.batches or options.context_lens)
 
 
 def _unique(points: Iterable[Point]) -> list[Point]:

@@ -42,6 +42,8 @@ def prove_attention(decode: PreparedDecode, inputs: CellInputs, selection: PageS
 
     Returns the largest absolute error of the output. Raises: AssertionError.
     """
+    # Memory handed out anew can still hold another provider's right answer: what is not written must show.
+    decode.run().fill_(torch.nan)
     if selection is None:
         return _prove_output(decode.run(), lambda dtype: reference_dense(inputs.decode, dtype=dtype))
     assert decode.page_indices is not None, "a sparse provider must tell which pages it attends"

@@ -32,7 +32,8 @@ class SampleReplay:
         self._readings: deque[float] = deque()
 
     def load(self, samples_s: list[float]) -> None:
-        """Queue one pair of readings per sample."""
+        """Queue one pair of readings per sample, and nothing else."""
+        self._readings.clear()
         for sample in samples_s:
             self._readings.extend((0.0, sample))
 
@@ -110,6 +111,7 @@ class RunHooks:
     def __init__(self, config: pytest.Config, run: BenchRun) -> None:
         self._config = config
         self._run = run
+        self._passed: set[str] = set()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -134,11 +136,14 @@ class RunHooks:
             if call.excinfo is not None:
                 benchmark.has_error = True
             elif benchmark.stats is not None:
+                self._passed.add(item.nodeid)
                 self._run.keep(benchmark.stats.as_dict(include_data=True))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """List skips in the ledger; move the progress bar."""
+        """List in the ledger what leaves no row; move the progress bar."""
+        if report.failed:
+            self._run.skip(report.nodeid, f"failed in {report.when}; see the run's output")
         if report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self._run.skip(report.nodeid, reason.removeprefix("Skipped: "))
@@ -179,7 +184,8 @@ class RunHooks:
         bench_session = self._config._benchmarksession  # type: ignore[attr-defined]
         if bench_session.disabled or bench_session.skip or self._config.option.collectonly:
             return result
-        self._run.write(self._document(bench_session))
+        is_partial = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        self._run.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
         if self._run.result is None and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         return result
@@ -204,7 +210,7 @@ class RunHooks:
         hook.pytest_benchmark_update_commit_info(config=self._config, commit_info=commit_info)
         document: dict[str, Any] = hook.pytest_benchmark_generate_json(
             config=self._config,
-            benchmarks=bench_session.benchmarks,
+            benchmarks=[bench for bench in bench_session.benchmarks if bench.fullname in self._passed],
             include_data=True,
             machine_info=machine_info,
             commit_info=commit_info,
@@ -224,7 +230,9 @@ def _run_of(config: pytest.Config) -> BenchRun:
 def _is_bench_run(config: pytest.Config) -> bool:
     bench = config.rootpath / "bench"
     paths = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
-    return bool(config.option.benchmark_only) or any(path.is_relative_to(bench) for path in paths)
+    return bool(config.option.benchmark_only) or any(
+        path.is_relative_to(bench) or bench.is_relative_to(path) for path in paths
+    )
 
 
 def _case_of(item: pytest.Item) -> BenchCase | None:

@@ -152,7 +152,7 @@ def recover_journals(folder: Path, *, complete: Callable[[Document], None]) -> l
             complete(document)
             write_json(result, document)
             made.append(result)
-        journal.unlink()
+        journal.unlink(missing_ok=True)
     return made
 
 
@@ -162,7 +162,7 @@ def read_journal(path: Path) -> tuple[Path, Document] | None:
     A half-written last line is dropped. A journal without a readable header amounts to nothing.
     """
     lines = list(_whole_lines(path))
-    if not lines or "document" not in lines[0]:
+    if not lines or not {"document", "pid", "process_started", "result"} <= set(lines[0]):
         return path.with_suffix(".json"), {"benchmarks": []}
     header, rows = lines[0], lines[1:]
     if _is_alive(header["pid"], header["process_started"]):
@@ -181,6 +181,6 @@ def _whole_lines(path: Path) -> Iterable[Document]:
 
 def _is_alive(pid: int, process_started: float) -> bool:
     try:
-        return bool(abs(psutil.Process(pid).create_time() - process_started) < 1.0)
+        return bool(abs(psutil.Process(pid).create_time() - process_started) < 10.0)
     except psutil.Error:
         return False

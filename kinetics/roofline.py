@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kinetics.cost import Work
 
 MIN_FIT_CASES = 2
+SAME_SHAPE = 1.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Ceilings:
     """The fastest this device was seen to go.
 
     `cached_read_bytes_per_s` holds for data that stays in the last-level cache (`cache_bytes`). `launch_s` is the
-    time of one call that does nothing: a parallel region on a CPU, a kernel inside a graph on a GPU.
+    time of a call on one element: of torch on a CPU, inside a graph on a GPU.
     """
 
     read_bytes_per_s: float
@@ -162,10 +163,14 @@ def fit_calibration(roof_s: Sequence[float], measured_s: Sequence[float]) -> Cal
 def alternate_roles(predicted_s: Sequence[float]) -> list[str]:
     """ "fit" or "held_out" for each case: every other one in order of predicted time is fitted, the rest judge.
 
-    The order is that of the prediction, so that no measured time decides which cases judge it.
+    The order is that of the prediction, so that no measured time decides which cases judge it. Cases that are
+    predicted alike share a role: a twin of a fitted case would judge nothing.
     """
     order = sorted(range(len(predicted_s)), key=lambda i: (predicted_s[i], i))
     roles = [""] * len(predicted_s)
-    for rank, i in enumerate(order):
+    rank, first_s = 0, predicted_s[order[0]] if order else 0.0
+    for i in order:
+        if predicted_s[i] > SAME_SHAPE * first_s:
+            rank, first_s = rank + 1, predicted_s[i]
         roles[i] = "held_out" if rank % 2 else "fit"
     return roles

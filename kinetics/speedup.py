@@ -26,6 +26,7 @@ class Speedup:
     page_size: int
     kv_budget: int
     cache_state: str
+    is_graph: bool
     dense_s: float
     sparse_s: float
     measured: float
@@ -74,7 +75,7 @@ def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
     series = defaultdict(list)
     for pair in pairs:
         if pair.cache_state == "cold":
-            series[pair.provider, pair.model, pair.batch, pair.kv_budget, pair.page_size].append(pair)
+            series[pair.provider, pair.model, pair.batch, pair.kv_budget, pair.page_size, pair.is_graph].append(pair)
     return [
         Crossover(
             provider=provider,
@@ -84,7 +85,7 @@ def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
             measured=crossover_context([s.context_len for s in line], [s.measured for s in line]),
             predicted=crossover_context([s.context_len for s in line], [s.predicted for s in line]),
         )
-        for (provider, model, batch, kv_budget, _), line in series.items()
+        for (provider, model, batch, kv_budget, *_), line in series.items()
         if len(line) > 1
     ]
 
@@ -103,6 +104,7 @@ def _speedup(dense: Mapping[str, Any], sparse: Mapping[str, Any]) -> Speedup:
         page_size=sparse["page_size"],
         kv_budget=sparse["kv_budget"],
         cache_state=sparse["cache_state"],
+        is_graph=sparse["graph"],
         dense_s=dense["median_s"],
         sparse_s=sparse["median_s"],
         measured=dense["median_s"] / sparse["median_s"],

@@ -24,6 +24,7 @@ from kinetics.units import GIBI, GIGA, TERA, format_seconds
 _MAX_SKIPS = 12
 _MIN_WIDTH = 130  # a wrapped line loses nothing, a column cut to fit does
 _SUSPICIOUS_FRACTION = 1.1
+_BUSY_SHARE = 0.6
 
 
 def print_summary(document: Document, *, result: Path | None, recovered: Sequence[Path], file: IO[str]) -> None:
@@ -45,7 +46,7 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
         for line in crossover_lines(crossovers(speedups(measured))):
             console.print(line)
         console.print(prediction_line(measured))
-        for line in suspicious_lines(measured):
+        for line in [*suspicious_lines(measured), *busy_lines(measured)]:
             console.print(line)
     for line in skip_lines(document.get("skipped", [])):
         console.print(line, markup=False)
@@ -168,6 +169,21 @@ def suspicious_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         "its data stayed in cache, or the machine was busy while the ceiling was measured"
         for row in rows
         if row["fraction_of_ceiling"] > _SUSPICIOUS_FRACTION
+    ]
+
+
+def busy_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A warning if the machine read memory much more slowly between the samples than while its ceiling was measured."""
+    shares = [
+        row["canary_bytes_per_s"] / row["ceiling_bytes_per_s"]
+        for row in rows
+        if row.get("canary_bytes_per_s") is not None
+    ]
+    if not shares or statistics.median(shares) >= _BUSY_SHARE:
+        return []
+    return [
+        f"Busy machine: between samples it read at {100 * statistics.median(shares):.0f} % of its own ceiling; "
+        "other programs took part in every time above. Do not publish this run"
     ]
 
 

@@ -31,7 +31,7 @@ from kinetics_kernels.validation import (
     check_shape,
     check_table,
 )
-from kinetics_kernels.value_validation import check_values
+from kinetics_kernels.value_validation import check_scores, check_values
 
 __all__ = [
     "append_kv",
@@ -378,6 +378,8 @@ def block_topk_decode(
     kernels = load_backend("block_topk", backend)
     scores = torch.empty((q.shape[0], k_cache.shape[2], block_table.shape[1]), dtype=torch.float32, device=q.device)
     kernels.score_pages(q, page_summary, block_table, seq_lens, page_size=page_size, scores=scores)
+    if not q.is_cuda:
+        check_scores(scores, seq_lens, page_size=page_size)
     page_indices = _select(scores, block_table, seq_lens, page_size=page_size, selection=selection, backend=backend)
     kernels.sparse_paged_decode(
         q,

@@ -36,10 +36,10 @@ def check_values(
     _check_lengths(lengths, table_width=table.shape[1], page_size=page_size)
     pages_present = (lengths + (page_size - 1)) // page_size
     _check_table(table, pages_present, num_physical_pages)
-    if q is not None and bool(torch.isnan(q).any()):
+    if q is not None and _holds_nan(q):
         raise ValueError("q must not hold NaN, got at least one; look for it where q was computed")
     if scores is not None:
-        _check_scores(scores, pages_present)
+        check_scores(scores, seq_lens, page_size=page_size)
     if page_indices is not None:
         current = table[np.arange(len(lengths)), pages_present - 1]
         _check_page_lists(_as_numpy(page_indices), current, num_physical_pages)
@@ -70,10 +70,15 @@ def _check_table(table: IntArray, pages_present: IntArray, num_physical_pages: i
         )
 
 
-def _check_scores(scores: torch.Tensor, pages_present: IntArray) -> None:
-    values = scores.detach().cpu().numpy()
-    if not np.isnan(values).any():
+def check_scores(scores: torch.Tensor, seq_lens: torch.Tensor, *, page_size: int) -> None:
+    """Check that no page that a request has was scored NaN: selection would drop it without a word.
+
+    Raises: ValueError if one was.
+    """
+    if not _holds_nan(scores):
         return
+    values = _as_numpy(scores)
+    pages_present = (_as_numpy(seq_lens) + (page_size - 1)) // page_size
     is_used = np.arange(values.shape[2]) < pages_present[:, None, None]
     if np.isnan(values[np.broadcast_to(is_used, values.shape)]).any():
         raise ValueError(
@@ -102,7 +107,9 @@ def _check_page_lists(page_lists: IntArray, current: IntArray, num_physical_page
 
 
 def _is_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> bool:
-    return bool(page_ids.min() < 0) or (num_physical_pages is not None and bool(page_ids.max() >= num_physical_pages))
+    # Read as unsigned, a negative id is larger than any page: one pass instead of two.
+    limit = np.iinfo(np.int32).max if num_physical_pages is None else num_physical_pages
+    return bool(page_ids.view(np.uint32).max() >= limit)
 
 
 def _first_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> int:
@@ -112,6 +119,11 @@ def _first_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> i
 
 def _range(num_physical_pages: int | None) -> str:
     return "of at least 0" if num_physical_pages is None else f"in 0..{num_physical_pages - 1}"
+
+
+def _holds_nan(tensor: torch.Tensor) -> bool:
+    # numpy's pass takes a third of the time of torch's, but knows no bfloat16.
+    return bool(np.isnan(_as_numpy(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)).any())
 
 
 def _as_numpy(tensor: torch.Tensor) -> npt.NDArray[Any]:

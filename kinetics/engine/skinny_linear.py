@@ -10,6 +10,7 @@ on what else is in the batch. Groups (experts) are segments of tokens, each with
 
 from __future__ import annotations
 
+from ctypes import Structure, c_int64
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +26,14 @@ BLOCK_ROWS = 16
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
 """Fast math without the promise that NaN and infinity never occur: both must reach the output."""
 
-ARGUMENTS = np.dtype(
-    [(name, np.int64) for name in ("x", "weight", "out", "starts", "counter", "num_groups", "rows", "width")],
-    align=True,
-)
-"""What the kernel is given: addresses and sizes. Group g owns the tokens starts[g] <= token < starts[g + 1]."""
+
+class Arguments(Structure):
+    """What the kernel is given: addresses and sizes. Group g owns the tokens starts[g] <= token < starts[g + 1]."""
+
+    _fields_ = tuple(
+        (name, c_int64) for name in ("x", "weight", "out", "starts", "counter", "num_groups", "rows", "width")
+    )
+
 
 index = np.uint64
 """Unsigned indices spare numba's check for negative ones, without which the inner loop does not vectorise."""
@@ -78,7 +82,7 @@ def multiply_block(x, weight, out, first_token, last_token, group_row, first_row
                 out[index(written * rows + next_row)] = sums[4 + i]
 
 
-@cfunc(types.void(types.CPointer(from_dtype(ARGUMENTS))), cache=True, fastmath=FLAGS, error_model="numpy")
+@cfunc(types.void(types.CPointer(from_dtype(np.dtype(Arguments)))), cache=True, fastmath=FLAGS, error_model="numpy")
 def multiply_items(address):
     """What every thread runs: take (group, block of rows) items off the counter until none is left."""
     arguments = carray(address, 1)[0]
@@ -109,7 +113,7 @@ def grouped_skinny_linear(x: torch.Tensor, weight: torch.Tensor, starts: torch.T
     num_groups, rows, width = weight.shape
     out = x.new_empty(x.shape[0], rows)
     arguments = arguments_of(
-        ARGUMENTS,
+        Arguments,
         x=x.data_ptr(),
         weight=weight.data_ptr(),
         out=out.data_ptr(),

@@ -19,4 +19,10 @@ def _swap_heads(*tensors, **options):
     out[:, [0, 1]] = out[:, [1, 0]]
 
 
-cpu.sparse_paged_decode = {"drop_page": _drop_page, "swap_heads": _swap_heads}[os.environ["PLANTED_BUG"]]
+def _write_nothing(*tensors, **options):
+    """Its output is whatever the memory held."""
+
+
+cpu.sparse_paged_decode = {"drop_page": _drop_page, "swap_heads": _swap_heads, "write_nothing": _write_nothing}[
+    os.environ["PLANTED_BUG"]
+]

@@ -108,7 +108,7 @@ def test_the_summary_shows_measured_beside_predicted_and_the_path(finished):
         assert expected in done.stdout
 
 
-@pytest.mark.parametrize("bug", ["drop_page", "swap_heads"])
+@pytest.mark.parametrize("bug", ["drop_page", "swap_heads", "write_nothing"])
 def test_a_broken_kernel_turns_its_case_red_and_leaves_no_row(tmp_path, bug):
     done = bench(
         tmp_path, DECODE, *TINY, "--context", "512", "-p", "planted_bugs",

@@ -215,6 +215,15 @@ def test_the_whole_sparse_path_is_its_three_parts():
     assert torch.equal(whole, sparse(x, select(x, score(x), 6)))
 
 
+def test_a_page_that_nobody_summarised_is_loud():
+    x = inputs_of([500, 90], num_kv_heads=4)
+    summaries = summary(x)
+    summaries.values[x.block_table[0, 3]] = float("nan")
+    selection = PageSelection(num_pages=6, num_sink_pages=1, num_local_pages=1)
+    with pytest.raises(ValueError, match="scores must not hold NaN"):
+        api.block_topk_decode(x.q, x.k_cache, x.v_cache, summaries, x.block_table, x.seq_lens, selection=selection)
+
+
 def spoil(x, **changes):
     fields = {"q": x.q, "block_table": x.block_table, "seq_lens": x.seq_lens} | changes
     return api.paged_decode(fields["q"], x.k_cache, x.v_cache, fields["block_table"], fields["seq_lens"])

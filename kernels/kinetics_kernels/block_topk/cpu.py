@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kinetics_kernels.block_topk.cpu_selection import SCORE_ARGUMENTS, SELECT_ARGUMENTS, score_items, select_items
+from kinetics_kernels.block_topk.cpu_selection import ScoreArguments, SelectArguments, score_items, select_items
 from kinetics_kernels.cpu_runtime.layout import with_unit_stride
 from kinetics_kernels.cpu_runtime.page_attention_launch import attend_to_page_lists
 from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
@@ -30,7 +30,7 @@ def score_pages(
     q, block_table, seq_lens = q.contiguous(), block_table.contiguous(), seq_lens.contiguous()
     has_extrema = page_summary.kind is PageSummaryKind.MIN_MAX
     arguments = arguments_of(
-        SCORE_ARGUMENTS,
+        ScoreArguments,
         q=q.data_ptr(),
         summary=summary.data_ptr(),
         block_table=block_table.data_ptr(),
@@ -64,7 +64,7 @@ def select_pages(
     """Write the physical ids of the pages kept, in ascending logical order, -1 in the tail."""
     scores, block_table, seq_lens = scores.contiguous(), block_table.contiguous(), seq_lens.contiguous()
     arguments = arguments_of(
-        SELECT_ARGUMENTS,
+        SelectArguments,
         scores=scores.data_ptr(),
         block_table=block_table.data_ptr(),
         seq_lens=seq_lens.data_ptr(),

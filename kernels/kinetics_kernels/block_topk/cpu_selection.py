@@ -4,7 +4,7 @@ Both kinds of summary score as dot products. MEAN: the group's mean query times 
 sum_d max(q*min, q*max) equals min(q, 0).min + max(q, 0).max, so averaged over the group it is two products, whatever
 the group size. Scores of a page, all heads together, are one run of memory.
 
-Selection needs no sort: a heap of the wanted size finds the lowest score that is kept, and one ascending pass keeps
+Selection needs no sort: halving the range of scores finds the lowest one that is kept, and one ascending pass keeps
 what lies above it and as many ties as fit.
 """
 
@@ -14,6 +14,7 @@ what lies above it and as many ties as fit.
 from __future__ import annotations
 
 from collections import namedtuple
+from ctypes import Structure, c_int64
 
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
@@ -21,26 +22,27 @@ from numba import carray, cfunc, from_dtype, njit, types
 from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int32_at, int64_at
 from kinetics_kernels.cpu_runtime.simd import FLAGS, LANES, dot_eight_rows, store
 
-SCORE_ARGUMENTS = np.dtype(
-    [
-        *((name, np.int64) for name in ("counter", "q", "summary", "block_table", "seq_lens", "scores")),
-        *((name, np.int64) for name in ("batch", "num_kv_heads", "group_size", "head_dim", "page_size")),
-        *((name, np.int64) for name in ("table_width", "pages_per_item", "has_extrema")),
-        *((name, np.int64) for name in ("page_stride", "part_stride", "head_stride")),
-    ],
-    align=True,
-)
-"""What scoring is given: addresses, sizes, strides of the summary in elements."""
 
-SELECT_ARGUMENTS = np.dtype(
-    [
-        *((name, np.int64) for name in ("counter", "scores", "block_table", "seq_lens", "page_indices")),
-        *((name, np.int64) for name in ("batch", "num_kv_heads", "page_size", "table_width", "list_width")),
-        *((name, np.int64) for name in ("num_sink_pages", "num_local_pages")),
-    ],
-    align=True,
-)
-"""What selection is given: addresses and sizes."""
+class ScoreArguments(Structure):
+    """What scoring is given: addresses, sizes, strides of the summary in elements."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("counter", "q", "summary", "block_table", "seq_lens", "scores")),
+        *((name, c_int64) for name in ("batch", "num_kv_heads", "group_size", "head_dim", "page_size")),
+        *((name, c_int64) for name in ("table_width", "pages_per_item", "has_extrema")),
+        *((name, c_int64) for name in ("page_stride", "part_stride", "head_stride")),
+    )
+
+
+class SelectArguments(Structure):
+    """What selection is given: addresses and sizes."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("counter", "scores", "block_table", "seq_lens", "page_indices")),
+        *((name, c_int64) for name in ("batch", "num_kv_heads", "page_size", "table_width", "list_width")),
+        *((name, c_int64) for name in ("num_sink_pages", "num_local_pages")),
+    )
+
 
 ScoreMemory = namedtuple("ScoreMemory", "q summary block_table seq_lens scores counter")
 SelectMemory = namedtuple("SelectMemory", "scores block_table seq_lens page_indices counter")
@@ -128,7 +130,9 @@ def score_item(arguments, memory, item, queries, eight):
             scores[kv_head * width + page] = float32(-np.inf)
 
 
-@cfunc(types.void(types.CPointer(from_dtype(SCORE_ARGUMENTS))), cache=True, fastmath=FLAGS, error_model="numpy")
+@cfunc(
+    types.void(types.CPointer(from_dtype(np.dtype(ScoreArguments)))), cache=True, fastmath=FLAGS, error_model="numpy"
+)
 def score_items(address):
     """What every thread runs: take runs of pages off the counter until none is left."""
     arguments = carray(address, 1)[0]
@@ -151,45 +155,50 @@ def score_items(address):
 
 
 @njit
-def sift_down(heap, size):
-    """Restore a min-heap whose root alone may be too large."""
-    value, parent = heap[0], 0
-    while 2 * parent + 1 < size:
-        child = 2 * parent + 1
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= value:
-            break
-        heap[parent] = heap[child]
-        parent = child
-    heap[parent] = value
-
-
-@njit
-def lowest_kept(scores, first, last, num_kept, heap):
-    """The num_kept-th largest of scores[first:last]; `heap` is scratch for num_kept values."""
-    for position in range(num_kept):
-        # -inf never rises above a parent, so a heap filled from it stays one.
-        heap[position] = float32(-np.inf)
+def order_keys(scores, first, last, sortable, keys):
+    """Integers that order as the scores do: `keys` and `sortable` are one memory, read as int32 and as float32."""
     for position in range(first, last):
-        if scores[position] > heap[0]:
-            heap[0] = scores[position]
-            sift_down(heap, num_kept)
-    return heap[0]
+        # Adding zero turns -0 into +0, which must tie with it.
+        sortable[index(position)] = scores[index(position)] + float32(0)
+    for position in range(first, last):
+        bits = keys[index(position)]
+        keys[index(position)] = bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
 @njit
-def keep_best(scores, first, last, num_kept, heap, pages, kept, num_written):
+def count_at_least(keys, first, last, bound):
+    """How many keys are at least `bound`; one pass of compares that vectorises."""
+    count = np.int32(0)
+    for position in range(first, last):
+        count += np.int32(keys[index(position)] >= bound)
+    return count
+
+
+@njit
+def lowest_kept(keys, first, last, num_kept):
+    """The num_kept-th largest key, by halving the range of int32 until one value is left."""
+    low, high = np.int64(-(2**31)), np.int64(2**31 - 1)
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        if count_at_least(keys, first, last, np.int32(middle)) >= num_kept:
+            low = middle
+        else:
+            high = middle - 1
+    return np.int32(low)
+
+
+@njit
+def keep_best(scores, first, last, num_kept, sortable, keys, pages, kept, num_written):
     """Write the pages of the num_kept best scores of first <= page < last, ascending, ties to the lowest page."""
     if num_kept == 0:
         return num_written
-    lowest = lowest_kept(scores, first, last, num_kept, heap)
-    num_ties = num_kept
+    order_keys(scores, first, last, sortable, keys)
+    lowest = lowest_kept(keys, first, last, num_kept)
+    num_ties = num_kept - count_at_least(keys, first, last, np.int32(lowest + 1))
     for page in range(first, last):
-        num_ties -= scores[page] > lowest
-    for page in range(first, last):
-        is_tie = scores[page] == lowest and num_ties > 0
-        if scores[page] > lowest or is_tie:
+        key = keys[index(page)]
+        is_tie = key == lowest and num_ties > 0
+        if key > lowest or is_tie:
             num_ties -= is_tie
             kept[num_written] = pages[page]
             num_written += 1
@@ -197,7 +206,7 @@ def keep_best(scores, first, last, num_kept, heap, pages, kept, num_written):
 
 
 @njit
-def select_item(arguments, memory, item, heap):
+def select_item(arguments, memory, item, sortable, keys):
     """Write the page list of one request and KV head: sink pages, the best of those between, local and current."""
     width, list_width = arguments.table_width, arguments.list_width
     request = item // arguments.num_kv_heads
@@ -213,7 +222,7 @@ def select_item(arguments, memory, item, heap):
     for page in range(sink_end):
         kept[num_written] = pages[page]
         num_written += 1
-    num_written = keep_best(scores, sink_end, local_start, num_best, heap, pages, kept, num_written)
+    num_written = keep_best(scores, sink_end, local_start, num_best, sortable, keys, pages, kept, num_written)
     for page in range(local_start, num_present):
         kept[num_written] = pages[page]
         num_written += 1
@@ -221,7 +230,7 @@ def select_item(arguments, memory, item, heap):
         kept[position] = -1
 
 
-@cfunc(types.void(types.CPointer(from_dtype(SELECT_ARGUMENTS))), cache=True, error_model="numpy")
+@cfunc(types.void(types.CPointer(from_dtype(np.dtype(SelectArguments)))), cache=True, error_model="numpy")
 def select_items(address):
     """What every thread runs: take page lists off the counter until none is left."""
     arguments = carray(address, 1)[0]
@@ -233,8 +242,9 @@ def select_items(address):
         int32_at(arguments.page_indices, num_items * arguments.list_width),
         int64_at(arguments.counter, 1),
     )
-    heap = np.empty(arguments.list_width, np.float32)
+    sortable = np.empty(arguments.table_width, np.float32)
+    keys = sortable.view(np.int32)
     item = fetch_add(memory.counter, 0)
     while item < num_items:
-        select_item(arguments, memory, item, heap)
+        select_item(arguments, memory, item, sortable, keys)
         item = fetch_add(memory.counter, 0)

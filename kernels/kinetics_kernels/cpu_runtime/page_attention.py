@@ -13,6 +13,7 @@ head_dim; q and out are contiguous.
 from __future__ import annotations
 
 from collections import namedtuple
+from ctypes import Structure, c_float, c_int64
 
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
@@ -35,20 +36,21 @@ TILE_TOKENS = 16
 FLOATS_PER_CACHE_LINE = 16
 TILES_AHEAD_OF_ONE_HEAD = 3
 
-ARGUMENTS = np.dtype(
-    [
-        *((name, np.int64) for name in ("counter", "q", "k_cache", "v_cache", "page_lists", "seq_lens")),
-        *((name, np.int64) for name in ("out", "lse", "partial_out", "partial_max", "partial_sum", "finished_splits")),
-        *((name, np.int64) for name in ("k_page_stride", "k_slot_stride", "k_head_stride")),
-        *((name, np.int64) for name in ("v_page_stride", "v_slot_stride", "v_head_stride")),
-        *((name, np.int64) for name in ("batch", "lists_per_request", "heads_per_list", "group_size", "head_dim")),
-        *((name, np.int64) for name in ("page_size", "list_width", "is_dense", "pages_per_split", "max_splits")),
-        *((name, np.int64) for name in ("has_lse",)),
-        ("logit_scale", np.float32),
-    ],
-    align=True,
-)
-"""What the kernel is given: addresses, strides in elements, sizes; logit_scale is softmax_scale * log2(e)."""
+
+class Arguments(Structure):
+    """What the kernel is given: addresses, strides in elements, sizes; logit_scale is softmax_scale * log2(e)."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("counter", "q", "k_cache", "v_cache", "page_lists", "seq_lens")),
+        *((name, c_int64) for name in ("out", "lse", "partial_out", "partial_max", "partial_sum", "finished_splits")),
+        *((name, c_int64) for name in ("k_page_stride", "k_slot_stride", "k_head_stride")),
+        *((name, c_int64) for name in ("v_page_stride", "v_slot_stride", "v_head_stride")),
+        *((name, c_int64) for name in ("batch", "lists_per_request", "heads_per_list", "group_size", "head_dim")),
+        *((name, c_int64) for name in ("page_size", "list_width", "is_dense", "pages_per_split", "max_splits")),
+        *((name, c_int64) for name in ("has_lse",)),
+        ("logit_scale", c_float),
+    )
+
 
 State = namedtuple("State", "logits running_max running_sum accumulator")
 """The running softmax of one item: a tile of logits, then maximum, sum and weighted values of its query heads."""
@@ -285,7 +287,7 @@ def attend_item(arguments, memory, item, logits):
     merge_if_last(arguments, memory, item, (num_pages + arguments.pages_per_split - 1) // arguments.pages_per_split)
 
 
-@cfunc(types.void(types.CPointer(from_dtype(ARGUMENTS))), cache=True, fastmath=FLAGS, error_model="numpy")
+@cfunc(types.void(types.CPointer(from_dtype(np.dtype(Arguments)))), cache=True, fastmath=FLAGS, error_model="numpy")
 def attend_items(address):
     """What every thread runs: take items off the counter until none is left."""
     arguments = carray(address, 1)[0]

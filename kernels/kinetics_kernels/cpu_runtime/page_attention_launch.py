@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 
 from kinetics_kernels.cpu_runtime.layout import with_unit_stride
-from kinetics_kernels.cpu_runtime.page_attention import ARGUMENTS, attend_items
+from kinetics_kernels.cpu_runtime.page_attention import Arguments, attend_items
 from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
 from kinetics_kernels.shapes import num_pages_for
 
@@ -44,16 +43,16 @@ def attend_to_page_lists(
     batch, num_q_heads, head_dim = q.shape
     page_size, num_kv_heads = k_cache.shape[1:3]
     lists_per_request, list_width = page_lists.shape[1:]
-    longest = num_pages_for(int(seq_lens.max()), page_size) if is_dense else list_width
+    longest = num_pages_for(max(seq_lens.tolist()), page_size) if is_dense else list_width
     split_pages = pages_per_split(longest, batch * lists_per_request, page_size=page_size, num_splits=num_splits)
     max_splits = math.ceil(longest / split_pages)
     num_states = batch * num_q_heads * max_splits
-    partial = np.empty(num_states * (head_dim + 2), dtype=np.float32)
-    finished_splits = np.zeros(batch * lists_per_request, dtype=np.int64)
+    partial = torch.empty(num_states * (head_dim + 2))
+    finished_splits = torch.zeros(batch * lists_per_request, dtype=torch.int64)
     k_page_stride, k_slot_stride, k_head_stride, _ = k_cache.stride()
     v_page_stride, v_slot_stride, v_head_stride, _ = v_cache.stride()
     arguments = arguments_of(
-        ARGUMENTS,
+        Arguments,
         q=q.data_ptr(),
         k_cache=k_cache.data_ptr(),
         v_cache=v_cache.data_ptr(),
@@ -61,10 +60,10 @@ def attend_to_page_lists(
         seq_lens=seq_lens.data_ptr(),
         out=written.data_ptr(),
         lse=0 if lse is None else lse.data_ptr(),
-        partial_max=partial.ctypes.data,
-        partial_sum=partial.ctypes.data + num_states * partial.itemsize,
-        partial_out=partial.ctypes.data + 2 * num_states * partial.itemsize,
-        finished_splits=finished_splits.ctypes.data,
+        partial_max=partial.data_ptr(),
+        partial_sum=partial.data_ptr() + num_states * partial.itemsize,
+        partial_out=partial.data_ptr() + 2 * num_states * partial.itemsize,
+        finished_splits=finished_splits.data_ptr(),
         k_page_stride=k_page_stride,
         k_slot_stride=k_slot_stride,
         k_head_stride=k_head_stride,

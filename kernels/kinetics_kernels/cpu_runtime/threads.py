@@ -13,38 +13,40 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 Body = Any
 """A numba cfunc of one argument, the address of its record; every thread runs it once, to the end."""
 RunOnThreads = Callable[[int, int, int], None]
-
-
-def arguments_of(record_type: np.dtype[np.void], **fields: float) -> npt.NDArray[np.void]:
-    """A record of this type from its fields by name, all of them but `counter`."""
-    values = (0 if name == "counter" else fields.pop(name) for name in record_type.names or ())
-    arguments = np.array(tuple(values), dtype=record_type)
-    assert not fields, f"{record_type} has no fields {list(fields)}"
-    return arguments
+Record = TypeVar("Record", bound=ctypes.Structure)
 
 
 MIN_ELEMENTS_PER_THREAD = 1 << 16
 """Work on fewer elements ends before a second thread has begun; on a busy machine waiting for it costs milliseconds."""
 
 
-def run_on_threads(body: Body, arguments: npt.NDArray[np.void], *, num_elements: int) -> None:
+def arguments_of(record_type: type[Record], **fields: float) -> Record:
+    """A record of this type from its fields by name, all of them but `counter`."""
+    assert len(fields) == len(record_type._fields_) - 1, f"{record_type.__name__} got only {list(fields)}"
+    assert all(hasattr(record_type, name) for name in fields), f"{record_type.__name__} lacks one of {list(fields)}"
+    return record_type(**fields)
+
+
+def run_on_threads(body: Body, arguments: ctypes.Structure, *, num_elements: int) -> None:
     """Run `body` on as many of torch's threads as work on `num_elements` is worth, all with the same arguments.
 
     The record's field `counter` is given the address of an int64 that starts at 0: threads share their work by it.
     """
-    counter = np.zeros(1, dtype=np.int64)
-    arguments["counter"] = counter.ctypes.data
+    counter = ctypes.c_int64(0)
+    arguments.counter = ctypes.addressof(counter)
     num_threads = max(1, min(torch.get_num_threads(), num_elements // MIN_ELEMENTS_PER_THREAD))
-    _pool()(body.address, arguments.ctypes.data, num_threads)
+    if num_threads == 1:
+        # Not a team of one: torch's next operation would have to start its second thread anew.
+        body.ctypes(ctypes.addressof(arguments))
+    else:
+        _pool()(body.address, ctypes.addressof(arguments), num_threads)
 
 
 @cache

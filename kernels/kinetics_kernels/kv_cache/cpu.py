@@ -6,7 +6,7 @@ import torch
 
 from kinetics_kernels.cpu_runtime.layout import with_unit_stride
 from kinetics_kernels.cpu_runtime.threads import Body, arguments_of, run_on_threads
-from kinetics_kernels.kv_cache.cpu_pages import ARGUMENTS, append_items, summarize_items
+from kinetics_kernels.kv_cache.cpu_pages import Arguments, append_items, summarize_items
 from kinetics_kernels.shapes import PageSummary, PageSummaryKind
 
 
@@ -63,7 +63,7 @@ def _run(
     has_extrema = page_summary is not None and page_summary.kind is PageSummaryKind.MIN_MAX
     page_stride, slot_stride, head_stride, _ = k_cache.stride()
     arguments = arguments_of(
-        ARGUMENTS,
+        Arguments,
         k=0 if new is None else new[0].data_ptr(),
         v=0 if new is None else new[1].data_ptr(),
         k_cache=k_cache.data_ptr(),

@@ -10,6 +10,7 @@ the one computed from scratch. Layouts: any strides over pages, slots and heads,
 from __future__ import annotations
 
 from collections import namedtuple
+from ctypes import Structure, c_int64
 
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
@@ -17,19 +18,20 @@ from numba import carray, cfunc, from_dtype, njit, types
 from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int32_at, int64_at
 from kinetics_kernels.cpu_runtime.simd import LANES, load, splat, store, where_less
 
-ARGUMENTS = np.dtype(
-    [
-        *((name, np.int64) for name in ("k", "v", "k_cache", "v_cache", "summary")),
-        *((name, np.int64) for name in ("block_table", "seq_lens", "counter")),
-        *((name, np.int64) for name in ("batch", "num_kv_heads", "head_dim", "page_size", "table_width")),
-        *((name, np.int64) for name in ("k_page_stride", "k_slot_stride", "k_head_stride")),
-        *((name, np.int64) for name in ("v_page_stride", "v_slot_stride", "v_head_stride")),
-        *((name, np.int64) for name in ("summary_page_stride", "summary_part_stride", "summary_head_stride")),
-        *((name, np.int64) for name in ("has_summary", "has_extrema")),
-    ],
-    align=True,
-)
-"""What both kernels are given: addresses, sizes, strides in elements; k, v and v_cache are 0 for summaries alone."""
+
+class Arguments(Structure):
+    """What both kernels are given: addresses, sizes, strides in elements; summaries alone need no k, v and v_cache."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("k", "v", "k_cache", "v_cache", "summary")),
+        *((name, c_int64) for name in ("block_table", "seq_lens", "counter")),
+        *((name, c_int64) for name in ("batch", "num_kv_heads", "head_dim", "page_size", "table_width")),
+        *((name, c_int64) for name in ("k_page_stride", "k_slot_stride", "k_head_stride")),
+        *((name, c_int64) for name in ("v_page_stride", "v_slot_stride", "v_head_stride")),
+        *((name, c_int64) for name in ("summary_page_stride", "summary_part_stride", "summary_head_stride")),
+        *((name, c_int64) for name in ("has_summary", "has_extrema")),
+    )
+
 
 Memory = namedtuple("Memory", "k v k_cache v_cache summary block_table seq_lens counter")
 
@@ -116,7 +118,7 @@ def summarize_item(arguments, memory, item):
         summarize_page(arguments, memory, page, min(num_tokens, arguments.page_size))
 
 
-@cfunc(types.void(types.CPointer(from_dtype(ARGUMENTS))), cache=True, error_model="numpy")
+@cfunc(types.void(types.CPointer(from_dtype(np.dtype(Arguments)))), cache=True, error_model="numpy")
 def append_items(address):
     """What every thread runs: take requests off the counter until none is left."""
     arguments = carray(address, 1)[0]
@@ -127,7 +129,7 @@ def append_items(address):
         request = fetch_add(memory.counter, 0)
 
 
-@cfunc(types.void(types.CPointer(from_dtype(ARGUMENTS))), cache=True, error_model="numpy")
+@cfunc(types.void(types.CPointer(from_dtype(np.dtype(Arguments)))), cache=True, error_model="numpy")
 def summarize_items(address):
     """What every thread runs: take pages off the counter until none is left."""
     arguments = carray(address, 1)[0]
