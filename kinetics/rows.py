@@ -13,7 +13,15 @@ from typing import Any, Protocol
 
 from kinetics.cost import Work
 from kinetics.grid import CacheState, Case
-from kinetics.roofline import MIN_FIT_CASES, Calibration, Ceilings, alternate_roles, fit_calibration, predict
+from kinetics.roofline import (
+    MIN_FIT_CASES,
+    SAME_SHAPE,
+    Calibration,
+    Ceilings,
+    alternate_roles,
+    fit_calibration,
+    predict,
+)
 
 Row = dict[str, Any]
 
@@ -97,16 +105,17 @@ def _case_fields(case: Case) -> Row:
 def calibrate(rows: Sequence[Row]) -> dict[str, Calibration]:
     """Fit each (provider, operation) on every other of its rows and write both into all of them.
 
-    Returns the calibrations by "provider/operation". Groups with fewer than two rows to fit keep `calibrated_s` None.
+    Returns the calibrations by "provider/operation". Groups with fewer than two shapes to fit keep `calibrated_s` None.
     """
     fitted = {}
     for name, group in _groups(rows).items():
         for row, role in zip(group, alternate_roles([row["predicted_s"] for row in group]), strict=True):
             row["calibration_role"] = role
         fit = [row for row in group if row["calibration_role"] == "fit"]
-        if len(fit) < MIN_FIT_CASES:
-            continue
-        calibration = fit_calibration([row["predicted_roof_s"] for row in fit], [row["median_s"] for row in fit])
+        roofs_s = [row["predicted_roof_s"] for row in fit]
+        if len(fit) < MIN_FIT_CASES or max(roofs_s) < SAME_SHAPE * min(roofs_s):
+            continue  # one shape cannot tell a fixed time from an efficiency
+        calibration = fit_calibration(roofs_s, [row["median_s"] for row in fit])
         for row in group:
             row["calibrated_s"] = calibration.total_s(row["predicted_roof_s"])
         fitted[name] = calibration

@@ -69,6 +69,12 @@ def test_too_few_rows_have_a_role_but_no_calibrated_time():
     assert "calibrated_s" not in rows[0]
 
 
+def test_twins_of_one_shape_are_not_fitted():
+    rows, fits = calibrated_rows([(1.0, 2.0), (1.01, 2.2), (5.0, 9.0)])
+    assert fits == {}
+    assert [row["calibration_role"] for row in rows] == ["fit", "fit", "held_out"]
+
+
 def test_rows_without_a_prediction_are_left_alone():
     rows = [{"table": "claims"}]
     assert calibrate(rows) == {}
