@@ -175,12 +175,18 @@ def count_at_least(keys, first, last, bound):
 
 
 @njit
-def lowest_kept(keys, first, last, num_kept):
-    """The num_kept-th largest key, by halving the range of int32 until one value is left."""
+def bound_of_best(keys, first, last, num_kept):
+    """A bound that at most num_kept keys exceed and, with those equal to it, at least num_kept keys reach.
+
+    Halving the range of int32 ends at the num_kept-th largest key, or early where num_kept keys exceed the bound.
+    """
     low, high = np.int64(-(2**31)), np.int64(2**31 - 1)
     while low < high:
         middle = low + (high - low + 1) // 2
-        if count_at_least(keys, first, last, np.int32(middle)) >= num_kept:
+        count = count_at_least(keys, first, last, np.int32(middle))
+        if count == num_kept:
+            return np.int32(middle - 1)
+        if count > num_kept:
             low = middle
         else:
             high = middle - 1
@@ -193,12 +199,12 @@ def keep_best(scores, first, last, num_kept, sortable, keys, pages, kept, num_wr
     if num_kept == 0:
         return num_written
     order_keys(scores, first, last, sortable, keys)
-    lowest = lowest_kept(keys, first, last, num_kept)
-    num_ties = num_kept - count_at_least(keys, first, last, np.int32(lowest + 1))
+    bound = bound_of_best(keys, first, last, num_kept)
+    num_ties = num_kept - count_at_least(keys, first, last, np.int32(bound + 1))
     for page in range(first, last):
         key = keys[index(page)]
-        is_tie = key == lowest and num_ties > 0
-        if key > lowest or is_tie:
+        is_tie = key == bound and num_ties > 0
+        if key > bound or is_tie:
             num_ties -= is_tie
             kept[num_written] = pages[page]
             num_written += 1
