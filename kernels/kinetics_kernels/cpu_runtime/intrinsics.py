@@ -1,8 +1,4 @@
-"""The few machine instructions compiled code needs and numba does not offer: atomic add, prefetch, raw addresses.
-
-numba caches compiled callers by the time stamp of their own file alone: after editing this file, delete the
-`__pycache__` folders of its callers.
-"""
+"""The few machine instructions compiled code needs and numba does not offer: atomic add, prefetch, raw addresses."""
 # ruff: noqa: ARG001 -- an intrinsic names its arguments for its callers and reads them in `generate`
 # mypy: ignore-errors
 # Compiled by numba, which types it: mypy sees the decorators, not the code.

@@ -2,10 +2,7 @@
 
 Left to LLVM's vectoriser, the same loops carried run-time aliasing checks and remainders that cost as much as the
 arithmetic. A `Float32x8` lives in a register (two, where registers are narrower) and knows +, -, * and the functions
-below; there is nothing here that is not used.
-
-numba caches compiled callers by the time stamp of their own file alone: after editing this file, delete the
-`__pycache__` folders of its callers.
+below; there is nothing here that is not used. It must not be put in a list, whose memory is aligned for less.
 """
 # ruff: noqa: ARG001 -- an intrinsic names its arguments for its callers and reads them in `generate`
 # mypy: ignore-errors
