@@ -30,6 +30,7 @@ from kinetics_kernels.validation import (
     check_rank,
     check_shape,
     check_table,
+    dtype_name,
 )
 from kinetics_kernels.value_validation import check_scores, check_values
 
@@ -226,7 +227,7 @@ def select_pages(
     selection = PageSelection(num_pages=num_pages, num_sink_pages=num_sink_pages, num_local_pages=num_local_pages)
     check_rank(scores, "scores", "[batch, num_kv_heads, max_pages]")
     if scores.dtype != torch.float32:
-        raise ValueError(f"scores must be float32, got {scores.dtype}; take them from score_pages")
+        raise ValueError(f"scores must be float32, got {dtype_name(scores.dtype)}; take them from score_pages")
     backend = resolve_backend(backend, scores)
     check_table(block_table, seq_lens, batch=scores.shape[0], like=scores)
     table_shape = (scores.shape[0], scores.shape[2])

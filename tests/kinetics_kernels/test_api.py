@@ -1,0 +1,345 @@
+"""What the public functions refuse: every rule, its one line (subject, rule, got; remedy), and nothing else touched."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from kinetics_kernels import api
+from kinetics_kernels.backends import BACKEND_NAMES, load_backend
+from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummary, PageSummaryKind
+from kinetics_kernels.testing import make_inputs
+
+PAGE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """Everything the public functions take, for two requests of 40 and 20 tokens."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    k_cache: torch.Tensor
+    v_cache: torch.Tensor
+    block_table: torch.Tensor
+    seq_lens: torch.Tensor
+    page_summary: PageSummary
+    scores: torch.Tensor
+    page_indices: torch.Tensor
+
+
+@pytest.fixture
+def t():
+    shape = DecodeShape(batch=2, context_len=40, num_q_heads=8, num_kv_heads=2, head_dim=64, page_size=PAGE)
+    x = make_inputs(shape, dtype=torch.float32, device="cpu", seed=0, seq_lens=[40, 20], table_width=4)
+    table = (x.block_table, x.seq_lens)
+    summary = api.summarize_pages(x.k_cache, *table, kind=PageSummaryKind.MEAN)
+    scores = api.score_pages(x.q, summary, *table, page_size=PAGE)
+    pages = api.select_pages(scores, *table, page_size=PAGE, num_pages=3, num_sink_pages=1, num_local_pages=0)
+    new = torch.randn(2, 2, 64)
+    return Tensors(
+        q=x.q, k=new, v=new.clone(), k_cache=x.k_cache, v_cache=x.v_cache, block_table=x.block_table,
+        seq_lens=x.seq_lens, page_summary=summary, scores=scores, page_indices=pages,
+    )  # fmt: skip
+
+
+def dense(t, **options):
+    return api.paged_decode(t.q, t.k_cache, t.v_cache, t.block_table, t.seq_lens, **options)
+
+
+def sparse(t, **options):
+    return api.sparse_paged_decode(t.q, t.k_cache, t.v_cache, t.page_indices, t.seq_lens, t.block_table, **options)
+
+
+def topk(t, **options):
+    selection = PageSelection(num_pages=3, num_sink_pages=1, num_local_pages=0)
+    return api.block_topk_decode(
+        t.q, t.k_cache, t.v_cache, t.page_summary, t.block_table, t.seq_lens, selection=selection, **options
+    )
+
+
+def append(t, **options):
+    options = {"page_summary": t.page_summary} | options
+    return api.append_kv(t.k, t.v, t.k_cache, t.v_cache, t.block_table, t.seq_lens, **options)
+
+
+def summarize(t, **options):
+    return api.summarize_pages(t.k_cache, t.block_table, t.seq_lens, kind=PageSummaryKind.MEAN, **options)
+
+
+def score(t, page_size=PAGE, **options):
+    return api.score_pages(t.q, t.page_summary, t.block_table, t.seq_lens, page_size=page_size, **options)
+
+
+def select(t, page_size=PAGE, num_pages=3, **options):
+    options = {"num_sink_pages": 1, "num_local_pages": 0} | options
+    return api.select_pages(t.scores, t.block_table, t.seq_lens, page_size=page_size, num_pages=num_pages, **options)
+
+
+ALL = [dense, sparse, topk, append, summarize, score, select]
+
+
+def with_value(tensor, at, value):
+    tensor = tensor.clone()
+    tensor[at] = value
+    return tensor
+
+
+def with_summary(t, values, kind=PageSummaryKind.MEAN):
+    return replace(t, page_summary=PageSummary(kind=kind, values=values))
+
+
+def refused(call, t, **options):
+    """The one line an unfit call is refused with."""
+    with pytest.raises(ValueError, match=r".") as error:
+        call(t, **options)
+    line = str(error.value)
+    assert "\n" not in line
+    assert "got" in line
+    assert line.count(";") == 1, f"no remedy in: {line}"
+    return line
+
+
+@pytest.mark.parametrize("call", ALL)
+@pytest.mark.parametrize("backend", ["reference", "cpu", "auto"])
+def test_every_function_takes_what_fits(t, call, backend):
+    call(t, backend=backend)
+
+
+@pytest.mark.parametrize("call", ALL)
+@pytest.mark.parametrize(
+    ("spoiled", "subject", "rule"),
+    [
+        (lambda t: {"seq_lens": t.seq_lens.long()}, "seq_lens", "int32, got int64"),
+        (lambda t: {"seq_lens": t.seq_lens[:1]}, "seq_lens", r"(2,), got (1,)"),
+        (lambda t: {"seq_lens": t.seq_lens[:, None]}, "seq_lens", r"(2,), got (2, 1)"),
+        (lambda t: {"seq_lens": with_value(t.seq_lens, 1, 0)}, "seq_lens", "at least 1 for every request, got 0"),
+        (lambda t: {"seq_lens": with_value(t.seq_lens, 0, 65)}, "seq_lens", "4 pages of 16 tokens, got 65"),
+        (lambda t: {"seq_lens": t.seq_lens.to("meta")}, "seq_lens", "on cpu like the data, got meta"),
+        (lambda t: {"block_table": t.block_table.long()}, "block_table", "int32, got int64"),
+        (lambda t: {"block_table": t.block_table[0]}, "block_table", "[batch, max_pages], got shape (4,)"),
+        (lambda t: {"block_table": with_value(t.block_table, (1, 1), -1)}, "block_table", "got -1"),
+    ],
+)
+def test_every_function_refuses_an_unfit_table(t, call, spoiled, subject, rule):
+    line = refused(call, replace(t, **spoiled(t)))
+    assert line.startswith(subject)
+    assert rule in line
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk, append, summarize, score])
+def test_a_page_id_beyond_the_cache_is_refused_where_it_is_used_and_only_there(t, call):
+    line = refused(call, replace(t, block_table=with_value(t.block_table, (0, 2), 999)))
+    assert "block_table must hold page ids in 0..6 in the entries used, got 999" in line
+    call(replace(t, block_table=with_value(t.block_table, (0, 3), 999)))
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk, append, score])
+def test_every_function_with_a_batch_wants_one_row_of_the_table_per_request(t, call):
+    assert "one row per request, 2, got 1" in refused(call, replace(t, block_table=t.block_table[:1]))
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk, score])
+@pytest.mark.parametrize(
+    ("spoiled", "rule"),
+    [
+        (lambda q: q[0], "q must be a non-empty [batch, num_q_heads, head_dim], got shape (8, 64)"),
+        (lambda q: q[:0], "got shape (0, 8, 64)"),
+        (lambda q: q[..., :32], "head_dim must be one of (64, 128), got 32"),
+        (lambda q: q.repeat(1, 1, 2), "q must have the head_dim of the keys, 64, got 128"),
+        (lambda q: q[:, :7], "1 to 16 query heads for each KV head, got 7 query and 2 KV heads"),
+        (lambda q: q[:, :1], "got 1 query and 2 KV heads"),
+        (lambda q: q.repeat(1, 5, 1), "got 40 query and 2 KV heads"),
+        (lambda q: with_value(q, (1, 7, 63), float("nan")), "q must not hold NaN"),
+        (lambda q: q.half(), "backend 'cpu' takes float32, got float16"),
+        (lambda q: q.int(), "backend 'cpu' takes float32, got int32"),
+    ],
+)
+def test_every_function_with_a_query_refuses_an_unfit_one(t, call, spoiled, rule):
+    assert rule in refused(call, replace(t, q=spoiled(t.q)))
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk, append])
+@pytest.mark.parametrize(
+    ("spoiled", "rule"),
+    [
+        (lambda t: {"v_cache": t.v_cache[:3]}, "v_cache must have the shape of k_cache"),
+        (lambda t: {"v_cache": t.v_cache.double()}, "v_cache must have the dtype of k_cache, float32, got float64"),
+        (lambda t: {"v_cache": t.v_cache.to("meta")}, "v_cache must be on cpu like the data, got meta"),
+        (lambda t: {"k_cache": t.k_cache[0]}, "k_cache must be a non-empty [num_physical_pages, page_size,"),
+        (lambda t: {"k_cache": t.k_cache[:, :8]}, "page_size must be one of (16, 32, 64, 128, 256), got 8"),
+    ],
+)
+def test_every_function_with_a_cache_refuses_an_unfit_one(t, call, spoiled, rule):
+    assert rule in refused(call, replace(t, **spoiled(t)))
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk])
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"num_splits": -1}, "num_splits must not be negative, got -1"),
+        ({"out": torch.empty(2, 8, 128)}, "out must have the shape of q, (2, 8, 64), got (2, 8, 128)"),
+        ({"out": torch.empty(2, 8, 64, dtype=torch.float64)}, "out must have the dtype of q, float32, got float64"),
+        ({"out": torch.empty(2, 8, 64, device="meta")}, "out must be on cpu like the data, got meta"),
+    ],
+)
+def test_decode_functions_refuse_unfit_options(t, call, options, rule):
+    assert rule in refused(call, t, **options)
+
+
+@pytest.mark.parametrize("call", [score, topk, append])
+@pytest.mark.parametrize(
+    ("kind", "values", "rule"),
+    [
+        (
+            PageSummaryKind.MEAN,
+            (7, 2, 2, 64),
+            "(MEAN) must be a non-empty [num_physical_pages, num_kv_heads, head_dim]",
+        ),
+        (PageSummaryKind.MIN_MAX, (7, 2, 64), "(MIN_MAX) must be a non-empty [num_physical_pages, 2, num_kv_heads,"),
+        (PageSummaryKind.MIN_MAX, (7, 3, 2, 64), "must hold a minimum and a maximum per page, got 3 rows"),
+    ],
+)
+def test_a_summary_of_the_wrong_rank_is_refused(t, call, kind, values, rule):
+    assert rule in refused(call, with_summary(t, torch.zeros(values), kind))
+
+
+@pytest.mark.parametrize("call", [topk, append])
+def test_a_summary_of_another_cache_is_refused(t, call):
+    line = refused(call, with_summary(t, torch.zeros(5, 2, 64)))
+    assert "page_summary.values must match k_cache" in line
+    assert "(7, 2, 64), got (5, 2, 64)" in line
+
+
+@pytest.mark.parametrize("call", [score, topk, append])
+def test_a_summary_of_another_dtype_is_refused(t, call):
+    assert "page_summary.values must have the dtype" in refused(call, with_summary(t, torch.zeros(7, 2, 64).double()))
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "rule"),
+    [
+        (lambda t: {"k": t.k[0]}, "k must be a non-empty [batch, num_kv_heads, head_dim]"),
+        (lambda t: {"k": t.k[:, :1]}, "k must have [batch, num_kv_heads, head_dim] of the cache, (2, 2, 64), got"),
+        (lambda t: {"k": t.k.double()}, "k must have the dtype of k_cache, float32, got float64"),
+        (lambda t: {"v": t.v[:1]}, "v must have the shape of k, (2, 2, 64), got (1, 2, 64)"),
+        (lambda t: {"v": t.v.double()}, "v must have the dtype of k_cache, float32, got float64"),
+    ],
+)
+def test_appending_refuses_unfit_keys_and_values(t, spoiled, rule):
+    before = t.k_cache.clone()
+    assert rule in refused(append, replace(t, **spoiled(t)))
+    torch.testing.assert_close(t.k_cache, before, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "rule"),
+    [
+        (lambda s: s[0], "scores must be a non-empty [batch, num_kv_heads, max_pages]"),
+        (
+            lambda s: s[..., :3],
+            "block_table must have one entry per scored page, [batch, max_pages], (2, 3), got (2, 4)",
+        ),
+        (lambda s: with_value(s, (1, 1, 1), float("nan")), "scores must not hold NaN for a page the request has"),
+    ],
+)
+def test_selection_refuses_unfit_scores(t, scores, rule):
+    assert rule in refused(select, replace(t, scores=scores(t.scores)))
+
+
+def test_selection_wants_scores_in_float32(t):
+    assert refused(select, replace(t, scores=t.scores.double())).startswith("scores must be float32, got float64")
+
+
+def test_nan_scores_past_the_pages_of_a_request_are_nobodys_business(t):
+    assert torch.equal(select(replace(t, scores=with_value(t.scores, (1, 1, 3), float("nan")))), select(t))
+
+
+@pytest.mark.parametrize("call", [score, select])
+def test_a_page_size_no_cache_can_have_is_refused(t, call):
+    assert "page_size must be one of (16, 32, 64, 128, 256), got 24" in refused(call, t, page_size=24)
+
+
+def test_a_selection_too_small_for_its_forced_pages_is_refused(t):
+    with pytest.raises(
+        ValueError, match=r"num_pages must hold the sink, local and current pages \(4\), got num_pages=3"
+    ):
+        select(t, num_pages=3, num_sink_pages=1, num_local_pages=2)
+
+
+@pytest.mark.parametrize(
+    ("pages", "rule"),
+    [
+        (lambda p: p[0], "page_indices must be a non-empty [batch, num_kv_heads, num_pages]"),
+        (lambda p: p[:, :1], "page_indices must have one list per request and KV head, (2, 2, 3), got (2, 1, 3)"),
+        (lambda p: p.long(), "page_indices must be int32, got int64"),
+        (lambda p: with_value(p, (0, 1, 0), -1), "page_indices must hold -1 only in the tail"),
+        (lambda p: with_value(p, (0, 1, 2), -1), "page_indices must end in the current page"),
+        (lambda p: with_value(p, (1, 0), -1), "page_indices must end in the current page"),
+        (lambda p: with_value(p, (1, 0, 0), 999), "page_indices must hold page ids in 0..6, got 999"),
+    ],
+)
+def test_sparse_decode_refuses_unfit_page_lists(t, pages, rule):
+    assert rule in refused(sparse, replace(t, page_indices=pages(t.page_indices)))
+
+
+@pytest.mark.parametrize("call", ALL)
+def test_an_unknown_backend_is_refused_with_the_names_known(t, call):
+    assert "backend must be 'auto' or one of ('reference', 'cpu', 'gpu'), got 'tpu'" in refused(call, t, backend="tpu")
+
+
+@pytest.mark.parametrize("call", ALL)
+def test_the_gpu_backend_refuses_host_tensors_and_says_how_to_interpret(t, call, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    line = refused(call, t, backend="gpu")
+    assert "needs CUDA tensors, got device cpu" in line
+    assert "TRITON_INTERPRET=1" in line
+
+
+def test_a_backend_whose_module_is_not_installed_names_it(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name="triton")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    load_backend.cache_clear()
+    with pytest.raises(RuntimeError, match=r"backend 'gpu' needs the module 'triton'.*backend='reference'"):
+        load_backend("dense", "gpu")
+    load_backend.cache_clear()
+
+
+def test_every_backend_knows_every_operation():
+    functions = {
+        "dense": ["paged_decode"],
+        "kv_cache": ["append_kv", "summarize_pages"],
+        "block_topk": ["score_pages", "select_pages", "sparse_paged_decode"],
+    }
+    for backend in BACKEND_NAMES:
+        if backend == "gpu":
+            pytest.importorskip("triton", reason="triton is not installed")
+        for operation, names in functions.items():
+            assert all(callable(getattr(load_backend(operation, backend), name)) for name in names)
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk])
+def test_an_lse_comes_only_when_asked_for_and_in_float32(t, call):
+    out = call(t)
+    again, lse = call(t, return_lse=True)
+    assert torch.equal(out, again)
+    assert lse.shape == (2, 8)
+    assert lse.dtype == torch.float32
+    halves = replace(
+        t, q=t.q.half(), k_cache=t.k_cache.half(), v_cache=t.v_cache.half(),
+        page_summary=PageSummary(kind=PageSummaryKind.MEAN, values=t.page_summary.values.half()),
+    )  # fmt: skip
+    half_out, half_lse = call(halves, return_lse=True, backend="reference")
+    assert (half_out.dtype, half_lse.dtype) == (torch.float16, torch.float32)
+
+
+@pytest.mark.parametrize("call", [dense, sparse, topk])
+def test_a_softmax_scale_given_is_the_one_used(t, call):
+    assert torch.equal(call(t, softmax_scale=64**-0.5), call(t))
+    sharper = call(t, softmax_scale=1.0)
+    assert not torch.allclose(sharper, call(t), atol=1e-3)
+    torch.testing.assert_close(sharper, call(replace(t, q=t.q * 8)), rtol=1e-5, atol=1e-5)
