@@ -139,6 +139,28 @@ def test_tensors_strided_over_head_dim_are_read_and_written_like_any_other(kind)
     assert_sparse_correct(api.sparse_paged_decode(q, k_cache, v_cache, pages, tables[1], tables[0]), x, pages)
 
 
+def in_other_layout(cache):
+    """The same values with slots and heads swapped in memory, and room left between pages."""
+    pages, slots, heads, head_dim = cache.shape
+    memory = cache.new_full((pages, heads + 1, slots, head_dim), float("nan"))
+    memory[:, :heads] = cache.transpose(1, 2)
+    return memory[:, :heads].transpose(1, 2)
+
+
+def test_keys_and_values_may_lie_differently():
+    x = long_inputs("nhd")
+    v_cache, (q, k_cache, _, *tables) = in_other_layout(x.v_cache), tensors_of(x)
+    assert_dense_correct(api.paged_decode(q, k_cache, v_cache, *tables), x)
+    summary = api.summarize_pages(k_cache, *tables, kind=PageSummaryKind.MEAN)
+    scores = api.score_pages(q, summary, *tables, page_size=16)
+    pages = api.select_pages(scores, *tables, page_size=16, num_pages=5, num_sink_pages=1, num_local_pages=1)
+    assert_sparse_correct(api.sparse_paged_decode(q, k_cache, v_cache, pages, tables[1], tables[0]), x, pages)
+    k, v = torch.randn(2, 2, 64), torch.randn(2, 2, 64)
+    api.append_kv(k, v, k_cache, v_cache, *tables)
+    api.append_kv(k, v, x.k_cache, x.v_cache, *tables, backend="reference")
+    torch.testing.assert_close(v_cache, x.v_cache, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("layout", ["nhd", "hnd"])
 @pytest.mark.parametrize("kind", PageSummaryKind)
 def test_summaries_kept_up_token_by_token_are_bit_for_bit_those_made_at_once(layout, kind):
