@@ -18,9 +18,12 @@ import torch
 from kinetics.environment import Device, available_bytes, last_level_cache_bytes
 from kinetics.grid import CacheState, Case, Cell, Operation
 from kinetics.measure import (
+    EVICTION_CACHES,
+    Call,
     CpuEvictor,
     Measurement,
     RoundPlan,
+    host_s,
     measure_cpu,
     measure_cuda,
     num_rotating_buffers,
@@ -29,7 +32,6 @@ from kinetics.memory import MemoryNeed
 from kinetics.rows import Measured
 from kinetics.workloads import (
     NUM_LAUNCHES,
-    Call,
     element_bytes,
     make_cell_inputs,
     prepare,
@@ -96,7 +98,7 @@ class CellRunner:
                 "providers": copies * prepared,
                 # The oracle widens one request's keys and values to float64 and holds a few of its intermediates.
                 "proof": 6 * shape.num_kv_heads * head_bytes,
-                "eviction": 4 * self._cache_bytes if self._device.kind == "cpu" else 0,
+                "eviction": EVICTION_CACHES * self._cache_bytes if self._device.kind == "cpu" else 0,
             }
         )
 
@@ -106,9 +108,12 @@ class CellRunner:
         outcomes: dict[Case, Outcome] = {}
         calls: dict[Case, list[Call]] = {}
         errors: dict[Case, float] = {}
+        plan_s: dict[Case, float] = {}
         for case in cases:
             try:
                 prepared = [prepare(case, one) for one in inputs]
+                if prepared[0].plan is not None:
+                    plan_s[case] = host_s(prepared[0].plan, device_kind=self._device.kind)
                 errors[case] = prepared[0].prove()  # the other buffers differ in their random numbers only
             except Exception as error:  # whatever one provider raises is that case's failure, not the cell's
                 if is_out_of_memory(error):
@@ -118,7 +123,7 @@ class CellRunner:
             calls[case] = [one.call for one in prepared]
         if calls:
             measurement = self._timed(cell, calls)
-            outcomes |= {case: self._outcome(case, measurement, errors[case]) for case in calls}
+            outcomes |= {case: self._outcome(case, measurement, errors[case], plan_s.get(case)) for case in calls}
         return outcomes
 
     def _timed(self, cell: Cell, calls: Mapping[Case, Sequence[Call]]) -> Measurement:
@@ -131,7 +136,7 @@ class CellRunner:
         with torch.inference_mode():
             return measure_cpu({name: one[0] for name, one in named.items()}, evict=evict, plan=plan, seed=seed)
 
-    def _outcome(self, case: Case, measurement: Measurement, max_abs_error: float) -> Measured:
+    def _outcome(self, case: Case, measurement: Measurement, max_abs_error: float, plan_s: float | None) -> Measured:
         canary = measurement.canary_bytes_per_s
         return Measured(
             case=case,
@@ -140,6 +145,7 @@ class CellRunner:
             provider_version=find_provider(case.provider).version(),
             samples_s=tuple(measurement.samples_s[str(case)]),
             max_abs_error=max_abs_error,
+            plan_s=plan_s,
             canary_bytes_per_s=statistics.median(canary) if canary else None,
         )
 

@@ -165,6 +165,20 @@ class CudaRun:
         return _timed(call_and_wait)
 
 
+def host_s(call: Call, *, device_kind: str, num_calls: int = 5) -> float:
+    """Median wall time of a call on the host, the device's part of it included."""
+
+    def call_and_wait() -> None:
+        call()
+        if device_kind == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+    call_and_wait()
+    return statistics.median(_timed(call_and_wait) for _ in range(num_calls))
+
+
 def num_rotating_buffers(cache_bytes: int, smallest_call_bytes: int, *, limit: int = 64) -> int:
     """Buffers to rotate over so that the smallest call's data has left the cache before it is read again."""
     return max(1, min(limit, -(-ROTATION_CACHES * cache_bytes // max(1, smallest_call_bytes))))

@@ -28,7 +28,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A case that was proved correct and timed. `canary_bytes_per_s`: read bandwidth seen between its samples."""
+    """A case that was proved correct and timed. `canary_bytes_per_s`: read bandwidth seen between its samples.
+
+    `plan_s`: what the provider does once per batch, on top of the samples; None if there is nothing.
+    """
 
     case: Case
     work: Work
@@ -37,6 +40,7 @@ class Measured:
     samples_s: Sequence[float]
     max_abs_error: float
     canary_bytes_per_s: float | None
+    plan_s: float | None = None
 
     def row(self, ceilings: Ceilings) -> Row:
         """The `extra_info` of the row."""
@@ -77,6 +81,7 @@ def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
         "ceiling_bytes_per_s": ceiling,
         "fraction_of_ceiling": work.num_bytes / median_s / ceiling,
         "canary_bytes_per_s": measured.canary_bytes_per_s,
+        "plan_s": measured.plan_s,
         "max_abs_error": measured.max_abs_error,
     }
 

@@ -15,13 +15,12 @@ import torch
 from kinetics import cost
 from kinetics.cost import Work
 from kinetics.grid import NUM_LOCAL_PAGES, NUM_SINK_PAGES, Case, Cell, Operation
+from kinetics.measure import Call
 from kinetics.proofs import CellInputs, prove_append, prove_attention, prove_scores, prove_selection
 from kinetics_kernels import api
 from kinetics_kernels.providers import DecodeRequest, ProviderCase, find_provider
 from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind
 from kinetics_kernels.testing import make_inputs
-
-Call = Callable[[], object]
 
 NUM_LAUNCHES = {
     Operation.DENSE: 2,
@@ -103,11 +102,13 @@ def provider_case(case: Case, *, device_kind: str) -> ProviderCase:
 class Prepared:
     """A case ready to run on one set of inputs: the call to time, and the proof that it is right.
 
-    `prove` returns the largest absolute error. Raises: AssertionError if the call computes something wrong.
+    `plan` is what the provider does once per batch before its calls, timed apart. `prove` returns the largest absolute
+    error. Raises: AssertionError if the call computes something wrong.
     """
 
     call: Call
     prove: Callable[[], float]
+    plan: Call | None = None
 
 
 def prepare(case: Case, inputs: CellInputs) -> Prepared:
@@ -115,12 +116,12 @@ def prepare(case: Case, inputs: CellInputs) -> Prepared:
     if case.operation is Operation.DENSE:
         request = DecodeRequest(inputs=inputs.decode)
         decode = find_provider(case.provider).prepare(request)
-        return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, None))
+        return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, None), plan=decode.plan)
     if case.operation is Operation.BLOCK_TOPK:
         selection = selection_of(case)
         request = DecodeRequest(inputs=inputs.decode, page_summary=inputs.page_summary, selection=selection)
         decode = find_provider(case.provider).prepare(request)
-        return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, selection))
+        return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, selection), plan=decode.plan)
     return _prepare_search(case, inputs)
 
 

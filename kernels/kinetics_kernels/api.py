@@ -45,7 +45,7 @@ __all__ = [
     "summarize_pages",
 ]
 
-Attended = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+DecodeResult = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
 @overload
@@ -88,7 +88,7 @@ def paged_decode(
     out: torch.Tensor | None = None,
     return_lse: bool = False,
     backend: str = "auto",
-) -> Attended:
+) -> DecodeResult:
     """Dense decode attention: softmax(q k^T * softmax_scale) v over every token each request has.
 
     Returns out [batch, num_q_heads, head_dim], with `return_lse` also the LSE.
@@ -281,7 +281,7 @@ def sparse_paged_decode(
     out: torch.Tensor | None = None,
     return_lse: bool = False,
     backend: str = "auto",
-) -> Attended:
+) -> DecodeResult:
     """Decode attention over the pages in page_indices, int32 [batch, num_kv_heads, num_pages], alone.
 
     Every page listed is full but the last, which must be the request's current page.
@@ -364,7 +364,7 @@ def block_topk_decode(
     out: torch.Tensor | None = None,
     return_lse: bool = False,
     backend: str = "auto",
-) -> Attended:
+) -> DecodeResult:
     """The whole sparse path: score every page, select `selection`, attend to the pages selected.
 
     Returns out [batch, num_q_heads, head_dim], with `return_lse` also the LSE over the selected tokens.
