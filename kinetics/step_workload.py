@@ -60,8 +60,8 @@ def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkloa
         model, num_pages=num_pages, page_size=cell.page_size, device=device, dtype=dtype, summary_kind=_SUMMARY_KIND
     )
     noise = torch.randn(_NOISE_PERIOD, generator=generator, device=device).to(dtype)
-    fill_repeating(cache.keys, noise)
-    fill_repeating(cache.values, noise)
+    for tensor in (cache.keys, cache.values):
+        fill_repeating(tensor.transpose(2, 3), noise)  # as it lies in memory
     order = torch.randperm(num_pages, generator=torch.Generator().manual_seed(seed)).to(torch.int32)
     batch = DecodeBatch(
         block_table=order.view(cell.batch, pages_per_request).to(device),

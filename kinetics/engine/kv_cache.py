@@ -78,7 +78,10 @@ class PagedSequence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCache:
-    """Views of one layer, as the kernels take them: [num_physical_pages, page_size, num_kv_heads, head_dim]."""
+    """Views of one layer, as the kernels take them: [num_physical_pages, page_size, num_kv_heads, head_dim].
+
+    In memory a page holds head after head, not slot after slot: sparse attention reads one head's page in one run.
+    """
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -104,9 +107,8 @@ class KvCache:
         self.page_size = page_size
         self.allocator = PageAllocator(num_pages)
         heads = (model.num_kv_heads, model.head_dim)
-        shape = (model.num_layers, num_pages, page_size, *heads)
-        self.keys = torch.empty(shape, dtype=dtype, device=device)
-        self.values = torch.empty(shape, dtype=dtype, device=device)
+        shape = (model.num_layers, num_pages, model.num_kv_heads, page_size, model.head_dim)
+        self.keys, self.values = (torch.empty(shape, dtype=dtype, device=device).transpose(2, 3) for _ in range(2))
         self.summary_kind = summary_kind
         self.summaries: torch.Tensor | None = None
         if summary_kind is not None:
