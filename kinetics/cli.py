@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kinetics import cli_law
+from kinetics import cli_generate, cli_law
 
 app = typer.Typer(
     name="kinetics",
@@ -34,6 +34,10 @@ app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_to
 app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(cli_law.coverage)
 app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(cli_law.grade)
 app.command(epilog="Example: kinetics law, or kinetics law runs/aime24/dense.jsonl")(cli_law.law)
+app.command(
+    epilog="Example: kinetics generate --model Qwen/Qwen3-0.6B --dataset aime24 --attention block_topk "
+    "--kv-budget 1024 --trials 8"
+)(cli_generate.generate)
 app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
 
 

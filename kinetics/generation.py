@@ -5,7 +5,7 @@ Pure nouns. Whoever needs text depends on `Generate`, never on an engine; tokeni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -32,6 +32,45 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepetitionRule:
+    """An answer goes in circles if its last `window` tokens are `copies` or more copies of one stretch of tokens.
+
+    Looked at every `window` / 8 tokens of the answer, counted from its start, so that the verdict depends on nothing
+    else.
+    """
+
+    window: int = 512
+    copies: int = 4
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.copies <= self.window:
+            raise ValueError(
+                f"a repetition needs at least 2 copies within its window, got {self.copies} in {self.window} tokens"
+            )
+
+    def is_met(self, token_ids: Sequence[int]) -> bool:
+        """Whether generation ends here."""
+        if len(token_ids) < self.window or len(token_ids) % max(1, self.window // 8):
+            return False
+        return _smallest_period(token_ids[-self.window :]) * self.copies <= self.window
+
+
+def _smallest_period(tokens: Sequence[int]) -> int:
+    """Length of the shortest stretch whose copies, the last possibly cut, are these tokens.
+
+    Source: the prefix function of Knuth, Morris and Pratt (1977); linear in the number of tokens.
+    """
+    prefix = [0] * len(tokens)
+    matched = 0
+    for i in range(1, len(tokens)):
+        while matched and tokens[i] != tokens[matched]:
+            matched = prefix[matched - 1]
+        matched += tokens[i] == tokens[matched]
+        prefix[i] = matched
+    return len(tokens) - prefix[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
     """One trial of one prompt. The same request gives the same tokens, whatever runs beside it."""
 
@@ -40,6 +79,7 @@ class GenerationRequest:
     max_new_tokens: int
     sampling: SamplingSettings
     seed: int
+    repetition: RepetitionRule | None = None
 
 
 class FinishReason(Enum):
@@ -49,6 +89,8 @@ class FinishReason(Enum):
     """The model said so."""
     LENGTH = "length"
     """It reached the request's cap."""
+    REPETITION = "repetition"
+    """It went in circles, by the request's rule."""
     REFUSED = "refused"
     """The engine cannot run this request; nothing was generated."""
 
@@ -57,13 +99,15 @@ class FinishReason(Enum):
 class Completion:
     """What came of a request: its tokens, the stop token included, and why there are no more.
 
-    `reason` says in words why a request was refused; empty otherwise.
+    `reason` says in words why a request was refused; empty otherwise. `decode_s` sums the seconds of the decode steps
+    that it was part of, each counted whole: divided by the batch they are its share.
     """
 
     request_id: str
     token_ids: tuple[int, ...]
     finish: FinishReason
     reason: str = ""
+    decode_s: float = 0.0
 
 
 class Generate(Protocol):

@@ -1,18 +1,18 @@
 """What a trace file is of: model, data set, attention policy; from its metadata line, else from its name.
 
-Two writers left such files. The paper's scripts put `attn_*` keys in the first line; LiteSys puts a summary there
+Three writers left such files. `kinetics generate` writes every setting and the model's shape. The paper's scripts put `attn_*` keys in the first line; LiteSys puts a summary there
 that says nothing of attention, and a reader that trusts it takes every sparse file for a dense one.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK, policy_label
 from kinetics.data_files import DataFileError
-from kinetics.model_specs import find_model
+from kinetics.model_specs import ModelSpec, find_model
 
 _NAME: Final = re.compile(
     r"(?P<task>[^_]+)_(?P<model>[^_]+)_(?P<policy>dense|local\d+(?:_topk\d+|_block\d+_blocktopk\d+)?)(?:_.*)?"
@@ -21,14 +21,28 @@ _NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
 _ATTENTION_KEYS: Final = ("attn_local", "attn_topk", "attn_block_size", "attn_block_topk")
 
 
+_KINDS: Final = {"dense": Dense, "topk": TopK, "block_topk": BlockTopK, "local": Local}
+_POLICY_FIELDS: Final = frozenset(
+    {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block"}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceHeader:
-    """Model, data set and policy of a file; `num_dense_layers` as far as the metadata tells, else 0."""
+    """Model, data set and policy of a file; `num_dense_layers` as far as the metadata tells, else 0.
+
+    `spec`: the model's shape, where the file tells it. `max_new_tokens`: the cap of an answer, 0 if not told.
+    `engine` and `machine`: what generated the samples, where that is told.
+    """
 
     model: str
     dataset: str
     policy: AttentionPolicy
     num_dense_layers: int
+    spec: ModelSpec | None = None
+    max_new_tokens: int = 0
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
@@ -36,8 +50,10 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
 
     Raises: DataFileError if model or attention cannot be told, or metadata and file name contradict each other.
     """
-    named = _NAME.fullmatch(path.name.removesuffix(".jsonl"))
     facts = dict(metadata or {})
+    if "kinetics_log" in facts:
+        return _own_header(path, facts)
+    named = _NAME.fullmatch(path.name.removesuffix(".jsonl"))
     from_metadata = _policy_from_numbers(path, facts) if any(key in facts for key in _ATTENTION_KEYS) else None
     from_name = _policy_from_name(named.group("policy")) if named else None
     policy = from_metadata or from_name
@@ -65,6 +81,27 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
         policy=policy,
         num_dense_layers=len(skipped) if isinstance(skipped, list) else 0,
     )
+
+
+def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:
+    """The header that `kinetics generate` wrote."""
+    try:
+        attention = dict(facts["attention"])
+        kind = _KINDS[attention["kind"]]
+        policy = kind(**{key: value for key, value in attention.items() if key in _POLICY_FIELDS})
+        shape = facts["model_spec"]
+        return TraceHeader(
+            model=str(facts["model"]),
+            dataset=str(facts["task"]),
+            policy=policy,
+            num_dense_layers=int(attention.get("num_dense_layers", 0)),
+            spec=ModelSpec(**shape) if shape else None,
+            max_new_tokens=int(facts["max_new_tokens"]),
+            engine=dict(facts["engine"]),
+            machine=dict(facts["machine"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataFileError(f"{path}:1: header must be one that kinetics generate wrote, got a bad {error}") from error
 
 
 def parse_policy(label: str) -> AttentionPolicy:

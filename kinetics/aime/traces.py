@@ -44,10 +44,24 @@ class TraceRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceFile:
-    """A trace file read: its samples, what engines are known to have done, and the lines left out."""
+class SampleTiming:
+    """How long one answer took: tokens of prompt and answer, and the seconds of the decode steps it was part of."""
 
+    prompt_tokens: int
+    generated_tokens: int
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFile:
+    """A trace file read: its samples, what engines are known to have done, and the lines left out.
+
+    `timings`: of samples that say how long decoding took.
+    """
+
+    header: TraceHeader
     samples: SampleSet
+    timings: tuple[SampleTiming, ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
 
@@ -70,6 +84,8 @@ class _Answer:
     is_correct: bool
     answer: str
     cuts: tuple[bool, ...]
+    prompt_tokens: int | None
+    decode_s: float | None
 
 
 def question_id(text: str) -> str:
@@ -100,7 +116,14 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
         raise DataFileError(f"{path}: must hold at least one sample, got none")
     samples = _sample_set(header, answers, rules, complaints)
     notes = _notes(path, header, samples)
-    return TraceFile(samples=samples, notes=notes, left_out=tuple(complaints.left_out))
+    timings = tuple(
+        SampleTiming(prompt_tokens=a.prompt_tokens, generated_tokens=a.length, decode_s=a.decode_s)
+        for _, a in answers
+        if a.prompt_tokens is not None and a.decode_s is not None
+    )
+    return TraceFile(
+        header=header, samples=samples, timings=timings, notes=notes, left_out=tuple(complaints.left_out)
+    )
 
 
 def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
@@ -143,7 +166,8 @@ def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, dict[str
 def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaints: Complaints) -> _Answer | None:
     """One sample; None after a complaint."""
     try:
-        query, gold, text = _text(record, "query"), _text(record, "choices", "choice"), _text(record, "prediction")
+        query, gold = _text(record, "query"), _text(record, "choices", "choice")
+        text = _prediction(record)
         grade = rules.grader(text, gold) if rules.grader else None
         return _Answer(
             question=query,
@@ -152,6 +176,8 @@ def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaint
             is_correct=_score(record) if grade is None else grade.is_correct,
             answer=grade.answer if grade else (last_boxed(text) or "").strip(),
             cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
+            prompt_tokens=_count(record, "prompt_tokens"),
+            decode_s=_seconds(record, "decode_s"),
         )
     except ValueError as error:
         complaints.add(line, str(error))
@@ -171,6 +197,27 @@ def _text(record: dict[str, Any], *keys: str) -> str:
     raise ValueError(f"sample must have {keys[0]}, got keys {', '.join(sorted(record))[:80]}")
 
 
+def _prediction(record: dict[str, Any]) -> str:
+    """The answer's text; a model may end at once, which is an empty text only where tokens were counted."""
+    if _count(record, "generated_tokens") is not None and record.get("prediction") == [""]:
+        return ""
+    return _text(record, "prediction")
+
+
+def _count(record: dict[str, Any], key: str) -> int | None:
+    value = record.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ValueError(f"{key} must be a count, got {str(value)[:40]!r}")
+    return value
+
+
+def _seconds(record: dict[str, Any], key: str) -> float | None:
+    value = record.get(key)
+    if value is not None and (not isinstance(value, int | float) or not 0 <= value < float("inf")):
+        raise ValueError(f"{key} must be seconds, got {str(value)[:40]!r}")
+    return value
+
+
 def _score(record: dict[str, Any]) -> bool:
     score = record.get("score")
     if isinstance(score, int | float) and score in _SCORES:
@@ -182,6 +229,9 @@ def _length(record: dict[str, Any], text: str, tokenizer: Tokenizer | None) -> i
     for key in _ID_KEYS:
         if isinstance(record.get(key), list):
             return len(record[key])
+    counted = _count(record, "generated_tokens")
+    if counted is not None:
+        return counted
     if tokenizer is None:
         raise ValueError("sample has no token ids; count its tokens with --tokenizer tokenizer.json")
     return tokenizer.count(text)
@@ -220,7 +270,9 @@ def _sample_set(
 
 def _question(key: str, group: Sequence[_Answer], rules: TraceRules) -> Question:
     text = group[0].question
-    prompt_len = rules.template_tokens + (rules.tokenizer.count(text) if rules.tokenizer else 0)
+    prompt_len = group[0].prompt_tokens
+    if prompt_len is None:
+        prompt_len = rules.template_tokens + (rules.tokenizer.count(text) if rules.tokenizer else 0)
     cuts = {budget: tuple(answer.cuts[i] for answer in group) for i, budget in enumerate(rules.cut_budgets)}
     return Question(
         question_id=key,

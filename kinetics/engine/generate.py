@@ -6,8 +6,9 @@ one prompt share its pages. A request that can never run is refused by itself; t
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -38,13 +39,24 @@ class _Running:
     sequence: PagedSequence
     num_reserved_pages: int
     token_ids: list[int] = field(default_factory=list)
+    decode_s: float = 0.0
+
+    def finish(self, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
+        """Why there is no next token; None if there is one."""
+        request = self.request
+        if self.token_ids[-1] in eos_token_ids:
+            return FinishReason.STOP
+        if len(self.token_ids) >= request.max_new_tokens:
+            return FinishReason.LENGTH
+        is_circling = request.repetition is not None and request.repetition.is_met(self.token_ids)
+        return FinishReason.REPETITION if is_circling else None
 
 
 class Generator:
     """One decoder with one cache, generating; fits the `Generate` protocol.
 
     `max_batch` is the batch every step runs at, idle rows included. `num_pages` of cache besides one page per row.
-    With `uses_graph` the step is captured in a CUDA graph.
+    With `uses_graph` the step is captured in a CUDA graph. `observe` is told after each step how many tokens it drew.
     """
 
     def __init__(
@@ -57,6 +69,7 @@ class Generator:
         page_size: int = 16,
         max_context: int | None = None,
         uses_graph: bool = False,
+        observe: Callable[[int], None] | None = None,
     ) -> None:
         device, dtype = decoder.weights.embedding.device, decoder.weights.embedding.dtype
         self._decoder, self._settings = decoder, settings
@@ -78,6 +91,7 @@ class Generator:
         self._prompts: dict[Prompt, _SharedPrompt] = {}
         self._rows: dict[int, _Running] = {}
         self._max_batch = max_batch
+        self._observe = observe
 
     def __call__(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         """One completion per request, each as soon as it is whole."""
@@ -151,6 +165,7 @@ class Generator:
 
     def _advance(self) -> None:
         """One step: every running request writes its last token to the cache and draws the next."""
+        started_s = time.perf_counter()
         for running in self._rows.values():
             self.cache.reserve(running.sequence, 1)
             running.sequence.num_tokens += 1
@@ -160,6 +175,11 @@ class Generator:
         )
         logits = self._step()
         self._draw(logits[list(self._rows)], list(self._rows.values()))
+        step_s = time.perf_counter() - started_s
+        for running in self._rows.values():
+            running.decode_s += step_s
+        if self._observe is not None:
+            self._observe(len(self._rows))
 
     def _draw(self, logits: torch.Tensor, running: list[_Running]) -> None:
         tokens = sample(
@@ -173,14 +193,14 @@ class Generator:
 
     def _finished(self) -> Iterator[Completion]:
         for row, running in list(self._rows.items()):
-            request = running.request
-            is_stop = running.token_ids[-1] in self._decoder.spec.eos_token_ids
-            if is_stop or len(running.token_ids) >= request.max_new_tokens:
+            finish = running.finish(self._decoder.spec.eos_token_ids)
+            if finish is not None:
                 self._leave(row)
                 yield Completion(
-                    request_id=request.request_id,
+                    request_id=running.request.request_id,
                     token_ids=tuple(running.token_ids),
-                    finish=FinishReason.STOP if is_stop else FinishReason.LENGTH,
+                    finish=finish,
+                    decode_s=running.decode_s,
                 )
 
     def _leave(self, row: int) -> None:
