@@ -16,7 +16,8 @@ from kinetics.allocation import allocate, best_of_n_options
 from kinetics.attention_policy import TopK
 from kinetics.cost_report import Mode
 from kinetics.frontier import Curve, build_frontier
-from kinetics.law_run import LawOutcome, run_law
+from kinetics.law_document import LawOutcome
+from kinetics.law_run import run_law
 from kinetics.model_specs import find_model
 from kinetics.paper import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
 from kinetics.pricing import exact_price

@@ -18,6 +18,7 @@ import typer
 from kinetics.cost_report import Attention, Mode
 
 EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
+DEFAULT_TABLES = Path("results/tables")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -136,7 +137,12 @@ def grade(
 
 def law(
     files: Annotated[list[Path] | None, typer.Argument(help="Sample tables (.csv) or trace files (.jsonl).")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("results/tables"),
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of logs by `kinetics generate`: cost them here, in seconds too.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables and figures; results/tables, or `law` in the logs' own.")
+    ] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures as PNG and SVG.")] = True,
     fetch: Annotated[str, typer.Option(help="Task whose published traces to fetch, such as aime24.")] = "",
     on: Annotated[str, typer.Option(help="Accelerator to charge, such as H200; the paper's B200 without.")] = "",
@@ -162,7 +168,8 @@ def law(
 
     with _one_line_errors():
         request = LawRequest(
-            files=tuple(files or ()), out=out, draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
+            files=tuple(files or ()), out=out or (traces / "law" if traces else DEFAULT_TABLES), traces=traces,
+            draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
             grader=grader.value, tokenizer=tokenizer, grades_cuts=grade_cuts, prompt_len=prompt_len,
             architectures=tuple(architecture or ()), batch=batch, num_dense_layers=dense_layers, seed=seed,
             reads_prompt_to_longest=longest, keeps_going=keep_going,

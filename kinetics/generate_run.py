@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -22,7 +22,7 @@ from kinetics.aime.prompts import PromptStyle, open_encoder
 from kinetics.aime.sample_log import LOG_SCHEMA, SampleLog
 from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, policy_label
 from kinetics.cost_report import Attention, PolicyOptions, build_policy
-from kinetics.generation import RepetitionRule, SamplingSettings
+from kinetics.generation import Completion, GenerationRequest, RepetitionRule, SamplingSettings
 from kinetics.model_specs import ModelSpec, find_model
 from kinetics.paper import MAX_GENERATED
 
@@ -230,7 +230,9 @@ def _open_source(request: GenerateRequest, problems: Sequence[Problem], progress
         yield _server(request)
         return
     if request.base_url:
-        raise ValueError(f"--base-url means nothing to the built-in engine, got {request.base_url}; add --engine openai")
+        raise ValueError(
+            f"--base-url means nothing to the built-in engine, got {request.base_url}; add --engine openai"
+        )
     from kinetics.engine.builtin import read_model
 
     folder = _model_folder(request.model)
@@ -410,13 +412,11 @@ def _machine(requested: str) -> dict[str, Any]:
     return {"device": device.name, "device_slug": device.slug, "ceilings": asdict(found.ceilings)}
 
 
-def _nobody(_requests: Any) -> Iterator[Any]:
+def _nobody(requests: Iterable[GenerationRequest]) -> Iterator[Completion]:  # noqa: ARG001 - the protocol asks
     raise AssertionError("the engine is put in place before anything is asked")
 
 
-def _document(
-    path: Path, made: Sequence[Answer], *, num_samples: int, num_done: int, wall_s: float
-) -> dict[str, Any]:
+def _document(path: Path, made: Sequence[Answer], *, num_samples: int, num_done: int, wall_s: float) -> dict[str, Any]:
     num_tokens = sum(answer.generated_tokens for answer in made)
     return {
         "log": str(path),

@@ -6,15 +6,14 @@ What is computed lives in `law`, `sample_law` and `scaling`; what is asked comes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from kinetics.answer_cost import Combine, CostOptions
 from kinetics.cost_report import Mode
 from kinetics.hardware import Precision, find_accelerator
 from kinetics.law import LawReport, published_report
-from kinetics.law_document import law_document
+from kinetics.law_document import LawOutcome, law_document
 from kinetics.law_tables import Table, law_tables, write_tables
 from kinetics.measured_price import read_measured_device, seconds_price
 from kinetics.paper import INTENSITY, TERA_EFLOP_PER_B200_S, num_published_parameters
@@ -22,17 +21,8 @@ from kinetics.pricing import exact_price, paper_price
 from kinetics.sample_accuracy import accuracy_tables
 from kinetics.sample_law import Pricing, sample_report
 from kinetics.sample_sources import LawRequest, Samples, read_samples
+from kinetics.trace_law_run import run_trace_law
 from kinetics.units import TERA
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LawOutcome:
-    """What to print: a document, the same for people, remarks, and whether the run counts as failed."""
-
-    document: dict[str, Any]
-    text: str
-    remarks: tuple[str, ...]
-    has_failed: bool
 
 
 def run_law(request: LawRequest) -> LawOutcome:
@@ -43,6 +33,8 @@ def run_law(request: LawRequest) -> LawOutcome:
     Raises: ValueError for options that do not fit together; DataFileError for files that cannot be used;
     RuntimeError for a missing extra.
     """
+    if request.traces is not None:
+        return run_trace_law(request)
     has_samples = bool(request.files or request.fetch)
     tables: list[Table] = []
     left_out: tuple[str, ...] = ()

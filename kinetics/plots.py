@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TASK_TITLES = {"long_cot": "Long chain of thought", "best_of_n": "Best of N"}
-_DASHES = {"dense": "--", "topk": "-", "block_topk": "-.", "local": ":"}
+DASHES = {"dense": "--", "topk": "-", "block_topk": "-.", "local": ":"}
 
 
 def is_plotting_possible() -> bool:
@@ -37,18 +37,18 @@ def plot_task(report: LawReport, task: TaskResult) -> Figure:
 
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, max(1, len(task.frontiers))))
-    colors = _model_colors([model.curve.model for model in task.models])
+    colors = model_colors([model.curve.model for model in task.models])
     _draw_curves(upper, task, colors)
     _draw_best_models(lower, task.frontiers, colors)
     title = _TASK_TITLES.get(task.task, task.task.replace("_", " "))
-    figure.suptitle(_plain(f"{title}: {report.source}"), fontsize=10)
+    figure.suptitle(plain_text(f"{title}: {report.source}"), fontsize=10)
     grid = task.frontiers[0].cost
     upper.set(ylabel="accuracy", xscale="log", xlim=(grid[0], grid[-1]), ylim=(0, 1))
     lower.set_xlabel("cost per question, at most (1e12 eFLOP)")
     seconds = upper.secondary_xaxis(
         "top", functions=(lambda cost: cost / report.tera_eflop_per_s, lambda s: s * report.tera_eflop_per_s)
     )
-    seconds.set_xlabel(_plain(f"seconds on {report.device}"))
+    seconds.set_xlabel(plain_text(f"seconds on {report.device}"))
     return figure
 
 
@@ -71,12 +71,12 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return written
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text in which dollars do not start a formula: names of models and files come from outside."""
     return text.replace("$", r"\$")
 
 
-def _model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
+def model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
     """One colour a model, small models light."""
     from matplotlib import colormaps
 
@@ -88,13 +88,13 @@ def _model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float,
 def _draw_curves(axes: Axes, task: TaskResult, colors: dict[str, tuple[float, float, float, float]]) -> None:
     for model in task.models:
         curve = model.curve
-        color, dashes = colors[curve.model], _DASHES[curve.attention]
-        label = _plain(curve.model) if curve.attention == task.models[0].curve.attention else None
+        color, dashes = colors[curve.model], DASHES[curve.attention]
+        label = plain_text(curve.model) if curve.attention == task.models[0].curve.attention else None
         axes.plot(curve.cost, curve.accuracy, color=color, linestyle=dashes, linewidth=1, label=label)
         if model.low is not None and model.high is not None:
             axes.fill_between(curve.cost, model.low, model.high, color=color, alpha=0.08, linewidth=0)
     for frontier in task.frontiers:
-        dashes = _DASHES[frontier.attention]
+        dashes = DASHES[frontier.attention]
         label = f"frontier, {frontier.attention}"
         axes.plot(frontier.cost, frontier.accuracy, color="black", linestyle=dashes, linewidth=2.2, label=label)
     axes.legend(fontsize=8, loc="upper left")

@@ -5,7 +5,6 @@ and listed.
 """
 
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from kinetics.aime.paper_grader import PaperGrader
 from kinetics.aime.published_traces import fetch_published_traces
 from kinetics.aime.sample_tables import read_sample_table
 from kinetics.aime.tokenizers import open_tokenizer
-from kinetics.aime.traces import Grader, TraceRules, read_trace_file
+from kinetics.aime.traces import Grader, TraceFile, TraceRules, read_trace_file
 from kinetics.attention_policy import policy_label
 from kinetics.cost_report import Mode
 from kinetics.data_files import DataFileError
@@ -45,16 +44,21 @@ class LawRequest:
     reads_prompt_to_longest: bool
     seed: int
     keeps_going: bool
+    traces: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Sample sets that belong together, the architectures that are known, remarks, and what was left out."""
+    """Sample sets that belong together, the architectures that are known, remarks, and what was left out.
+
+    `trace_files`: those of the sets that came from traces, whole.
+    """
 
     sets: tuple[SampleSet, ...]
     specs: dict[str, ModelSpec]
     notes: tuple[str, ...]
     left_out: tuple[str, ...]
+    trace_files: tuple[TraceFile, ...] = ()
 
 
 def read_samples(request: LawRequest) -> Samples:
@@ -63,15 +67,29 @@ def read_samples(request: LawRequest) -> Samples:
     Raises: DataFileError for files that cannot be used or hold other questions than the first; ValueError for an
     unknown architecture or options that do not fit; RuntimeError for a missing extra or network.
     """
-    paths = list(request.files) + (fetch_published_traces(task=request.fetch) if request.fetch else [])
+    paths = [*request.files, *(_logs_in(request.traces) if request.traces else [])]
+    paths += fetch_published_traces(task=request.fetch) if request.fetch else []
     found = _Found(keeps_going=request.keeps_going)
     with ExitStack() as stack:
         rules = _trace_rules(request, _open_grader(request.grader, stack))
         for path in paths:
             _read_file(path, rules, request, found)
-    specs, unknown = _find_specs(found.sets, request)
+    specs, unknown = _find_specs(found, request)
     found.left_out += [f"{name}: architecture unknown, no costs" for name in unknown]
-    return Samples(sets=tuple(found.sets), specs=specs, notes=tuple(found.notes), left_out=tuple(found.left_out))
+    return Samples(
+        sets=tuple(found.sets),
+        specs=specs,
+        notes=tuple(found.notes),
+        left_out=tuple(found.left_out),
+        trace_files=tuple(found.trace_files),
+    )
+
+
+def _logs_in(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.jsonl"))
+    if not paths:
+        raise DataFileError(f"{folder}: must be a folder of logs (*.jsonl), got none; kinetics generate makes them")
+    return paths
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,9 +101,10 @@ class _Found:
     origins: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    trace_files: list[TraceFile] = field(default_factory=list)
 
-    def add(self, samples: SampleSet, path: Path) -> None:
-        """Take a set that fits those before it.
+    def add(self, samples: SampleSet, path: Path) -> bool:
+        """Take a set that fits those before it; says whether it was taken.
 
         Raises: DataFileError for one that does not, unless it may be left out.
         """
@@ -94,9 +113,10 @@ class _Found:
             raise DataFileError(f"{path}: {reason}; --keep-going leaves the file's samples out")
         if reason:
             self.left_out.append(f"{path}: {reason}")
-            return
+            return False
         self.sets.append(samples)
         self.origins.append(path)
+        return True
 
     def _reason_against(self, samples: SampleSet) -> str:
         for other, origin in zip(self.sets, self.origins, strict=True):
@@ -118,7 +138,8 @@ def _read_file(path: Path, rules: TraceRules, request: LawRequest, found: _Found
         trace = read_trace_file(path, rules)
         found.left_out += [str(item) for item in trace.left_out]
         found.notes += trace.notes
-        found.add(trace.samples, path)
+        if found.add(trace.samples, path):
+            found.trace_files.append(trace)
     else:
         raise DataFileError(f"{path}: samples must be a .csv table or .jsonl traces, got {path.suffix!r}")
 
@@ -140,13 +161,17 @@ def _trace_rules(request: LawRequest, grader: Grader | None) -> TraceRules:
     )
 
 
-def _find_specs(sets: Sequence[SampleSet], request: LawRequest) -> tuple[dict[str, ModelSpec], list[str]]:
-    """Architectures by model name, and the names that have none (an error unless told to keep going)."""
+def _find_specs(found: _Found, request: LawRequest) -> tuple[dict[str, ModelSpec], list[str]]:
+    """Architectures by model name: as given, as the files tell, as the suite knows; and the names that have none.
+
+    A name without one is an error unless told to keep going.
+    """
     given = dict(_parse_architecture(text) for text in request.architectures)
+    told = {trace.samples.model: trace.header.spec for trace in found.trace_files}
     specs, unknown = {}, []
-    for name in dict.fromkeys(samples.model for samples in sets):
+    for name in dict.fromkeys(samples.model for samples in found.sets):
         try:
-            specs[name] = given.get(name) or find_model(name)
+            specs[name] = given.get(name) or told.get(name) or find_model(name)
         except ValueError as error:
             if not request.keeps_going:
                 raise ValueError(

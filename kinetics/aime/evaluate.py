@@ -70,9 +70,7 @@ def seed_of(seed: int, problem_id: str, trial: int) -> int:
     return int.from_bytes(digest[:_SEED_BYTES], "big") >> 1
 
 
-def plan_trials(
-    problems: Sequence[Problem], *, num_trials: int, seed: int, done: frozenset[SampleKey]
-) -> list[Trial]:
+def plan_trials(problems: Sequence[Problem], *, num_trials: int, seed: int, done: frozenset[SampleKey]) -> list[Trial]:
     """The trials that are not done, all of one problem together so that they can share its prompt."""
     wanted = (
         Trial(problem=problem, trial=trial, seed=seed_of(seed, problem.problem_id, trial))

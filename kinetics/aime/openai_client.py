@@ -51,9 +51,10 @@ class OpenAiAnswers:
             import openai
         except ImportError as error:
             raise ValueError("--engine openai needs the client; pip install 'kinetics-bench[openai]'") from error
-        self._openai, self._server, self._style = openai, server, style
+        self._openai: Any = openai
+        self._server, self._style = server, style
         self._max_new_tokens = max_new_tokens
-        self._client = openai.OpenAI(
+        self._client: Any = openai.OpenAI(
             base_url=server.base_url, api_key=server.api_key, timeout=server.timeout_s, max_retries=server.max_retries
         )
         wanted = {"top_k": sampling.top_k, "top_p": sampling.top_p, "temperature": sampling.temperature, "seed": 0}

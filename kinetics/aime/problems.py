@@ -48,7 +48,9 @@ def load_problems(name: str) -> tuple[Problem, ...]:
     Raises: ValueError for another name, without a network or the package, or if the problems are not those expected.
     """
     if name not in HUB_DATASETS:
-        raise ValueError(f"--dataset must be one of {', '.join(HUB_DATASETS)}, got {name!r}; or name a file: --problems")
+        raise ValueError(
+            f"--dataset must be one of {', '.join(HUB_DATASETS)}, got {name!r}; or name a file: --problems"
+        )
     source = HUB_DATASETS[name]
     datasets = _import_datasets()
     try:

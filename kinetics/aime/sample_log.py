@@ -106,7 +106,9 @@ class SampleLog:
         except FileNotFoundError:
             return cls.create(path, header)
         except OSError as error:
-            raise ValueError(f"{path}: cannot be opened ({error.strerror}); choose another folder with --out") from error
+            raise ValueError(
+                f"{path}: cannot be opened ({error.strerror}); choose another folder with --out"
+            ) from error
         _locked(path, descriptor)
         remarks = _drop_cut_line(path, descriptor)
         lines = list(_lines(path, descriptor))
@@ -167,7 +169,7 @@ def _drop_cut_line(path: Path, descriptor: int) -> list[str]:
 
 
 def _raw_lines(descriptor: int) -> Iterator[bytes]:
-    with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(descriptor, "rb", closefd=False) as file:
         file.seek(0)
         yield from file
 

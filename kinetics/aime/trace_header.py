@@ -1,7 +1,8 @@
 """What a trace file is of: model, data set, attention policy; from its metadata line, else from its name.
 
-Three writers left such files. `kinetics generate` writes every setting and the model's shape. The paper's scripts put `attn_*` keys in the first line; LiteSys puts a summary there
-that says nothing of attention, and a reader that trusts it takes every sparse file for a dense one.
+Three writers left such files. `kinetics generate` writes every setting and the model's shape. The paper's scripts put
+`attn_*` keys in the first line; LiteSys puts a summary there that says nothing of attention, and a reader that trusts
+it takes every sparse file for a dense one.
 """
 
 import re

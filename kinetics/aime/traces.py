@@ -121,9 +121,7 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
         for _, a in answers
         if a.prompt_tokens is not None and a.decode_s is not None
     )
-    return TraceFile(
-        header=header, samples=samples, timings=timings, notes=notes, left_out=tuple(complaints.left_out)
-    )
+    return TraceFile(header=header, samples=samples, timings=timings, notes=notes, left_out=tuple(complaints.left_out))
 
 
 def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
@@ -140,7 +138,7 @@ def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnsw
             answers.append(
                 FiledAnswer(
                     line=line,
-                    text=_text(record, "prediction"),
+                    text=_prediction(record),
                     gold=_text(record, "choices", "choice"),
                     is_recorded_correct=_score(record) if "score" in record else None,
                 )

@@ -47,7 +47,9 @@ class RayWorkers:
                 # Workers, not cores, are what is scheduled here: their threads are the recipe's business.
                 ray.init(num_cpus=num_workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises many kinds; all mean that there is no cluster
-            raise ValueError(f"Ray cannot be reached at {address or 'this machine'} ({error}); see --ray-address") from error
+            raise ValueError(
+                f"Ray cannot be reached at {address or 'this machine'} ({error}); see --ray-address"
+            ) from error
         actor_type = ray.remote(num_cpus=1, num_gpus=num_gpus_each)(_EngineActor)
         self._workers = [_Worker(actor=actor_type.remote(make_engine)) for _ in range(num_workers)]
 
@@ -67,7 +69,8 @@ class RayWorkers:
         Raises: LostWork when the last worker has died.
         """
         left = deque(requests)
-        idle, busy = list(self._workers), []
+        idle: list[_Worker] = list(self._workers)
+        busy: list[_Worker] = []
         while left or busy:
             while left and idle:
                 busy.append(self._start(idle.pop(), left))

@@ -107,7 +107,7 @@ class EngineRecipe:
         """Pages for a full batch of longest requests, or as many as the memory holds."""
         per_request = num_pages_for(self.longest, self.page_size) + 1
         wanted = per_request * (self.batch + 1)
-        element_bytes = getattr(torch, self.dtype).itemsize
+        element_bytes: int = getattr(torch, self.dtype).itemsize
         summary = 1 if AttentionSettings(policy=self.policy).needed_summary else 0
         heads_bytes = model.num_layers * model.num_kv_heads * model.head_dim * element_bytes
         page_bytes = (2 * self.page_size + summary) * heads_bytes
