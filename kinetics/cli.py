@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kinetics import cli_generate, cli_law
+from kinetics import cli_compare, cli_generate, cli_law
 
 app = typer.Typer(
     name="kinetics",
@@ -39,6 +39,12 @@ app.command(
     "--kv-budget 1024 --trials 8"
 )(cli_generate.generate)
 app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
+app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(
+    cli_compare.compare
+)
+app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwen3_8b --batch 1,4 --context 1k,8k,32k")(
+    cli_compare.import_latencies
+)
 
 
 def main() -> None:
