@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kinetics import cli_compare, cli_generate, cli_law
+from kinetics import cli_compare, cli_generate, cli_law, cli_mini
 
 app = typer.Typer(
     name="kinetics",
@@ -39,6 +39,7 @@ app.command(
     "--kv-budget 1024 --trials 8"
 )(cli_generate.generate)
 app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
+app.add_typer(cli_mini.app, name="mini")
 app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(
     cli_compare.compare
 )

@@ -7,7 +7,6 @@ elsewhere. The file knows symbols and texts; which model reads them, and how sym
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -24,8 +23,9 @@ SYMBOLS: Final = (
 """Everything a text is made of; `END` stops a solution and is no part of its text."""
 
 GENERATOR_VERSION: Final = 1
-"""Goes up when the same seed no longer means the same problem."""
+"""Goes up when the same seed no longer means the same problem or solution."""
 
+PROMPT_SYMBOLS: Final = 2 * (len(FIRST_NAMES) + len(SECOND_NAMES)) + 2
 NUM_TEST_SEEDS: Final = 10_000
 """Seeds below this one are the test set; training draws from this one on."""
 
@@ -73,7 +73,7 @@ def make_problem(seed: int) -> ContestProblem:
 
     The nine digits that do not belong to the pair are dealt to the two sides, so that no other two can meet.
     """
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 - nothing secret
     target, wanted = rng.randrange(BASE), rng.randrange(BASE)
     others = [digit for digit in range(BASE) if digit != wanted]
     rng.shuffle(others)
@@ -87,11 +87,15 @@ def make_problem(seed: int) -> ContestProblem:
 
 
 def write_solution(problem: ContestProblem, rng: Random, *, num_misses: int) -> list[str]:
-    """The symbols of a solution: so many pairs that do not fit, drawn blindly, then the one that does, and its box."""
-    [(i, j)] = problem.pairs
-    symbols = [symbol for pair in _draw_misses(problem, rng, num_misses) for symbol in _attempt(problem, *pair)]
-    symbols += _attempt(problem, i, j)
-    return [*symbols, BOX, str(i + 1), str(j + 1), str(problem.first[i]), BOX_END, END]
+    """The symbols of a solution: so many pairs that do not fit, then the one that does, and its box."""
+    [hit] = problem.pairs
+    misses: list[tuple[int, int]] = []
+    while len(misses) < num_misses:
+        pair = _draw_pair(problem, rng)
+        if pair != hit:
+            misses.append(pair)
+    symbols = [symbol for pair in (*misses, hit) for symbol in _attempt(problem, *pair)]
+    return [*symbols, BOX, str(hit[0] + 1), str(hit[1] + 1), str(problem.first[hit[0]]), BOX_END, END]
 
 
 def solution_length(num_misses: int) -> int:
@@ -101,6 +105,18 @@ def solution_length(num_misses: int) -> int:
 
 ATTEMPT_SYMBOLS: Final = 6
 ANSWER_SYMBOLS: Final = 6
+INSIGHT: Final = 0.05
+"""Share of attempts in which the writer looks for the partner of the first digit; otherwise both are drawn blindly."""
+HIT_RATE: Final = (INSIGHT + (1 - INSIGHT) / len(SECOND_NAMES)) / len(FIRST_NAMES)
+"""Share of the writer's attempts that fit."""
+
+
+def _draw_pair(problem: ContestProblem, rng: Random) -> tuple[int, int]:
+    i, j = rng.randrange(len(problem.first)), rng.randrange(len(problem.second))
+    if rng.random() < INSIGHT:
+        partners = [other for mine, other in problem.pairs if mine == i]
+        j = partners[0] if partners else j
+    return i, j
 
 
 def _attempt(problem: ContestProblem, i: int, j: int) -> tuple[str, ...]:
@@ -108,12 +124,3 @@ def _attempt(problem: ContestProblem, i: int, j: int) -> tuple[str, ...]:
     total = (a + b) % BASE
     verdict = HIT if total == problem.target else MISS
     return FIRST_NAMES[i], str(a), SECOND_NAMES[j], str(b), f"={total}", verdict
-
-
-def _draw_misses(problem: ContestProblem, rng: Random, num_misses: int) -> Iterator[tuple[int, int]]:
-    hit = problem.pairs[0]
-    while num_misses:
-        pair = rng.randrange(len(problem.first)), rng.randrange(len(problem.second))
-        if pair != hit:
-            num_misses -= 1
-            yield pair

@@ -8,25 +8,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from kinetics.mini.contest import NUM_TEST_SEEDS, SYMBOLS, ContestProblem, make_problem
+from kinetics.mini.contest import (
+    ATTEMPT_SYMBOLS,
+    NUM_TEST_SEEDS,
+    SYMBOLS,
+    ContestProblem,
+    make_problem,
+    solution_length,
+)
 from kinetics.model_specs import ModelSpec
 
-MAX_NEW_TOKENS: Final = 384
-"""The cap on a solution: room for 64 attempts, after which two solutions in three have an answer at best."""
+MAX_NEW_TOKENS: Final = 320
+"""The cap on a solution: room for 52 attempts and an answer, which a writer without insight needs half of the time."""
+MAX_MISSES: Final = (MAX_NEW_TOKENS - solution_length(0)) // ATTEMPT_SYMBOLS
 
 
 def _mini(name: str, layers: int, hidden: int, heads: tuple[int, int], width: int) -> ModelSpec:
     return ModelSpec(
         name=name, num_layers=layers, hidden_size=hidden, num_q_heads=heads[0], num_kv_heads=heads[1], head_dim=64,
-        intermediate_size=width, vocab_size=len(SYMBOLS) + 2, ties_embeddings=True, has_qkv_bias=False, has_qk_norm=True,
+        intermediate_size=width, vocab_size=len(SYMBOLS) + 2, ties_embeddings=True, has_qkv_bias=False,
+        has_qk_norm=True,
     )  # fmt: skip
 
 
 # layers, hidden, (query heads, KV heads), MLP width
 MINI_SPECS: Final = (
-    _mini("mini-50k", 3, 32, (1, 1), 64),
-    _mini("mini-200k", 3, 64, (2, 1), 192),
-    _mini("mini-800k", 4, 128, (4, 2), 256),
+    _mini("mini-50k", 2, 32, (2, 2), 64),
+    _mini("mini-200k", 3, 64, (2, 2), 160),
+    _mini("mini-800k", 3, 128, (4, 4), 352),
 )
 MINI_MODELS: Final[tuple[str, ...]] = tuple(spec.name for spec in MINI_SPECS)
 """Smallest first."""
