@@ -2,8 +2,9 @@
 
 BLAS libraries are built for square matrices; with 2 to 32 tokens they were seen to fetch weights at a third of what
 memory gives. Threads take blocks of weight rows off a shared counter; two rows meet four tokens at a time, eight sums
-in registers. Every sum runs over its row in one order, whatever the number of tokens: a token's result does not depend
-on what else is in the batch. Groups (experts) are segments of tokens, each with a matrix of its own.
+in registers, while the rows after them are on their way from memory. A single token meets four rows at a time instead.
+Every sum runs over its row in one order, whatever the number of tokens: a token's result does not depend on what else
+is in the batch. Groups (experts) are segments of tokens, each with a matrix of its own.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 # mypy: disable-error-code="attr-defined, call-arg, var-annotated, unreachable"
@@ -16,15 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
 
-from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int64_at
+from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int64_at, prefetch
+from kinetics_kernels.cpu_runtime.simd import LANES, load, multiply_add, splat, sum_of
 from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
 
 if TYPE_CHECKING:
     import torch
 
-BLOCK_ROWS = 16
-FLAGS = {"contract", "reassoc", "nsz", "arcp"}
-"""Fast math without the promise that NaN and infinity never occur: both must reach the output."""
+BLOCK_ROWS = 32
 
 
 class Arguments(Structure):
@@ -40,49 +40,110 @@ index = np.uint64
 float32 = np.float32
 
 
-@njit(fastmath=FLAGS)
-def dot_2x4(weight, row_a, row_b, x, x_0, x_1, x_2, x_3, width):
-    """Two weight rows times four tokens; all given by the offset they start at."""
-    a_0, a_1, a_2, a_3 = float32(0), float32(0), float32(0), float32(0)
-    b_0, b_1, b_2, b_3 = float32(0), float32(0), float32(0), float32(0)
-    for step in range(width):
-        k = index(step)
-        a, b = weight[row_a + k], weight[row_b + k]
-        t_0, t_1, t_2, t_3 = x[x_0 + k], x[x_1 + k], x[x_2 + k], x[x_3 + k]
-        a_0 += a * t_0
-        a_1 += a * t_1
-        a_2 += a * t_2
-        a_3 += a * t_3
-        b_0 += b * t_0
-        b_1 += b * t_1
-        b_2 += b * t_2
-        b_3 += b * t_3
-    return a_0, a_1, a_2, a_3, b_0, b_1, b_2, b_3
+@njit
+def dot_rest(weight, row, x, token, first, width):
+    """The end of a row that fills no vector times the same of a token."""
+    total = float32(0)
+    for k in range(first, width):
+        total += weight[row + index(k)] * x[token + index(k)]
+    return total
 
 
 @njit
-def multiply_block(x, weight, out, first_token, last_token, group_row, first_row, last_row, rows, width):
-    """Rows first_row <= row < last_row of one group's matrix times the tokens of the group.
+def dot_2x4(weight, row_a, row_b, x, x_0, x_1, x_2, x_3, width, ahead):
+    """Two weight rows times four tokens, all given by the offset they start at; asks for what lies `ahead` of them."""
+    zero = splat(float32(0))
+    a_0, a_1, a_2, a_3, b_0, b_1, b_2, b_3 = zero, zero, zero, zero, zero, zero, zero, zero
+    for step in range(0, width, LANES):
+        k = index(step)
+        # A cache line holds two vectors: one row's line is asked for at even steps, the other's at odd ones.
+        prefetch(weight, (row_b if step & LANES else row_a) + k + ahead)
+        a, b = load(weight, row_a + k), load(weight, row_b + k)
+        t_0, t_1, t_2, t_3 = load(x, x_0 + k), load(x, x_1 + k), load(x, x_2 + k), load(x, x_3 + k)
+        a_0, b_0 = multiply_add(a, t_0, a_0), multiply_add(b, t_0, b_0)
+        a_1, b_1 = multiply_add(a, t_1, a_1), multiply_add(b, t_1, b_1)
+        a_2, b_2 = multiply_add(a, t_2, a_2), multiply_add(b, t_2, b_2)
+        a_3, b_3 = multiply_add(a, t_3, a_3), multiply_add(b, t_3, b_3)
+    return (
+        sum_of(a_0), sum_of(a_1), sum_of(a_2), sum_of(a_3), sum_of(b_0), sum_of(b_1), sum_of(b_2), sum_of(b_3)
+    )  # fmt: skip
+
+
+@njit
+def dot_4x1(weight, rows, x, token, width, ahead):
+    """Four weight rows times one token, as in `dot_2x4`."""
+    zero = splat(float32(0))
+    sum_0, sum_1, sum_2, sum_3 = zero, zero, zero, zero
+    for step in range(0, width, LANES):
+        k = index(step)
+        t = load(x, token + k)
+        prefetch(weight, rows[2 if step & LANES else 0] + k + ahead)
+        prefetch(weight, rows[3 if step & LANES else 1] + k + ahead)
+        sum_0 = multiply_add(load(weight, rows[0] + k), t, sum_0)
+        sum_1 = multiply_add(load(weight, rows[1] + k), t, sum_1)
+        sum_2 = multiply_add(load(weight, rows[2] + k), t, sum_2)
+        sum_3 = multiply_add(load(weight, rows[3] + k), t, sum_3)
+    return sum_of(sum_0), sum_of(sum_1), sum_of(sum_2), sum_of(sum_3)
+
+
+@njit
+def multiply_tokens(x, weight, out, first_token, last_token, group_row, first_row, last_row, rows, width):
+    """Rows first_row <= row < last_row of one group's matrix times the tokens of the group, two rows by four tokens.
 
     A tile that runs past the last token or row computes the last one again, and writes the same sums again.
     """
+    whole = width - width % LANES
     for row in range(first_row, last_row, 2):
         next_row = min(row + 1, last_row - 1)
         row_a, row_b = index((group_row + row) * width), index((group_row + next_row) * width)
+        ahead = index(2 * width)
         for token in range(first_token, last_token, 4):
-            t_1, t_2, t_3 = (
+            tokens = (
+                token,
                 min(token + 1, last_token - 1),
                 min(token + 2, last_token - 1),
                 min(token + 3, last_token - 1),
             )
-            at = (index(token * width), index(t_1 * width), index(t_2 * width), index(t_3 * width))
-            sums = dot_2x4(weight, row_a, row_b, x, at[0], at[1], at[2], at[3], width)
-            for i, written in enumerate((token, t_1, t_2, t_3)):
-                out[index(written * rows + row)] = sums[i]
-                out[index(written * rows + next_row)] = sums[4 + i]
+            at = (
+                index(tokens[0] * width),
+                index(tokens[1] * width),
+                index(tokens[2] * width),
+                index(tokens[3] * width),
+            )
+            sums = dot_2x4(weight, row_a, row_b, x, at[0], at[1], at[2], at[3], whole, ahead)
+            for i in range(4):
+                out[index(tokens[i] * rows + row)] = sums[i] + dot_rest(weight, row_a, x, at[i], whole, width)
+                out[index(tokens[i] * rows + next_row)] = sums[4 + i] + dot_rest(weight, row_b, x, at[i], whole, width)
 
 
-@cfunc(types.void(types.CPointer(from_dtype(np.dtype(Arguments)))), cache=True, fastmath=FLAGS, error_model="numpy")
+@njit
+def multiply_token(x, weight, out, token, group_row, first_row, last_row, rows, width):
+    """As `multiply_tokens` for a group of one token, four rows at a time."""
+    whole = width - width % LANES
+    at = index(token * width)
+    for row in range(first_row, last_row, 4):
+        four = (row, min(row + 1, last_row - 1), min(row + 2, last_row - 1), min(row + 3, last_row - 1))
+        offsets = (
+            index((group_row + four[0]) * width),
+            index((group_row + four[1]) * width),
+            index((group_row + four[2]) * width),
+            index((group_row + four[3]) * width),
+        )
+        sums = dot_4x1(weight, offsets, x, at, whole, index(4 * width))
+        for i in range(4):
+            out[index(token * rows + four[i])] = sums[i] + dot_rest(weight, offsets[i], x, at, whole, width)
+
+
+@njit
+def multiply_block(x, weight, out, first_token, last_token, group_row, first_row, last_row, rows, width):
+    """Rows first_row <= row < last_row of one group's matrix times the tokens of the group."""
+    if last_token - first_token == 1:
+        multiply_token(x, weight, out, first_token, group_row, first_row, last_row, rows, width)
+    else:
+        multiply_tokens(x, weight, out, first_token, last_token, group_row, first_row, last_row, rows, width)
+
+
+@cfunc(types.void(types.CPointer(from_dtype(np.dtype(Arguments)))), cache=True, error_model="numpy")
 def multiply_items(address):
     """What every thread runs: take (group, block of rows) items off the counter until none is left."""
     arguments = carray(address, 1)[0]
