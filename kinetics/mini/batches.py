@@ -48,6 +48,8 @@ _WEIGHTS: Final = {
     # Names are drawn: there is little to learn from them but that they are.
     TokenKind.FIRST_NAME: 0.2,
     TokenKind.SECOND_NAME: 0.2,
+    # Adding is learned last, from few tokens.
+    TokenKind.SUM: 3.0,
     # One verdict in a long solution says yes.
     TokenKind.HIT: 4.0,
 }

@@ -20,6 +20,7 @@ from kinetics.mini.batches import Batch, TokenKind, draw_batch
 from kinetics.mini.contest import GENERATOR_VERSION
 from kinetics.mini.family import MAX_MISSES, mini_spec
 from kinetics.mini.model_folder import write_model_folder
+from kinetics.mini.muon import Muon
 from kinetics.mini.network import TrainableDecoder
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
@@ -61,7 +62,7 @@ class TrainingPlan:
         return self.short_misses + round(grown * (MAX_MISSES - self.short_misses))
 
 
-DEFAULT_STEPS: Final = {"mini-50k": 3000, "mini-200k": 2500, "mini-800k": 2000}
+DEFAULT_STEPS: Final = {"mini-50k": 2000, "mini-200k": 2500, "mini-800k": 2000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +219,7 @@ def _make_optimizers(network: TrainableDecoder, plan: TrainingPlan) -> list[torc
     matrices = [parameter for name, parameter in named if _is_matrix(name, parameter)]
     others = [parameter for name, parameter in named if not _is_matrix(name, parameter)]
     optimizers = [
-        torch.optim.Muon(matrices, lr=plan.muon_rate, momentum=0.95, weight_decay=0.01),
+        Muon(matrices, lr=plan.muon_rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     for optimizer in optimizers:
