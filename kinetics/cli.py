@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kinetics import cli_compare, cli_generate, cli_law, cli_mini
+from kinetics import cli_compare, cli_gate, cli_generate, cli_law, cli_mini
 
 app = typer.Typer(
     name="kinetics",
@@ -39,6 +39,8 @@ app.command(
     "--kv-budget 1024 --trials 8"
 )(cli_generate.generate)
 app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
+app.command(epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")(cli_gate.gate)
+app.command(epilog="Example: kinetics aa --launches 20")(cli_gate.aa)
 app.add_typer(cli_mini.app, name="mini")
 app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(
     cli_compare.compare
@@ -46,6 +48,7 @@ app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json res
 app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwen3_8b --batch 1,4 --context 1k,8k,32k")(
     cli_compare.import_latencies
 )
+app.command(epilog="Example: kinetics report results/*/*.json --out report.html")(cli_compare.report)
 
 
 def main() -> None:

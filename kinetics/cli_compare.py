@@ -80,6 +80,27 @@ def import_latencies(
         typer.echo("\n".join(str(path) for path in written))
 
 
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Result files, and documents of `kinetics law --json`.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    baseline: Annotated[Path | None, typer.Option(help="An older result file of a device among them.")] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Decode attention, measured beside predicted",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """One HTML page of result files: it needs no network and no other file."""
+    from kinetics.report.page import write_report
+    from kinetics.report.sources import read_sources
+
+    with _one_line_errors():
+        sources = read_sources(files, baseline=baseline)
+        write_report(sources, out, title=title)
+    num_rows = sum(len(file.rows) for file in sources.files)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "files": len(files), "rows": num_rows}))
+    else:
+        typer.echo(f"{out}: {num_rows} rows of {len(sources.files)} result files")
+
+
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 

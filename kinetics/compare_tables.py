@@ -16,7 +16,7 @@ from typing import Any, Final
 from kinetics.compare import Comparison, Entry, MatchedCase
 from kinetics.grid import short
 from kinetics.law_tables import Table, Value, format_value
-from kinetics.result_files import MAX_FRACTION_OF_CEILING, ResultFile, ResultRow
+from kinetics.result_files import MAX_FRACTION_OF_CEILING, LeftOut, ResultFile, ResultRow
 from kinetics.rows import calibration_errors
 from kinetics.speedup import crossovers, speedups
 from kinetics.units import GIGA, TERA, format_seconds
@@ -39,7 +39,7 @@ _MAX_NAMES: Final = 3
 def comparison_tables(comparison: Comparison) -> list[Table]:
     """Files, ratios in short, every matched case, crossovers, prediction errors, and what was left out."""
     tables = [_files(comparison), _ratios(comparison), _cases(comparison)]
-    tables += [_crossovers(comparison.files), _predictions(comparison.files), _left_out(comparison)]
+    tables += [_crossovers(comparison.files), prediction_table(comparison.files), left_out_table(comparison.left_out)]
     return [table for table in tables if table.rows]
 
 
@@ -89,7 +89,19 @@ def _cases_side_by_side(comparison: Comparison) -> Table:
 
 def _cases_below_each_other(comparison: Comparison) -> Table:
     full = table_for_people(_cases(comparison))
-    hidden = {"pairing", "ceiling", "95 % from", "to", _HEADINGS["differs_in"]}
+    hidden = {
+        "pairing",
+        "operation",
+        "model",
+        "batch",
+        "context len",
+        "budget",
+        "page size",
+        "ceiling",
+        "95 % from",
+        "to",
+        _HEADINGS["differs_in"],
+    }
     file = full.columns.index("file")
     rows = [(*row[:file], str(row[file]).split(" ", 1)[0], *row[file + 1 :]) for row in full.rows]
     return _keep(replace(full, rows=tuple(rows)), [name for name in full.columns if name not in hidden])
@@ -185,9 +197,9 @@ def _ratios(comparison: Comparison) -> Table:
 
 
 CASE_COLUMNS: Final = (
-    "case", "pairing", "file", "provider", "dtype", "median_s", "iqr_fraction", "ratio", "ratio_low", "ratio_high",
-    "achieved_bytes_per_s", "fraction_of_ceiling", "ceiling_kind", "predicted_s", "measured_over_predicted",
-    "calibrated_s", "differs_in",
+    "case", "pairing", "file", "operation", "model", "batch", "context_len", "kv_budget", "page_size", "provider",
+    "dtype", "median_s", "iqr_fraction", "ratio", "ratio_low", "ratio_high", "achieved_bytes_per_s",
+    "fraction_of_ceiling", "ceiling_kind", "predicted_s", "measured_over_predicted", "calibrated_s", "differs_in",
 )  # fmt: skip
 
 
@@ -197,15 +209,15 @@ def _cases(comparison: Comparison) -> Table:
 
 
 def _case_row(case: MatchedCase, entry: Entry) -> tuple[Value, ...]:
-    row, ratio = entry.row, entry.ratio
-    fields = row.fields
+    row, ratio, fields = entry.row, entry.ratio, entry.row.fields
     return (
-        case.label, case.pairing, entry.file.label, fields.get("provider"), fields.get("dtype"), row.median_s,
-        row.iqr_s / row.median_s if row.shows_spread else None, ratio.ratio if ratio else None,
-        ratio.low if ratio else None, ratio.high if ratio else None, fields.get("achieved_bytes_per_s"),
-        fields.get("fraction_of_ceiling"), entry.file.ceiling_kind if row.is_kernel_or_step else None,
-        fields.get("predicted_s"), fields.get("measured_over_predicted"), fields.get("calibrated_s"),
-        "; ".join(entry.differs_in) or None,
+        case.label, case.pairing, entry.file.label, fields["operation"], row.model_or_heads, fields.get("batch"),
+        fields.get("context_len"), fields.get("kv_budget"), fields.get("page_size"), fields.get("provider"),
+        fields.get("dtype"), row.median_s, row.iqr_s / row.median_s if row.shows_spread else None,
+        ratio.ratio if ratio else None, ratio.low if ratio else None, ratio.high if ratio else None,
+        fields.get("achieved_bytes_per_s"), fields.get("fraction_of_ceiling"),
+        entry.file.ceiling_kind if row.is_kernel_or_step else None, fields.get("predicted_s"),
+        fields.get("measured_over_predicted"), fields.get("calibrated_s"), "; ".join(entry.differs_in) or None,
     )  # fmt: skip
 
 
@@ -244,7 +256,8 @@ def paired_fields(rows: Iterable[ResultRow]) -> list[dict[str, Any]]:
     return [{"calibrated_s": None, "graph": False, **row.fields, "median_s": row.median_s} for row in usable]
 
 
-def _predictions(files: Iterable[ResultFile]) -> Table:
+def prediction_table(files: Iterable[ResultFile]) -> Table:
+    """Per file, provider and operation: measured over predicted, and the calibrated error on held-out cases."""
     columns = (
         "file", "provider", "operation", "num_cases", "median_measured_over_predicted", "held_out_median_abs_error",
         "held_out_p90_abs_error", "num_held_out",
@@ -269,10 +282,10 @@ def _errors(group: Sequence[dict[str, Any]]) -> tuple[Value, ...]:
     return (len(group), ratio, statistics.median(errors), p90, len(errors))
 
 
-def _left_out(comparison: Comparison) -> Table:
+def left_out_table(left_out: Iterable[LeftOut]) -> Table:
     """What took no part, together where file, kind and reason agree."""
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for item in comparison.left_out:
+    for item in left_out:
         groups[item.file, item.kind.value, item.reason].append(item.name)
     rows = [
         (file, kind, len(names), ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else ""), reason)

@@ -31,7 +31,7 @@ _COUNT_FIELDS: Final = (
 _LAW_COUNTS: Final = _COUNT_FIELDS[8:]
 _NUMBER_FIELDS: Final = (
     "minimum_bytes", "flop", "predicted_s", "calibrated_s", "measured_over_predicted", "achieved_bytes_per_s",
-    "ceiling_bytes_per_s", "fraction_of_ceiling", "predicted_roof_s", "full_model_s", "tokens_per_s",
+    "ceiling_bytes_per_s", "fraction_of_ceiling", "predicted_roof_s", "full_model_s", "tokens_per_s", "max_abs_error",
 )  # fmt: skip
 _TEXT_FIELDS: Final = (
     "operation", "provider", "provider_version", "model", "kv_layout", "dtype", "cache_state", "calibration_role",
@@ -92,12 +92,18 @@ class ResultRow:
         return len(self.samples_s) > 1
 
     @property
+    def model_or_heads(self) -> str | None:
+        """The model, or its head shapes where only these are known: `32/8x128`; None for rows that have neither."""
+        fields = self.fields
+        if fields.get("model") or not self.is_kernel_or_step:
+            return fields.get("model")
+        return f"{fields.get('num_q_heads')}/{fields.get('num_kv_heads')}x{fields.get('head_dim')}"
+
+    @property
     def label(self) -> str:
         """What was done, provider apart: `dense Qwen3-8B b4 c8k`."""
         fields = self.fields
-        heads = f"{fields.get('num_q_heads')}/{fields.get('num_kv_heads')}x{fields.get('head_dim')}"
-        parts = [str(fields["operation"])]
-        parts += [fields.get("model") or heads] if self.is_kernel_or_step else []
+        parts = [str(fields["operation"]), *([self.model_or_heads] if self.model_or_heads else [])]
         for letter, name in (("b", "batch"), ("c", "context_len"), ("k", "kv_budget"), ("l", "num_layers")):
             parts += [f"{letter}{short(fields[name])}"] if fields.get(name) is not None else []
         return " ".join(parts + (["warm"] if fields.get("cache_state") == "warm" else []))

@@ -1,0 +1,112 @@
+// Draws the figures, follows the theme, fills the table. Texts from files reach the page as text nodes or escaped.
+const payload = JSON.parse(document.getElementById("payload").textContent);
+const root = document.documentElement;
+const color = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+
+const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+function themed(layout) {
+  const changed = structuredClone(layout);
+  changed.font = { ...changed.font, color: color("--ink") };
+  changed.hoverlabel = { ...changed.hoverlabel, bgcolor: color("--panel"), bordercolor: color("--line"),
+    font: { color: color("--ink") } };
+  for (const name of Object.keys(changed).filter((key) => /^[xy]axis\d*$/.test(key))) {
+    changed[name] = { ...changed[name], gridcolor: color("--grid"), linecolor: color("--line"), tickcolor: color("--line") };
+  }
+  return changed;
+}
+
+function draw(place) {
+  const figure = payload.figures[place.dataset.figure][Number(place.dataset.index)];
+  place.style.minHeight = `${figure.layout.height}px`;
+  return Plotly.react(place, figure.data, themed(figure.layout), config).then(() => {
+    place.dataset.drawn = "yes";
+  });
+}
+
+const places = [...document.querySelectorAll("[data-figure]")];
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((one) => one.isIntersecting && !one.target.dataset.drawn)) {
+    draw(entry.target);
+  }
+}, { rootMargin: "600px" });
+places.forEach((place) => watcher.observe(place));
+
+const redraw = () => places.filter((place) => place.dataset.drawn).forEach(draw);
+
+for (const chooser of document.querySelectorAll("[data-chooser]")) {
+  chooser.addEventListener("change", () => {
+    const place = document.querySelector(`[data-figure="${chooser.dataset.chooser}"]`);
+    place.dataset.index = chooser.value;
+    draw(place);
+  });
+}
+
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemIsDark.matches);
+const follow = () => { root.classList.toggle("dark", isDark()); redraw(); };
+document.getElementById("theme").addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  follow();
+});
+systemIsDark.addEventListener("change", follow);
+root.classList.toggle("dark", isDark());
+
+const digits = (value) => Number(value.toPrecision(3)).toString();
+function seconds(value) {
+  const [size, unit] = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]].find(([one]) => value >= one) ?? [1e-9, "ns"];
+  return `${digits(value / size)} ${unit}`;
+}
+const shown = {
+  count: (value) => value.toString(),
+  seconds,
+  percent: (value) => `${(100 * value).toFixed(0)} %`,
+  ratio: (value) => value.toFixed(2),
+  gb_per_s: (value) => (value / 1e9).toFixed(1),
+  error: (value) => value.toExponential(1),
+};
+
+const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+const escaped = (text) => String(text).replace(/[&<>"']/g, (char) => escapes[char]);
+
+function render(kind) {
+  return (value, purpose) => {
+    if (value === null || value === undefined) return purpose === "display" ? "–" : purpose === "sort" ? -1 : "";
+    if (kind === "text") return purpose === "display" ? escaped(value) : value;
+    return purpose === "display" ? shown[kind](value) : value;
+  };
+}
+
+function fillFilters(table) {
+  for (const select of document.querySelectorAll("[data-filter]")) {
+    const column = Number(select.dataset.filter);
+    const values = [...new Set(payload.rows.map((row) => row[column]).filter((value) => value !== null))];
+    values.sort((one, other) => (typeof one === "number" ? one - other : one.localeCompare(other)));
+    values.forEach((value) => select.add(new Option(value, value)));
+    select.addEventListener("change", () => {
+      table.column(column).search(select.value ? (data) => String(data) === select.value : "").draw();
+    });
+  }
+}
+
+async function fillTable(place) {
+  const library = JSON.parse(document.getElementById("table-library").textContent);
+  const { default: DataTable } = await import(`data:text/javascript;base64,${library}`);
+  const table = new DataTable(place, {
+    data: payload.rows,
+    columns: payload.columns.map(({ title, kind }) => ({
+      title: escaped(title), render: render(kind), className: kind === "text" ? "" : "number",
+      type: kind === "text" ? "string" : "num",
+    })),
+    deferRender: true,
+    order: [],
+    pageLength: 25,
+    lengthMenu: [25, 100, 500],
+    language: { search: "search" },
+  });
+  fillFilters(table);
+  root.dataset.table = "ready";
+}
+
+const place = document.getElementById("table");
+if (place) requestAnimationFrame(() => setTimeout(() => fillTable(place), 0));

@@ -1,0 +1,171 @@
+"""The page itself: panels with figures or with the command that makes their data, one template, everything embedded.
+
+Text from files passes through the template's autoescape, through `style.safe` into figures, and into scripts only as
+JSON without a single `<`. The page's own policy forbids every network request.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.resources import files as package_files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kinetics.compare_tables import left_out_table, prediction_table, remarks, show, table_for_people
+from kinetics.records import to_strict
+from kinetics.report.frontiers import draw_frontiers
+from kinetics.report.heatmaps import draw_map, speedup_maps
+from kinetics.report.predictions import held_out_errors, measured_over_predicted
+from kinetics.report.regressions import MAX_CASES, draw_ratios
+from kinetics.report.roofline import bandwidth, roofline
+from kinetics.report.row_table import COLUMNS, row_values
+from kinetics.report.sources import Sources
+from kinetics.result_files import Origin, ResultFile
+from kinetics.units import GIGA, TERA, format_seconds
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_LIBRARIES: Final = ("plotly", "jinja2", "itables")
+
+
+def write_report(sources: Sources, out: Path, *, title: str) -> None:
+    """Write the page, so that `out` is at every moment the old file or the new one.
+
+    Raises: RuntimeError if a library of the extra `report` is missing; ValueError if `out` cannot be written.
+    """
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise RuntimeError(
+            f"the report needs {', '.join(missing)}, not installed; pip install 'kinetics-bench[report]'"
+        )
+    staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(render_page(sources, title=title), encoding="utf-8")
+        staged.replace(out)
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
+
+
+def render_page(sources: Sources, *, title: str) -> str:
+    """The page as one text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("kinetics.report", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    figures = page_figures(sources)
+    payload = {
+        "figures": {name: [json.loads(figure.to_json()) for figure in group] for name, group in figures.items()},
+        "columns": [asdict(column) for column in COLUMNS],
+        "rows": row_values(sources.files),
+    }
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        cards=[device_card(file) for file in sources.files],
+        figures=figures,
+        map_titles=[one.title for one in speedup_maps(sources.files)],
+        task_titles=[f"{task.task.replace('_', ' ')}: {task.source}" for task in sources.tasks],
+        tasks=sources.tasks,
+        baseline=sources.baseline,
+        regressions=[regression_summary(comparison) for comparison in sources.regressions],
+        max_cases=MAX_CASES,
+        predictions=table_for_people(prediction_table(sources.files)),
+        left_out=table_for_people(left_out_table([item for file in sources.files for item in file.left_out])),
+        num_rows=len(payload["rows"]),
+        filters=[column.field for column in COLUMNS if column.is_filter],
+        columns=COLUMNS,
+        payload=script_json(payload),
+        plotly_js=_plotly_js(),
+        table_js=base64.b64encode(_bundle("dt_bundle.js").encode()).decode(),
+        table_css=_bundle("dt_bundle.css"),
+        page_css=_own("page.css"),
+        page_js=_own("page.js"),
+    )
+
+
+def page_figures(sources: Sources) -> dict[str, list[Figure]]:
+    """The figures of each panel; an empty list where its data do not exist."""
+    has_bytes = any(row.is_kernel_or_step for file in sources.files for row in file.rows)
+    draws: list[Callable[[Sequence[ResultFile]], Figure | None]] = [measured_over_predicted, held_out_errors]
+    errors = [figure for draw in draws if has_bytes and (figure := draw(sources.files)) is not None]
+    return {
+        "roofline": [roofline(sources.files), bandwidth(sources.files)] if has_bytes else [],
+        "speedup": [draw_map(one) for one in speedup_maps(sources.files)],
+        "prediction": errors,
+        "frontier": [draw_frontiers(task) for task in sources.tasks],
+        "regression": [draw_ratios(comparison) for comparison in sources.regressions],
+    }
+
+
+def device_card(file: ResultFile) -> dict[str, Any]:
+    """What a card says of a file: the device, who measured, its ceilings, software, and what to be wary of."""
+    known = file.ceilings
+    ceilings = [
+        (name, f"{known[key] / unit:.3g} {shown}")
+        for name, key, unit, shown in (
+            ("memory read", "read_bytes_per_s", GIGA, "GB/s"),
+            ("read from cache", "cached_read_bytes_per_s", GIGA, "GB/s"),
+            ("copy", "copy_bytes_per_s", GIGA, "GB/s"),
+            ("matrix product", "matmul_flop_per_s", TERA, "TFLOP/s"),
+        )
+        if key in known
+    ]
+    if "launch_s" in known:
+        ceilings.append(("one launch", format_seconds(known["launch_s"])))
+    if file.origin is Origin.MEASURED and file.data_sheet_bytes_per_s and "read_bytes_per_s" in known:
+        share = known["read_bytes_per_s"] / file.data_sheet_bytes_per_s
+        ceilings.append(("memory read, of data sheet", show("fraction", share)))
+    facts = [("run", file.started_utc), ("commit", file.commit[:7]), ("grid", file.grid), ("source", file.source)]
+    facts += [(name, file.versions[name]) for name in ("torch", "triton", "numba") if name in file.versions]
+    return {
+        "label": file.label,
+        "slug": file.device_slug,
+        "origin": file.origin.value,
+        "ceilings": ceilings,
+        "ceiling_kind": file.ceiling_kind,
+        "facts": [(name, value) for name, value in facts if value],
+        "num_rows": len(file.rows),
+        "num_left_out": len(file.left_out),
+        "notes": file.notes,
+        "path": file.path.name,
+    }
+
+
+def regression_summary(comparison: Any) -> dict[str, Any]:
+    """Counts that stand above a figure of ratios."""
+    ratios = [case.entries[1].ratio for case in comparison.cases]
+    return {
+        "file": comparison.files[1].label,
+        "num_cases": len(ratios),
+        "num_slower": sum(ratio.excludes_one and ratio.ratio > 1 for ratio in ratios),
+        "num_faster": sum(ratio.excludes_one and ratio.ratio < 1 for ratio in ratios),
+        "left_out": table_for_people(left_out_table(comparison.left_out)),
+        "remarks": remarks(comparison),
+    }
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand inside a script element whatever its texts are: no `<`, `>`, `&` or line separator."""
+    text = json.dumps(to_strict(value), allow_nan=False, separators=(",", ":"))
+    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    return "".join(escapes.get(char, char) for char in text)
+
+
+def _plotly_js() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _bundle(name: str) -> str:
+    return (package_files("itables") / "html" / name).read_text(encoding="utf-8")
+
+
+def _own(name: str) -> str:
+    return (package_files("kinetics.report") / name).read_text(encoding="utf-8")
