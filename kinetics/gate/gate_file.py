@@ -1,0 +1,96 @@
+"""Files of the gate: one document per run, whole even if the run was not, judged again from its own contents.
+
+A document holds how every case is to be judged (`cases`), the evidence (`runs`) and the verdicts. `benchmarks` is
+there because every result file has it, and is empty: times of lockstep launches are half of a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from kinetics.gate.evidence import CaseRun, case_run
+from kinetics.gate.self_test import self_tests
+from kinetics.gate.stored import StoredBaseline, judge_stored
+from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
+from kinetics.records import SCHEMA, Document, read_result, to_strict
+from kinetics.roofline import Ceilings
+
+
+class Mode(Enum):
+    """What a run of the gate compared."""
+
+    LOCKSTEP = "lockstep"
+    """Two checkouts, round by round."""
+    STORED = "stored"
+    """This checkout against earlier files."""
+    SELF_TEST = "aa"
+    """One revision against itself."""
+
+
+def header(*, mode: Mode, plans: Sequence[CasePlan], **facts: Any) -> Document:
+    """A document that has no evidence yet. `facts`: machine_info, commit_info, ceilings, settings and the like."""
+    cases = [asdict(plan) for plan in plans]
+    return {"schema": SCHEMA, "kind": "gate", "mode": mode.value, "cases": cases, **facts, "benchmarks": [], "runs": []}
+
+
+def complete(document: Document) -> None:
+    """Judge a document from its evidence. Rows that a journal left under `benchmarks` are evidence too."""
+    document["runs"] = [*document.get("runs", []), *document["benchmarks"]]
+    document["benchmarks"] = []
+    if document["mode"] == Mode.SELF_TEST.value:
+        tests = self_tests(document, num_launches=document["settings"]["num_launches_per_look"])
+        document["self_tests"] = to_strict([asdict(test) for test in tests])
+    else:
+        document["verdicts"] = to_strict([asdict(one) for one in verdicts_of(document)])
+
+
+def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
+    """One verdict per case, in the order of the grid."""
+    runs = [case_run(row) for row in document["runs"]]
+    by_case = {plan["name"]: [run for run in runs if run.case == plan["name"]] for plan in document["cases"]}
+    plans = [plan_of(row) for row in document["cases"]]
+    if document["mode"] == Mode.STORED.value:
+        baselines = baselines_of(document)
+        return [judge_stored(plan, by_case[plan.name], baselines[plan.name]) for plan in plans]
+    ceilings = fastest_seen(Ceilings(**document["ceilings"]), runs)
+    return [judge_case(plan, by_case[plan.name], ceilings) for plan in plans]
+
+
+def plan_of(row: Mapping[str, Any]) -> CasePlan:
+    """The plan that `header` wrote."""
+    band = row["residual_band"]
+    return CasePlan(**{**row, "residual_band": tuple(band) if band else None})
+
+
+def baselines_of(document: Mapping[str, Any]) -> dict[str, StoredBaseline]:
+    """The stored baseline of every case, as the document keeps it."""
+    return {
+        name: StoredBaseline(log_values=tuple(row["log_values"]), incomparable=row["incomparable"])
+        for name, row in document["baselines"].items()
+    }
+
+
+def read_gate_file(path: Path) -> Document:
+    """A file of `kinetics gate` or `kinetics aa`.
+
+    Raises: ValueError, in one line naming the file, if it is not one.
+    """
+    document = read_result(path)
+    needed = {"mode", "cases", "runs", "machine_info", "ceilings"}
+    if document.get("kind") != "gate" or not needed <= set(document):
+        raise ValueError(f"{path}: is not a file of kinetics gate or kinetics aa; make one with kinetics aa")
+    try:
+        [case_run(row) for row in document["runs"]]
+        [plan_of(row) for row in document["cases"]]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: holds rows of another version ({error}); measure again") from None
+    return document
+
+
+def runs_of(document: Mapping[str, Any], case: str) -> list[CaseRun]:
+    """The evidence on one case."""
+    return [run for run in map(case_run, document["runs"]) if run.case == case]

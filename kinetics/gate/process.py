@@ -1,0 +1,170 @@
+"""The parent's end of a worker: starts it, asks it, gives up on it, and never leaves it behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from kinetics.gate.lockstep import Sample
+
+START_TIMEOUT_S = 120.0
+PREPARE_TIMEOUT_S = 300.0
+"""Includes compiling every kernel of a fresh checkout."""
+RUN_TIMEOUT_S = 60.0
+_SCRIPT = Path(__file__).with_name("worker.py")
+
+Reply = dict[str, Any]
+
+
+class WorkerLost(RuntimeError):  # noqa: N818 - says what happened
+    """A worker died, hung, or answered something that is no answer: no evidence can come from it any more."""
+
+
+class CaseRefused(Exception):  # noqa: N818 - an answer, not a fault
+    """A worker cannot run a case, or computes it wrongly (`is_wrong`)."""
+
+    def __init__(self, reason: str, *, is_wrong: bool) -> None:
+        super().__init__(reason)
+        self.is_wrong = is_wrong
+
+
+class WorkerProcess:
+    """One worker process of one checkout; a context manager that ends it.
+
+    Raises: WorkerLost from every request, if the process is gone or silent for too long.
+    """
+
+    def __init__(self, name: str, root: Path, device: str, *, script: Path = _SCRIPT) -> None:
+        self.name = name
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own script
+            [sys.executable, "-P", str(script), str(root), device],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=root,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+        assert self._process.stdout is not None
+        self._replies = self._process.stdout
+        self._received = b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._replies, selectors.EVENT_READ)
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            assert stream is not None
+            try:
+                stream.close()
+            except BrokenPipeError:
+                continue  # what a dead worker did not read is lost with it
+        self._selector.close()
+
+    def facts(self) -> Reply:
+        """What the machine is, as this checkout sees it.
+
+        Raises: CaseRefused if the checkout has no such functions or no such device.
+        """
+        return self.ask({"do": "facts"}, timeout_s=START_TIMEOUT_S)
+
+    def probe(self, dtype: str) -> Reply:
+        """The measured ceilings of the device."""
+        return self.ask({"do": "probe", "dtype": dtype}, timeout_s=START_TIMEOUT_S)
+
+    def prepare(self, spec: Mapping[str, Any], *, seed: int) -> Reply:
+        """Allocate, prove and warm up a case.
+
+        Raises: CaseRefused, saying why.
+        """
+        return self.ask({"do": "prepare", "spec": dict(spec), "seed": seed}, timeout_s=PREPARE_TIMEOUT_S)
+
+    def run_once(self) -> Sample:
+        """Run the prepared case once."""
+        reply = self.ask({"do": "run"}, timeout_s=RUN_TIMEOUT_S)
+        if not reply["seconds"] > 0.0:
+            raise WorkerLost(f"the {self.name} worker reported a time of {reply['seconds']} s, which is none")
+        return Sample(seconds=reply["seconds"], canary_bytes_per_s=reply["canary_bytes_per_s"])
+
+    def release(self) -> None:
+        """Give the memory of the prepared case back."""
+        self.ask({"do": "release"}, timeout_s=RUN_TIMEOUT_S)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the worker."""
+        return self._process.pid
+
+    def cpu_s(self) -> float:
+        """CPU time that the process has used, all threads."""
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def ask(self, request: Mapping[str, Any], *, timeout_s: float) -> Reply:
+        """The reply to one request.
+
+        Raises: WorkerLost, CaseRefused.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerLost(self._obituary(request)) from None
+        reply = self._parsed(self._read_line(request, timeout_s), request)
+        if "refused" in reply:
+            raise CaseRefused(reply["reason"], is_wrong=reply["refused"] == "wrong")
+        return reply
+
+    def _read_line(self, request: Mapping[str, Any], timeout_s: float) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._received:
+            if not self._selector.select(max(0.0, deadline - time.monotonic())):
+                raise WorkerLost(f"the {self.name} worker did not answer {request['do']!r} within {timeout_s:.0f} s")
+            chunk = os.read(self._replies.fileno(), 65536)
+            if not chunk:
+                raise WorkerLost(self._obituary(request))
+            self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _parsed(self, line: bytes, request: Mapping[str, Any]) -> Reply:
+        try:
+            reply = json.loads(line)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict):
+            raise WorkerLost(f"the {self.name} worker answered {request['do']!r} with {line[:80]!r}, which is no JSON")
+        return reply
+
+    def _obituary(self, request: Mapping[str, Any]) -> str:
+        code = self._process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._log.seek(0)
+        words = self._log.read().decode(errors="replace").strip().splitlines()
+        return (
+            f"the {self.name} worker died at {request['do']!r} ({how}{'; last words: ' + words[-1] if words else ''})"
+        )

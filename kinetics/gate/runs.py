@@ -1,0 +1,194 @@
+"""The three runs of the gate: two checkouts in lockstep, one against stored files, one revision against itself.
+
+Puts the rooms together; decides nothing of its own. Every run leaves one file, `results/<device>/gate/...`, and the
+self test also `results/<device>/aa.json`, which later runs on the machine go by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kinetics.environment import source_state
+from kinetics.gate.cases import GateCase, GateGrid, gate_cases
+from kinetics.gate.checkout import checked_out, commit_of, repository_root
+from kinetics.gate.decision import MIN_LAUNCHES
+from kinetics.gate.evidence import BASE, CANDIDATE
+from kinetics.gate.gate_file import Mode, complete, header, read_gate_file
+from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
+from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
+from kinetics.gate.self_test import case_plans
+from kinetics.gate.session import Machine, Say, Session, scout, take_two_looks, until_lost, workplace
+from kinetics.gate.stored import stored_baseline
+from kinetics.gate.verdicts import CasePlan
+from kinetics.records import Document, check_writable, recover_journals, result_path, write_json
+
+SELF_TEST_FILE = "aa.json"
+JUDGED_LAUNCHES = 5
+"""Launches a look unless told otherwise, and the number that a self test speaks of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRequest:
+    """What a user asks of any of the runs. `out`: where the file goes besides the results folder's own place."""
+
+    start: Path
+    device: str
+    grid: GateGrid
+    num_launches: int
+    results_dir: Path | None
+    out: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Site:
+    """The candidate's checkout, its machine, and where this run's files lie."""
+
+    root: Path
+    commit: str
+    is_dirty: bool
+    machine: Machine
+    folder: Path
+    journal_at: Path
+
+
+def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Document, Path]:
+    """Judge the working tree against the revision `base`; return the document and where it was written.
+
+    Raises: ValueError for a usage that cannot work; WorkerLost if the base cannot even start.
+    """
+    _check_launches(request.num_launches, MIN_LAUNCHES)
+    root = repository_root(request.start)
+    base_commit = commit_of(root, base)
+    with ExitStack() as stack:
+        base_root = stack.enter_context(checked_out(root, base_commit))
+        site = _site(request, root, say)
+        _check_starts(base_root, request.device, base_commit)
+        if (base_commit, False) == (site.commit, site.is_dirty):
+            say("the base is the candidate: every verdict but SAME and AMBIGUOUS would be a false one")
+        plans, why_not = _plans(site, gate_cases(request.grid, site.machine.kind), request.num_launches)
+        if why_not:
+            say(f"margins are 1 % and nothing is refused: {why_not}")
+        document = _document(site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit})
+        place = workplace({BASE: base_root, CANDIDATE: root}, request.device, site.machine)
+        session = Session(place, document, journal_at=site.journal_at, say=say)
+        return _judge_and_write(session, plans, (BASE, CANDIDATE), request, site)
+
+
+def gate_against_files(request: GateRequest, *, files: Sequence[Path], say: Say) -> tuple[Document, Path]:
+    """Judge the working tree against stored files of this machine; return the document and where it was written.
+
+    Raises: ValueError for a usage that cannot work.
+    """
+    _check_launches(request.num_launches, MIN_LAUNCHES)
+    stored = [read_gate_file(path) for path in _listed(files)]
+    root = repository_root(request.start)
+    site = _site(request, root, say)
+    cases = gate_cases(request.grid, site.machine.kind)
+    plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
+    baselines = {one.name: asdict(stored_baseline(one.name, one.spec, stored, site.machine.facts)) for one in cases}
+    document = _document(
+        site, request, Mode.STORED, plans, baselines=baselines, baseline_files=[str(path) for path in files]
+    )
+    place = workplace({CANDIDATE: root}, request.device, site.machine)
+    session = Session(place, document, journal_at=site.journal_at, say=say)
+    return _judge_and_write(session, plans, (CANDIDATE,), request, site)
+
+
+def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Document, Path]:
+    """Run two checkouts of one revision against each other; store what that says of this machine.
+
+    Raises: ValueError for a usage that cannot work.
+    """
+    _check_launches(request.num_launches, 2 * JUDGED_LAUNCHES)
+    root = repository_root(request.start)
+    commit = commit_of(root, revision)
+    with ExitStack() as stack:
+        roots = {side: stack.enter_context(checked_out(root, commit)) for side in (BASE, CANDIDATE)}
+        site = _site(request, root, say)
+        cases = gate_cases(request.grid, site.machine.kind)
+        plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
+        document = _document(site, request, Mode.SELF_TEST, plans, base={"revision": revision, "id": commit})
+        session = Session(workplace(roots, request.device, site.machine), document, journal_at=site.journal_at, say=say)
+        launch_cases = _launch_cases(plans, (BASE, CANDIDATE))
+        lost = until_lost(lambda: session.take(launch_cases, num_launches=request.num_launches, look=1))
+        path = request.out or site.journal_at
+        document = session.finish(path, lost=lost)
+        if lost is None:
+            write_json(path := site.folder / SELF_TEST_FILE, document)
+        return document, path
+
+
+def _judge_and_write(
+    session: Session, plans: Sequence[CasePlan], sides: Sequence[str], request: GateRequest, site: _Site
+) -> tuple[Document, Path]:
+    wanted = [plan for plan in plans if plan.refusal is None]
+    cases = _launch_cases(wanted, sides)
+    lost = until_lost(lambda: take_two_looks(session, cases, wanted, request.num_launches))
+    path = request.out or site.journal_at
+    return session.finish(path, lost=lost), path
+
+
+def _site(request: GateRequest, root: Path, say: Say) -> _Site:
+    say("measuring this machine's ceilings")
+    machine = scout(root, request.device)
+    commit, is_dirty = source_state(root)
+    folder = (request.results_dir or root / "results") / str(machine.facts["device_slug"])
+    check_writable(folder / "gate")
+    for path in recover_journals(folder / "gate", complete=complete):
+        say(f"launches of an earlier run that was killed were kept: {path}")
+    stamped = result_path(
+        folder, "gate", started=time.time(), commit=commit, is_dirty=is_dirty, grid=request.grid.value
+    )
+    return _Site(root=root, commit=commit, is_dirty=is_dirty, machine=machine, folder=folder, journal_at=stamped)
+
+
+def _plans(site: _Site, cases: Sequence[GateCase], num_launches: int) -> tuple[list[CasePlan], str | None]:
+    path = site.folder / SELF_TEST_FILE
+    known = read_gate_file(path) if path.exists() else None
+    return case_plans(cases, known, site.machine.facts, num_launches=num_launches)
+
+
+def _document(site: _Site, request: GateRequest, mode: Mode, plans: Sequence[CasePlan], **facts: Any) -> Document:
+    settings: Mapping[str, Any] = {
+        "grid": request.grid.value,
+        "num_launches": request.num_launches,
+        "num_launches_per_look": JUDGED_LAUNCHES if mode is Mode.SELF_TEST else request.num_launches,
+        "num_rounds": NUM_ROUNDS,
+    }
+    return header(
+        mode=mode,
+        plans=plans,
+        started_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        machine_info=site.machine.facts,
+        ceilings=site.machine.ceilings,
+        commit_info={"id": site.commit, "dirty": site.is_dirty},
+        settings=settings,
+        **facts,
+    )
+
+
+def _launch_cases(plans: Sequence[CasePlan], sides: Sequence[str]) -> list[LaunchCase]:
+    return [LaunchCase(name=plan.name, specs=dict.fromkeys(sides, plan.spec)) for plan in plans]
+
+
+def _check_starts(root: Path, device: str, commit: str) -> None:
+    with WorkerProcess(BASE, root, device) as worker:
+        try:
+            worker.facts()
+        except CaseRefused as refusal:
+            raise WorkerLost(f"the base revision {commit[:7]} is too old for this gate: {refusal}") from None
+
+
+def _check_launches(num_launches: int, least: int) -> None:
+    if num_launches < least:
+        raise ValueError(f"--launches must be at least {least}, got {num_launches}")
+
+
+def _listed(files: Sequence[Path]) -> list[Path]:
+    """The files named, and every file of the folders named."""
+    return [path for named in files for path in (sorted(named.glob("*.json")) if named.is_dir() else [named])]

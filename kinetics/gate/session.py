@@ -1,0 +1,142 @@
+"""A run of the gate from the first worker to the written file: launches, journal, second looks, partial evidence.
+
+Ctrl-C, a termination signal, a lost worker or a lost device end the launches, not the run: what was measured is judged
+and written, marked as partial, with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinetics.gate.evidence import CANDIDATE, CaseRun
+from kinetics.gate.gate_file import baselines_of, complete
+from kinetics.gate.launch import LaunchCase, Worker, Workplace, run_launch
+from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
+from kinetics.gate.stored import is_stored_flagged
+from kinetics.gate.verdicts import CasePlan, is_flagged
+from kinetics.gate.watch import Watch, gpu_complaint, nvidia_smi, own_cpu_s
+from kinetics.records import Document, RowJournal, write_json
+
+INTERRUPTED = "interrupted"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The device as a first worker found it: facts for the file, and the measured ceilings."""
+
+    facts: dict[str, Any]
+    ceilings: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """ "cpu" or "cuda"."""
+        return str(self.facts["device_kind"])
+
+
+def scout(root: Path, device: str) -> Machine:
+    """Look at the device through a worker of its own, so that no context of this process stays on it.
+
+    Raises: ValueError if the checkout or the device cannot be used; WorkerLost.
+    """
+    with WorkerProcess(CANDIDATE, root, device) as worker:
+        try:
+            facts = worker.facts()
+            dtype = "float32" if facts["device_kind"] == "cpu" else "bfloat16"
+            return Machine(facts=facts, ceilings=worker.probe(dtype))
+        except CaseRefused as refusal:
+            raise ValueError(f"the checkout at {root} cannot measure on {device}: {refusal}") from None
+
+
+def workplace(roots: Mapping[str, Path], device: str, machine: Machine) -> Workplace:
+    """Launches by worker processes on this machine."""
+
+    def open_worker(side: str, root: Path) -> AbstractContextManager[WorkerProcess]:
+        return WorkerProcess(side, root, device)
+
+    def watch(workers: Sequence[Worker]) -> Watch:
+        processes = [worker for worker in workers if isinstance(worker, WorkerProcess)]
+        query = nvidia_smi(int(device.partition(":")[2] or 0)) if machine.kind == "cuda" else None
+        return Watch(
+            lambda: own_cpu_s() + sum(process.cpu_s() for process in processes),
+            gpu=(lambda: gpu_complaint([process.pid for process in processes], query=query)) if query else None,
+        )
+
+    return Workplace(roots=roots, open_worker=open_worker, watch=watch)
+
+
+class Session:
+    """The evidence of one run, on disk record by record."""
+
+    def __init__(self, place: Workplace, document: Document, *, journal_at: Path, say: Say) -> None:
+        self.document = document
+        self._place = place
+        self._say = say
+        self._started = time.monotonic()
+        self._runs: list[CaseRun] = []
+        self._num_launches = 0
+        journal_at.parent.mkdir(parents=True, exist_ok=True)
+        self._journal = RowJournal(journal_at, document)
+
+    def take(self, cases: Sequence[LaunchCase], *, num_launches: int, look: int) -> None:
+        """Run launches of these cases; a case that a side refused is not tried again.
+
+        Raises: WorkerLost, KeyboardInterrupt.
+        """
+        for index in range(num_launches):
+            refused = {run.case for run in self._runs if run.refusals}
+            wanted = [case for case in cases if case.name not in refused]
+            self._say(f"look {look}: launch {index + 1} of {num_launches}, {len(wanted)} cases")
+            for run in run_launch(self._place, wanted, launch=self._num_launches, look=look):
+                self._runs.append(run)
+                self._journal.append(run.as_row())
+            self._num_launches += 1
+
+    def of_case(self, name: str) -> list[CaseRun]:
+        """The evidence on one case so far."""
+        return [run for run in self._runs if run.case == name]
+
+    def finish(self, path: Path, *, lost: str | None) -> Document:
+        """Judge, write the file, forget the journal. `lost`: what ended the run early."""
+        self.document["runs"] = [run.as_row() for run in self._runs]
+        self.document["wall_s"] = time.monotonic() - self._started
+        self.document["lost"] = lost
+        if lost is not None:
+            self.document["is_partial"] = True
+        complete(self.document)
+        write_json(path, self.document)
+        self._journal.discard()
+        return self.document
+
+
+def take_two_looks(session: Session, cases: Sequence[LaunchCase], plans: Sequence[CasePlan], num_launches: int) -> None:
+    """The first look at all cases, the second at those that the first one flagged."""
+    session.take(cases, num_launches=num_launches, look=1)
+    baselines = baselines_of(session.document) if "baselines" in session.document else None
+    flagged = {
+        plan.name
+        for plan in plans
+        if (
+            is_stored_flagged(session.of_case(plan.name), baselines[plan.name])
+            if baselines is not None
+            else is_flagged(plan, session.of_case(plan.name))
+        )
+    }
+    if flagged:
+        session.take([case for case in cases if case.name in flagged], num_launches=num_launches, look=2)
+
+
+def until_lost(measure: Callable[[], None]) -> str | None:
+    """Run `measure`; what ended it early, None if nothing did."""
+    try:
+        measure()
+    except WorkerLost as error:
+        return str(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return None

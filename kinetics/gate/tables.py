@@ -1,0 +1,153 @@
+"""A gate document as tables for a terminal and as Markdown for a step summary. Text from files is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from kinetics.gate.decision import Verdict
+from kinetics.gate.error_rates import clopper_pearson
+from kinetics.gate.evidence import BASE, CANDIDATE
+from kinetics.gate.gate_file import Mode
+from kinetics.records import Document
+from kinetics.units import format_seconds
+
+_VERDICT_COLUMNS = ("case", "verdict", "base", "candidate", "ratio", "99 % bounds", "sees from", "why")
+_SELF_TEST_COLUMNS = ("case", "launch SD", "margin", "sees from", "false alarms, 1 look", "confirmed", "meas/pred")
+_COLOURS = {Verdict.SAME: "green", Verdict.FAST: "cyan", Verdict.SLOW: "red", Verdict.MISSING: "red"}
+
+
+def verdict_table(document: Document) -> Table:
+    """One line per case."""
+    table = Table(title=title(document), title_justify="left", box=None, pad_edge=False)
+    for name in _VERDICT_COLUMNS:
+        table.add_column(name, overflow="fold")
+    for row in document["verdicts"]:
+        colour = _COLOURS.get(Verdict(row["verdict"]), "yellow")
+        case, verdict, *rest = _verdict_cells(row)
+        table.add_row(escape(case), f"[{colour}]{verdict}[/]", *map(escape, rest))
+    return table
+
+
+def self_test_table(document: Document) -> Table:
+    """What identical code showed, one line per case."""
+    table = Table(title=title(document), title_justify="left", box=None, pad_edge=False)
+    for name in _SELF_TEST_COLUMNS:
+        table.add_column(name, overflow="fold")
+    for row in document["self_tests"]:
+        table.add_row(*map(escape, _self_test_cells(row)))
+    return table
+
+
+def markdown(document: Document) -> str:
+    """The document for a step summary: heading, table, remarks."""
+    is_self_test = document["mode"] == Mode.SELF_TEST.value
+    columns = _SELF_TEST_COLUMNS if is_self_test else _VERDICT_COLUMNS
+    rows = (
+        [_self_test_cells(row) for row in document["self_tests"]]
+        if is_self_test
+        else [_verdict_cells(row) for row in document["verdicts"]]
+    )
+    lines = [f"### {_cell(title(document))}", "", _line(columns), _line(["---"] * len(columns))]
+    lines += [_line(row) for row in rows]
+    return "\n".join([*lines, "", *(f"- {_cell(remark)}" for remark in remarks(document))]) + "\n"
+
+
+def title(document: Document) -> str:
+    """What was compared, where, and the outcome in one line."""
+    candidate = document["commit_info"]["id"][:7] + ("-dirty" if document["commit_info"]["dirty"] else "")
+    device, launches = document["machine_info"]["device"], document["settings"]["num_launches"]
+    match Mode(document["mode"]):
+        case Mode.SELF_TEST:
+            base = document["base"]["id"][:7]
+            return f"Gate self test: {base} against itself on {device}, {launches} launches"
+        case Mode.STORED:
+            return f"Gate: {candidate} against {len(document['baseline_files'])} stored files on {device}"
+        case Mode.LOCKSTEP:
+            return f"Gate: {candidate} against {document['base']['id'][:7]} on {device}, {launches} launches a look"
+
+
+def remarks(document: Document) -> list[str]:
+    """What a reader must know besides the table."""
+    found = []
+    if document.get("lost"):
+        found.append(f"The run ended early: {document['lost']}. What was measured before is judged above.")
+    if document["mode"] == Mode.SELF_TEST.value:
+        return [*found, *_self_test_remarks(document)]
+    counts = {
+        verdict.value: sum(row["verdict"] == verdict.value for row in document["verdicts"]) for verdict in Verdict
+    }
+    found.append(", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    for row in document["verdicts"]:
+        found += _residual_remark(row)
+    disturbed = [run for run in document["runs"] if run["disturbance"]]
+    if disturbed:
+        found.append(
+            f"{len(disturbed)} of {len(document['runs'])} records do not count; first: {disturbed[0]['disturbance']}"
+        )
+    return found
+
+
+def _verdict_cells(row: Mapping[str, Any]) -> list[str]:
+    bounds = f"{row['lower']:.3f} .. {row['upper']:.3f}" if row["lower"] is not None else "-"
+    needed = f"{row['num_launches_needed']} launches would settle it" if row["num_launches_needed"] else ""
+    return [
+        row["case"],
+        row["verdict"],
+        format_seconds(row["median_s"][BASE]) if BASE in row["median_s"] else "-",
+        format_seconds(row["median_s"][CANDIDATE]) if CANDIDATE in row["median_s"] else "-",
+        f"{row['ratio']:.3f}" if row["ratio"] is not None else "-",
+        bounds,
+        f"+{100 * row['detectable']:.1f} %" if row["detectable"] is not None else "-",
+        "; ".join(part for part in (row["reason"], needed) if part),
+    ]
+
+
+def _residual_remark(row: Mapping[str, Any]) -> list[str]:
+    ratio, band = row["measured_over_predicted"], row["residual_band"]
+    if ratio is None or band is None or band[0] <= ratio <= band[1]:
+        return []
+    return [f"{row['case']}: measured / predicted is {ratio:.2f}, outside its band of {band[0]:.2f} to {band[1]:.2f}"]
+
+
+def _self_test_cells(row: Mapping[str, Any]) -> list[str]:
+    first, confirmed = row["first_look_false_alarms"], row["confirmed_false_alarms"]
+    return [
+        row["case"],
+        f"{100 * row['launch_sd']:.2f} %",
+        f"{100 * row['margin']:.1f} %",
+        f"+{100 * row['detectable']:.1f} %",
+        str(clopper_pearson(first, row["num_launches"])),
+        str(clopper_pearson(confirmed, row["num_launches"])),
+        f"{row['residual_band'][0]:.2f} .. {row['residual_band'][1]:.2f}",
+    ]
+
+
+def _self_test_remarks(document: Document) -> list[str]:
+    tests = document["self_tests"]
+    if not tests:
+        return ["No case has launches enough for two looks."]
+    total = sum(row["num_launches"] for row in tests)
+    rates = {
+        name: clopper_pearson(sum(row[key] * row["num_launches"] for row in tests) / total, total)
+        for name, key in (("at one look", "first_look_false_alarms"), ("confirmed", "confirmed_false_alarms"))
+    }
+    return [
+        *(f"False alarms of all cases {name}: {rate}; interval over {total} launches" for name, rate in rates.items()),
+        f"Decisions of {document['settings']['num_launches_per_look']} launches a look, drawn from these launches; "
+        "'sees from': the slow-down found with a power of 0.8, both looks agreeing.",
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    """Text that no Markdown table, and no HTML in it, takes for its own."""
+    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+        text = text.replace(character, replacement)
+    return text
