@@ -29,6 +29,7 @@ from kinetics.records import (
     write_json,
 )
 from kinetics.rows import Recordable, Row, calibrate
+from kinetics.step_calibration import calibrate_steps
 from kinetics.step_grid import BenchCase, StepCell
 
 if TYPE_CHECKING:
@@ -211,9 +212,8 @@ class BenchRun:
 def complete_document(document: Document) -> None:
     """Calibrate the rows of a result file against each other, and make all of it strict JSON, in place."""
     rows = [benchmark["extra_info"] for benchmark in document["benchmarks"]]
-    calibrations = {
-        name: {"overhead_s": fit.overhead_s, "efficiency": fit.efficiency} for name, fit in calibrate(rows).items()
-    }
+    calibrations = {name: fit.as_dict() for name, fit in calibrate(rows).items()}
+    calibrations |= {name: fit.as_dict() for name, fit in calibrate_steps(rows).items()}
     strict = to_strict({**document, "calibrations": calibrations})
     document.clear()
     document.update(strict)

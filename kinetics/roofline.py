@@ -130,6 +130,10 @@ class Calibration:
         """Calibrated time of a call whose scarcest resource needs `roof_s`."""
         return self.overhead_s + roof_s / self.efficiency
 
+    def as_dict(self) -> dict[str, float]:
+        """As a result file holds it."""
+        return {"overhead_s": self.overhead_s, "efficiency": self.efficiency}
+
 
 def fit_calibration(roof_s: Sequence[float], measured_s: Sequence[float]) -> Calibration:
     """The non-negative overhead and efficiency that minimise relative error, outliers damped.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -111,18 +111,20 @@ def calibrate(rows: Sequence[Row]) -> dict[str, Calibration]:
     """Fit each (provider, operation) on every other of its rows and write both into all of them.
 
     Returns the calibrations by "provider/operation". Groups with fewer than two shapes to fit keep `calibrated_s` None.
+    Whole decode steps are left to `kinetics.step_calibration`.
     """
+    kernels = [row for row in rows if "predicted_roof_s" in row and "predicted_part_s" not in row]
     fitted = {}
-    for name, group in _groups(rows).items():
+    for name, group in group_rows(kernels, lambda row: f"{row['provider']}/{row['operation']}").items():
         for row, role in zip(group, alternate_roles([row["predicted_s"] for row in group]), strict=True):
             row["calibration_role"] = role
         fit = [row for row in group if row["calibration_role"] == "fit"]
-        roofs_s = [row["predicted_roof_s"] for row in fit]
+        roofs_s = [_roof_s(row) for row in fit]
         if len(fit) < MIN_FIT_CASES or max(roofs_s) < SAME_SHAPE * min(roofs_s):
             continue  # one shape cannot tell a fixed time from an efficiency
         calibration = fit_calibration(roofs_s, [row["median_s"] for row in fit])
         for row in group:
-            row["calibrated_s"] = calibration.total_s(row["predicted_roof_s"])
+            row["calibrated_s"] = calibration.total_s(_roof_s(row))
         fitted[name] = calibration
     return fitted
 
@@ -136,9 +138,25 @@ def calibration_errors(rows: Iterable[Mapping[str, Any]], role: str) -> list[flo
     ]
 
 
-def _groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def seen_over_ceiling(row: Mapping[str, Any]) -> float:
+    """How much longer memory took while the row was measured than at the ceiling; 1 where nobody looked.
+
+    Neighbours on a shared machine take bandwidth from one minute to the next. The evicting stream between the samples
+    sees it, and knows nothing of the case.
+    """
+    canary = row.get("canary_bytes_per_s")
+    return float(row["ceiling_bytes_per_s"] / canary) if canary else 1.0
+
+
+def group_rows(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Rows by key, in order."""
     groups = defaultdict(list)
     for row in rows:
-        if "predicted_roof_s" in row:
-            groups[f"{row['provider']}/{row['operation']}"].append(row)
+        groups[key(row)].append(row)
     return groups
+
+
+def _roof_s(row: Row) -> float:
+    """The roof of a kernel row at the bandwidth of the moment."""
+    is_memory_bound = row.get("predicted_bound") != "compute"
+    return float(row["predicted_roof_s"]) * (seen_over_ceiling(row) if is_memory_bound else 1.0)

@@ -20,8 +20,10 @@ _LAUNCHES_PER_STEP = 4
 """Embedding, final norm, logits, choice of a token."""
 _LAUNCHES_OF_EXPERTS = 3
 """Router, choice of experts, sum of their answers."""
-_ATTENTION_LAUNCHES = {False: 3, True: 5}
-"""Append, split decode, merge; with block top-k also score and select."""
+_ATTENTION_LAUNCHES = 3
+"""Append, split decode, merge."""
+_SEARCH_LAUNCHES = 2
+"""Score and select."""
 _LOGIT_BYTES = 4
 
 
@@ -29,6 +31,7 @@ _LOGIT_BYTES = 4
 class StepShape:
     """One decode step. `num_kept_pages` per KV head, the current one included; None is dense attention.
 
+    `scores_pages`: the kept pages are searched for, as block top-k does; local attention knows them.
     `num_devices`: tensor parallelism, weights and heads split evenly, activations summed twice a layer.
 
     Raises: ValueError if a size is not positive, or the devices do not divide the query heads.
@@ -40,6 +43,7 @@ class StepShape:
     page_size: int
     element_bytes: int
     num_kept_pages: int | None
+    scores_pages: bool = True
     num_devices: int = 1
 
     def __post_init__(self) -> None:
@@ -63,9 +67,14 @@ class StepShape:
         return max(1, self.model.num_kv_heads // self.num_devices)
 
     @property
+    def has_summaries(self) -> bool:
+        """Whether pages are summed up to be searched."""
+        return self.num_kept_pages is not None and self.scores_pages
+
+    @property
     def num_launches(self) -> int:
         """Dependent launches of the plain algorithm."""
-        per_layer = _LAUNCHES_PER_LAYER + _ATTENTION_LAUNCHES[self.num_kept_pages is not None]
+        per_layer = _LAUNCHES_PER_LAYER + _ATTENTION_LAUNCHES + (_SEARCH_LAUNCHES if self.has_summaries else 0)
         if self.model.num_experts:
             per_layer += _LAUNCHES_OF_EXPERTS
         return self.model.num_layers * per_layer + _LAUNCHES_PER_STEP
@@ -88,14 +97,13 @@ def step_memory(shape: StepShape) -> MemoryNeed:
     model, size = shape.model, shape.element_bytes
     heads = model.num_layers * shape.kv_heads_per_device * model.head_dim * size
     cached_tokens = shape.batch * shape.num_pages * shape.page_size
-    has_summaries = shape.num_kept_pages is not None
     widest = max(2 * model.intermediate_size, (model.num_q_heads + 2 * model.num_kv_heads) * model.head_dim)
     activations = 4 * shape.batch * widest * size
     return MemoryNeed(
         parts={
             "weights": model.num_parameters * size // shape.num_devices,
             "kv": 2 * cached_tokens * heads,
-            "summaries": shape.batch * shape.num_pages * heads if has_summaries else 0,
+            "summaries": shape.batch * shape.num_pages * heads if shape.has_summaries else 0,
             "workspace": 2 * shape.batch * model.vocab_size * _LOGIT_BYTES + activations,
         }
     )
@@ -119,23 +127,24 @@ def _attention_work(shape: StepShape) -> Work:
         "element_bytes": shape.element_bytes,
     }
     num_q_heads = model.num_q_heads // shape.num_devices
-    is_sparse = shape.num_kept_pages is not None
     appended = cost.append_work(
         **sizes,
         tokens_in_page=(shape.context_len - 1) % shape.page_size + 1,
         page_size=shape.page_size,
-        num_summary_vectors=int(is_sparse),
+        num_summary_vectors=int(shape.has_summaries),
     )
     if shape.num_kept_pages is None:
         return appended + cost.dense_attention_work(**sizes, num_q_heads=num_q_heads, context_len=shape.context_len)
     num_kept = min(shape.num_kept_pages, shape.num_pages)
-    unused = shape.num_pages * shape.page_size - shape.context_len
+    num_keys = num_kept * shape.page_size - (shape.num_pages * shape.page_size - shape.context_len)
+    if not shape.scores_pages:
+        return appended + cost.dense_attention_work(**sizes, num_q_heads=num_q_heads, context_len=num_keys)
     return appended + cost.block_topk_work(
         **sizes,
         num_q_heads=num_q_heads,
         num_pages=shape.num_pages,
         num_kept_pages=num_kept,
-        num_keys=num_kept * shape.page_size - unused,
+        num_keys=num_keys,
         num_summary_vectors=1,
     )
 

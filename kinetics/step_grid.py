@@ -1,7 +1,7 @@
 """Which decode steps a run measures: cells, cases, grids and ids, as `kinetics.grid` has them for kernels.
 
-Pure. A model that does not fit, or would take too long, is measured as one and two of its layers with its whole head;
-the two give the full step by extrapolation. Where the full model is measured as well, that is checked.
+Pure. A model that does not fit, or would take too long, is measured as one and as a few of its layers with its whole
+head; the two give the full step by extrapolation. Where the full model is measured as well, that is checked.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ class StepPolicy(Enum):
 
     DENSE = "dense"
     BLOCK_TOPK = "block_topk"
+    LOCAL = "local"
+
+    @property
+    def has_kv_budget(self) -> bool:
+        """Whether it keeps a given number of tokens rather than all."""
+        return self is not StepPolicy.DENSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +82,8 @@ class StepCase:
     provider: str = "engine"
 
     def __post_init__(self) -> None:
-        if (self.kv_budget is not None) != (self.policy is StepPolicy.BLOCK_TOPK):
-            raise ValueError(f"a kv_budget belongs to block_topk alone, got {self.kv_budget} for {self.policy.value}")
+        if (self.kv_budget is not None) != self.policy.has_kv_budget:
+            raise ValueError(f"a kv_budget belongs to sparse policies, got {self.kv_budget} for {self.policy.value}")
         if self.kv_budget is not None:
             check_kv_budget(self.kv_budget, self.cell.page_size)
 
@@ -89,8 +95,16 @@ class StepCase:
     @property
     def num_scored_pages(self) -> int:
         """Pages kept for their score, besides sink, local and current ones."""
+        assert self.policy is StepPolicy.BLOCK_TOPK
         assert self.kv_budget is not None
         return self.kv_budget // self.cell.page_size - NUM_SINK_PAGES - NUM_LOCAL_PAGES - 1
+
+    @property
+    def num_local_pages(self) -> int:
+        """Pages kept because they are the latest, the current one apart."""
+        assert self.kv_budget is not None
+        is_local = self.policy is StepPolicy.LOCAL
+        return self.kv_budget // self.cell.page_size - NUM_SINK_PAGES - 1 if is_local else NUM_LOCAL_PAGES
 
     def shape(self, element_bytes: int) -> StepShape:
         """The step as the prediction sees it."""
@@ -102,6 +116,7 @@ class StepCase:
             page_size=cell.page_size,
             element_bytes=element_bytes,
             num_kept_pages=None if self.kv_budget is None else self.kv_budget // cell.page_size,
+            scores_pages=self.policy is StepPolicy.BLOCK_TOPK,
         )
 
     def __str__(self) -> str:
@@ -120,21 +135,21 @@ Point = tuple[str, tuple[int, ...], int, int]
 """Model, numbers of layers (empty: all of them), batch, context."""
 
 _CPU_POINTS: tuple[Point, ...] = (
-    ("Qwen3-0.6B", (1, 2, 28), 1, 2 * _K),
+    ("Qwen3-0.6B", (1, 4, 28), 1, 2 * _K),
     ("Qwen3-0.6B", (), 1, 8 * _K),
     ("Qwen3-0.6B", (), 8, 2 * _K),
-    ("Qwen3-8B", (1, 2), 1, 8 * _K),
+    ("Qwen3-8B", (1, 3), 1, 8 * _K),
     ("Qwen3-30B-A3B", (1, 2), 4, 4 * _K),
 )
 _CUDA_PLANE = ((1, 2 * _K), (1, 32 * _K), (64, 2 * _K), (64, 16 * _K), (8, 8 * _K), (32, 8 * _K))
 _CUDA_MODELS = ("Qwen3-8B", "Qwen3-0.6B", "Qwen3-30B-A3B")
 _POINTS: dict[tuple[str, GridSize], tuple[Point, ...]] = {
-    ("cpu", GridSize.SMOKE): (("Qwen3-0.6B", (1, 2), 2, 2 * _K),),
+    ("cpu", GridSize.SMOKE): (("Qwen3-0.6B", (1, 4), 2, 2 * _K),),
     ("cpu", GridSize.QUICK): _CPU_POINTS,
     ("cpu", GridSize.FULL): (
         *_CPU_POINTS,
         *(("Qwen3-0.6B", (), batch, context) for batch, context in ((1, 16 * _K), (2, 8 * _K), (4, 4 * _K))),
-        ("DeepSeek-R1-Distill-Qwen-1.5B", (1, 2), 4, 8 * _K),
+        ("DeepSeek-R1-Distill-Qwen-1.5B", (1, 3), 4, 8 * _K),
         ("Qwen3-14B", (1, 2), 1, 8 * _K),
         ("Qwen3-32B", (1, 2), 1, 8 * _K),
     ),
@@ -149,14 +164,18 @@ _POINTS: dict[tuple[str, GridSize], tuple[Point, ...]] = {
 def step_cases(options: GridOptions) -> list[StepCase]:
     """The cases that `options` ask for, those that say most first.
 
-    A model named on a CPU is measured whole; on a GPU each cell comes eager and replayed from a graph.
+    A model named on a CPU is measured whole; on a GPU each cell comes eager and replayed from a graph. Local attention,
+    which costs what block top-k does without its search, is left to the full grid and to points that are named.
     """
+    is_named = bool(options.models or options.batches or options.context_lens)
+    leaves_local = options.size is not GridSize.FULL and not is_named
+    policies = [policy for policy in StepPolicy if not (leaves_local and policy is StepPolicy.LOCAL)]
     return [
         StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget)
         for cell in _cells(options)
         for num_layers in cell.layer_counts
-        for policy in StepPolicy
-        for budget in (kv_budgets(options) if policy is StepPolicy.BLOCK_TOPK else (None,))
+        for policy in policies
+        for budget in (kv_budgets(options) if policy.has_kv_budget else (None,))
     ]
 
 

@@ -1,12 +1,13 @@
 """What a row of a decode step says: the fields of a kernel row, and those that only a step has.
 
-Pure arithmetic over numbers. The full step of a partial model is extrapolated from its rounds with one and two layers.
+Pure arithmetic over numbers. The full step of a partial model is extrapolated from its rounds with one layer and
+with a few.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ class StepMeasured:
     """A step that was proved correct and timed.
 
     `bare_samples_s`: the same step without attention, interleaved with it. `extrapolated_s`: the full model's step
-    from this policy's rounds with one and two layers; None where these were not measured.
+    from this policy's rounds with two numbers of layers; None where these were not measured.
     """
 
     case: StepCase
@@ -53,6 +54,8 @@ class StepMeasured:
             "predicted_s": prediction.total_s,
             "predicted_roof_s": prediction.roof_s,
             "predicted_bound": prediction.bound,
+            "predicted_part_s": dict(prediction.part_s),
+            "num_launches": shape.num_launches,
             "predicted_attention_share": prediction.part_s["attention"] / prediction.roof_s,
             "calibrated_s": None,
             "calibration_role": None,
@@ -80,13 +83,14 @@ class StepMeasured:
         }
 
 
-def extrapolate(one_layer_s: Sequence[float], two_layers_s: Sequence[float], *, num_layers: int) -> float:
-    """The step with `num_layers` layers: the median over rounds of one layer plus the others at their difference.
+def extrapolate(rounds_s: Mapping[int, Sequence[float]], *, num_layers: int) -> float:
+    """The step with `num_layers` layers: the median over rounds of the straight line through two numbers of layers.
 
-    Sample i of both must come from the same round.
+    rounds_s: samples by number of layers; sample i of both must come from the same round.
     """
-    pairs = zip(one_layer_s, two_layers_s, strict=True)
-    return statistics.median(one + (num_layers - 1) * (two - one) for one, two in pairs)
+    (few, few_s), (more, more_s) = sorted(rounds_s.items())
+    times = (num_layers - few) / (more - few)
+    return statistics.median(a + times * (b - a) for a, b in zip(few_s, more_s, strict=True))
 
 
 def _case_fields(case: StepCase) -> Row:

@@ -122,11 +122,12 @@ def _proved(workload: StepWorkload, case: StepCase) -> float | AssertionError:
 
 
 def _extrapolated_s(case: StepCase, timed: Measurement) -> float | None:
-    """The full model's step from this policy's rounds with one and two layers, if they were measured."""
-    rounds = [timed.samples_s.get(str(replace(case, num_layers=num_layers))) for num_layers in (1, 2)]
-    if rounds[0] is None or rounds[1] is None:
+    """The full model's step from this policy's rounds with the cell's first two numbers of layers, if it has two."""
+    counts = case.cell.layer_counts[:2]
+    if len(counts) < 2:
         return None
-    return extrapolate(rounds[0], rounds[1], num_layers=case.cell.model.num_layers)
+    rounds_s = {count: timed.samples_s[str(replace(case, num_layers=count))] for count in counts}
+    return extrapolate(rounds_s, num_layers=case.cell.model.num_layers)
 
 
 def _element_bytes(cell: StepCell) -> int:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kinetics.attention_policy import BlockTopK
+from kinetics.attention_policy import BlockTopK, Local
 from kinetics.engine.attention import Attention, AttentionSettings, DecodeBatch, PolicyAttention
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.kv_cache import KvCache
 from kinetics.engine.qwen3 import Decoder
 from kinetics.engine.weights import fill_repeating, random_weights
-from kinetics.grid import NUM_LOCAL_PAGES, NUM_SINK_PAGES
-from kinetics.step_grid import StepCase, StepCell
+from kinetics.grid import NUM_SINK_PAGES
+from kinetics.step_grid import StepCase, StepCell, StepPolicy
 from kinetics_kernels import api
 from kinetics_kernels.shapes import PageSummaryKind, num_pages_for
 
@@ -81,13 +81,10 @@ def settings_of(case: StepCase) -> AttentionSettings:
     if case.kv_budget is None:
         return AttentionSettings()
     page_size = case.cell.page_size
-    policy = BlockTopK(
-        block_size=page_size,
-        top_blocks=case.num_scored_pages,
-        num_local=NUM_LOCAL_PAGES * page_size,
-        num_sink_tokens=NUM_SINK_PAGES * page_size,
-        keeps_partial_block=True,
-    )
+    kept = {"num_local": case.num_local_pages * page_size, "num_sink_tokens": NUM_SINK_PAGES * page_size}
+    if case.policy is StepPolicy.LOCAL:
+        return AttentionSettings(policy=Local(**kept))
+    policy = BlockTopK(block_size=page_size, top_blocks=case.num_scored_pages, keeps_partial_block=True, **kept)
     return AttentionSettings(policy=policy, summary_kind=_SUMMARY_KIND)
 
 

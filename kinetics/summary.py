@@ -142,7 +142,7 @@ def step_table(rows: Sequence[dict[str, Any]]) -> Table:
         )
     errors = [row["extrapolation_error"] for row in rows if row["extrapolation_error"] is not None]
     checked = f"; where all layers were measured, off by {', '.join(f'{100 * one:+.0f} %' for one in errors)}"
-    table.caption = "* extrapolated from one and two layers" + (checked if errors else "")
+    table.caption = "* extrapolated from two numbers of layers" + (checked if errors else "")
     table.caption_justify = "left"
     return table
 

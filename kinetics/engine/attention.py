@@ -81,13 +81,14 @@ class PolicyAttention:
         """Append the new token to the layer's cache and attend by the layer's policy."""
         cache, backend = self._cache.layers[layer], self._settings.backend
         table, seq_lens, splits = batch.block_table, batch.seq_lens, self._settings.num_splits
-        api.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=cache.summary, backend=backend)
+        summary = None if self._settings.needed_summary is None else cache.summary
+        api.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=summary, backend=backend)
         match self._settings.policy_of(layer):
             case BlockTopK():
-                assert cache.summary is not None
+                assert summary is not None
                 assert self._selection is not None
                 return api.block_topk_decode(
-                    q, cache.keys, cache.values, cache.summary, table, seq_lens,
+                    q, cache.keys, cache.values, summary, table, seq_lens,
                     selection=self._selection, num_splits=splits, backend=backend,
                 )  # fmt: skip
             case Local():

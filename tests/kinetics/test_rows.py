@@ -79,3 +79,29 @@ def test_rows_without_a_prediction_are_left_alone():
     rows = [{"table": "claims"}]
     assert calibrate(rows) == {}
     assert rows == [{"table": "claims"}]
+
+
+def test_the_fit_sees_the_bandwidth_of_the_moment():
+    rows = [
+        {
+            "provider": "ours", "operation": "dense", "predicted_s": roof, "predicted_roof_s": roof,
+            "median_s": 2.0 + 3.0 * roof * slow, "ceiling_bytes_per_s": 10.0, "canary_bytes_per_s": 10.0 / slow,
+        }
+        for roof, slow in ((1.0, 1), (2.0, 1), (3.0, 2), (4.0, 2), (5.0, 1), (6.0, 2))
+    ]  # fmt: skip
+    fit = calibrate(rows)["ours/dense"]
+    assert fit.as_dict() == {"overhead_s": pytest.approx(2.0, rel=1e-3), "efficiency": pytest.approx(1 / 3, rel=1e-3)}
+    assert max(calibration_errors(rows, "held_out")) < 1e-3
+
+
+def test_bandwidth_does_not_matter_to_a_row_that_computes():
+    rows = [
+        {
+            "provider": "ours", "operation": "dense", "predicted_s": roof, "predicted_roof_s": roof,
+            "median_s": 2.0 * roof, "ceiling_bytes_per_s": 10.0, "canary_bytes_per_s": canary,
+            "predicted_bound": "compute",
+        }
+        for roof, canary in ((1, 5.0), (2, 10.0), (3, 7.0), (4, 3.0))
+    ]  # fmt: skip
+    calibrate(rows)
+    assert max(calibration_errors(rows, "held_out")) < 0.02

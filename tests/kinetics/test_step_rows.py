@@ -10,7 +10,6 @@ from kinetics.grid import GridOptions, GridSize
 from kinetics.model_specs import find_model
 from kinetics.records import MEASURED_FIELDS
 from kinetics.roofline import Ceilings
-from kinetics.rows import calibrate
 from kinetics.step_grid import StepCase, StepCell, StepPolicy, step_cases
 from kinetics.step_rows import StepMeasured, extrapolate
 
@@ -20,7 +19,7 @@ CEILINGS = Ceilings(
 )  # fmt: skip
 
 
-def make_case(*, num_layers=28, policy=StepPolicy.DENSE, kv_budget=None, batch=8, layer_counts=(1, 2, 28)):
+def make_case(*, num_layers=28, policy=StepPolicy.DENSE, kv_budget=None, batch=8, layer_counts=(1, 4, 28)):
     cell = StepCell(
         model=find_model("Qwen3-0.6B"), layer_counts=layer_counts, batch=batch, context_len=2048, page_size=16,
         dtype="float32", is_graph=False,
@@ -54,20 +53,10 @@ def test_a_partial_model_reports_the_extrapolated_step():
 
 
 def test_extrapolation_adds_the_layers_that_were_not_run():
-    one, two = [0.10, 0.30, 0.11], [0.15, 0.37, 0.16]
-    by_round = sorted(a + 27 * (b - a) for a, b in zip(one, two, strict=True))
-    assert extrapolate(one, two, num_layers=28) == pytest.approx(by_round[1])
-    assert extrapolate(one, two, num_layers=2) == pytest.approx(0.16)
-
-
-def test_steps_are_calibrated_like_kernels():
-    rows = [
-        measured(make_case(num_layers=layers), samples=[0.01 + 2.0 * 0.01 * layers]).row(CEILINGS)
-        for layers in (1, 2, 28)
-    ]
-    rows += [measured(make_case(num_layers=28, batch=16), samples=[0.9]).row(CEILINGS)]
-    assert calibrate(rows).keys() == {"engine/step_dense"}
-    assert all(row["calibrated_s"] for row in rows)
+    one, four = [0.10, 0.30, 0.11], [0.15, 0.37, 0.16]
+    by_round = sorted(a + 27 * (b - a) / 3 for a, b in zip(one, four, strict=True))
+    assert extrapolate({4: four, 1: one}, num_layers=28) == pytest.approx(by_round[1])
+    assert extrapolate({1: one, 4: four}, num_layers=4) == pytest.approx(0.16)
 
 
 def test_ids_tell_policy_model_layers_batch_context_and_budget():
@@ -77,7 +66,13 @@ def test_ids_tell_policy_model_layers_batch_context_and_budget():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kv_budget": 512}, {"policy": StepPolicy.BLOCK_TOPK}, {"policy": StepPolicy.BLOCK_TOPK, "kv_budget": 40}]
+    "wrong",
+    [
+        {"kv_budget": 512},
+        {"policy": StepPolicy.BLOCK_TOPK},
+        {"policy": StepPolicy.LOCAL},
+        {"policy": StepPolicy.BLOCK_TOPK, "kv_budget": 40},
+    ],
 )
 def test_a_budget_that_fits_no_policy_is_refused(wrong):
     with pytest.raises(ValueError, match="kv_budget"):
@@ -94,7 +89,8 @@ def test_partial_models_hold_one_table_and_the_layers_asked_for():
 def test_the_default_grid_has_the_full_model_the_extrapolated_one_and_both():
     cases = step_cases(GridOptions(size=GridSize.QUICK, device_kind="cpu", dtype="float32"))
     assert len({str(case) for case in cases}) == len(cases) >= 12
-    assert {1, 2, 28} <= {case.num_layers for case in cases if case.cell.layer_counts == (1, 2, 28)}
+    assert {1, 4, 28} <= {case.num_layers for case in cases if case.cell.layer_counts == (1, 4, 28)}
+    assert not any(case.policy is StepPolicy.LOCAL for case in cases)
     assert any(case.is_full for case in cases)
     assert any(case.cell.model.num_experts for case in cases)
 
@@ -108,8 +104,15 @@ def test_a_named_model_is_measured_whole_at_the_points_asked_for():
     assert [str(case) for case in cases] == [
         f"step-{policy}-qwen3_1.7b-l28-b{batch}-c4k{budget}"
         for batch in (1, 2)
-        for policy, budget in (("dense", ""), ("block_topk", "-k512"))
+        for policy, budget in (("dense", ""), ("block_topk", "-k512"), ("local", "-k512"))
     ]
+
+
+@pytest.mark.parametrize("policy", [StepPolicy.BLOCK_TOPK, StepPolicy.LOCAL])
+def test_the_kept_pages_add_up_to_the_budget(policy):
+    case = make_case(policy=policy, kv_budget=1024)
+    num_scored = case.num_scored_pages if policy is StepPolicy.BLOCK_TOPK else 0
+    assert 1 + num_scored + case.num_local_pages + 1 == 1024 // 16 == case.shape(4).num_kept_pages
 
 
 def test_a_gpu_gets_each_step_eager_and_from_a_graph():
