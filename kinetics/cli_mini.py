@@ -47,7 +47,7 @@ def train(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         shown.close()
-    shown.say(f"{trainer.step} steps in {trainer.spent_s:.0f} s; {folder} holds the model")
+    shown.say(f"{trainer.step} steps in {trainer.wall_s:.0f} s; {folder} holds the model")
 
 
 class _TrainingProgress:
@@ -69,7 +69,7 @@ class _TrainingProgress:
         self._bar.update(self._task, completed=trainer.step)
         for point in trainer.curve[self._num_shown :]:
             right = "  ".join(f"{kind} {share:.1%}" for kind, share in point.accuracy.items())
-            self.say(f"step {point.step}  {trainer.spent_s:.0f} s  loss {point.loss:.3f}  right: {right}")
+            self.say(f"step {point.step}  {trainer.wall_s:.0f} s  loss {point.loss:.3f}  right: {right}")
         self._num_shown = len(trainer.curve)
 
     def say(self, text: str) -> None:

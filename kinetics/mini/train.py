@@ -80,7 +80,7 @@ class Trainer:
     def __init__(self, plan: TrainingPlan) -> None:
         self.plan = plan
         self.step = 0
-        self.spent_s = 0.0
+        self.wall_s = self.cpu_s = 0.0
         self.curve: list[CurvePoint] = []
         self._recent = _Recent()
         # The global generator of torch stays as it is.
@@ -91,7 +91,7 @@ class Trainer:
 
     def advance(self) -> None:
         """One step of training."""
-        start_s = time.monotonic()
+        start_s, start_cpu_s = time.monotonic(), time.process_time()
         plan = self.plan
         batch = draw_batch(
             seed=plan.seed,
@@ -111,14 +111,16 @@ class Trainer:
         self._recent.add(loss.item(), logits.detach(), batch)
         if self.step % CURVE_STEPS == 0 or self.step == plan.num_steps:
             self.curve.append(self._recent.take(self.step))
-        self.spent_s += time.monotonic() - start_s
+        self.wall_s += time.monotonic() - start_s
+        self.cpu_s += time.process_time() - start_cpu_s
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; the old one stays until the new one is whole."""
         state = {
             "plan": asdict(self.plan),
             "step": self.step,
-            "spent_s": self.spent_s,
+            "wall_s": self.wall_s,
+            "cpu_s": self.cpu_s,
             "curve": [asdict(point) for point in self.curve],
             "recent": self._recent.state(),
             "network": self.network.state_dict(),
@@ -142,7 +144,7 @@ class Trainer:
         if state["plan"] != asdict(plan):
             raise ValueError(f"{path}: belongs to another plan, {state['plan']}; delete it, or choose another --out")
         trainer = cls(plan)
-        trainer.step, trainer.spent_s = state["step"], state["spent_s"]
+        trainer.step, trainer.wall_s, trainer.cpu_s = state["step"], state["wall_s"], state["cpu_s"]
         trainer.curve = [CurvePoint(**point) for point in state["curve"]]
         trainer._recent = _Recent(**state["recent"])
         trainer.network.load_state_dict(state["network"])
@@ -240,7 +242,8 @@ def _training_record(trainer: Trainer) -> dict[str, Any]:
         "data_generator_version": GENERATOR_VERSION,
         "num_parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
         "num_steps": trainer.step,
-        "wall_s": round(trainer.spent_s, 1),
+        "wall_s": round(trainer.wall_s, 1),
+        "cpu_s": round(trainer.cpu_s, 1),
         "num_cpu_cores": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
         "torch_version": torch.__version__,

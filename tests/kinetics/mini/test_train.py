@@ -1,0 +1,126 @@
+"""Training lowers the loss, goes on where it stopped as if it had not, and writes a model that others can load."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from kinetics.cli import app
+from kinetics.engine.checkpoint import load_weights, read_spec
+from kinetics.mini.muon import orthogonalized
+from kinetics.mini.train import CHECKPOINT_NAME, CURVE_STEPS, Trainer, TrainingPlan, train
+
+
+def small_plan(**changes):
+    return TrainingPlan(**{"model": "mini-50k", "num_steps": 12, "tokens_per_step": 128, "warmup_steps": 2, **changes})
+
+
+def run(trainer, num_steps):
+    for _ in range(num_steps):
+        trainer.advance()
+    return trainer
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_few_steps_lower_the_loss():
+    trainer = run(Trainer(small_plan(num_steps=200, tokens_per_step=256, short_misses=1, short_share=1.0)), 200)
+    first, last = trainer.curve[0], trainer.curve[-1]
+    assert last.step == 200 == 2 * CURVE_STEPS
+    assert last.loss < 0.8 * first.loss
+    assert set(first.accuracy) == {"first_digit", "second_digit", "sum", "miss", "hit", "answer"}
+
+
+def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
+    plan = small_plan()
+    whole = run(Trainer(plan), 12)
+    run(Trainer(plan), 5).save(tmp_path / "half.pt")
+    resumed = run(Trainer.resume(tmp_path / "half.pt", plan), 7)
+    assert_same(resumed.network.state_dict(), whole.network.state_dict())
+    assert resumed.curve == whole.curve
+
+
+def test_another_seed_is_another_model():
+    one, two = run(Trainer(small_plan()), 1), run(Trainer(small_plan(seed=2)), 1)
+    same = torch.equal(one.network.model.embed_tokens.weight, two.network.model.embed_tokens.weight)
+    assert not same
+
+
+def test_an_interrupt_leaves_a_checkpoint_that_the_same_call_finishes(tmp_path):
+    def interrupt(trainer):
+        if trainer.step == 4:
+            raise KeyboardInterrupt
+
+    plan = small_plan()
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, tmp_path, on_step=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_NAME]
+    seen = []
+    trainer = train(plan, tmp_path, on_step=lambda trainer: seen.append(trainer.step))
+    assert seen == list(range(5, 13))
+    assert_same(trainer.network.state_dict(), run(Trainer(plan), 12).network.state_dict())
+    assert not (tmp_path / CHECKPOINT_NAME).exists()
+
+
+def test_the_written_model_is_the_trained_one_in_bfloat16(tmp_path):
+    trainer = train(small_plan(), tmp_path, on_step=lambda trainer: None)
+    spec = read_spec(tmp_path)
+    weights = load_weights(tmp_path, spec.model, device="cpu", dtype=torch.float32)
+    expected = trainer.network.model.layers[1].mlp.down_proj.weight.bfloat16().float()
+    assert torch.equal(weights.layers[1].down, expected)
+    assert expected.any()
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
+    Trainer(small_plan()).save(tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="belongs to another plan"):
+        Trainer.resume(tmp_path / "c.pt", small_plan(seed=9))
+
+
+def test_half_a_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    Trainer(small_plan()).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=re.escape(f"{path}: is not a whole checkpoint")):
+        Trainer.resume(path, small_plan())
+
+
+def test_rates_rise_stay_and_fall():
+    plan = TrainingPlan(model="mini-50k", num_steps=1000)
+    assert plan.rate_factor(0) == 1 / 50
+    assert plan.rate_factor(49) == plan.rate_factor(500) == 1.0
+    assert plan.rate_factor(750) == 0.5
+    assert plan.max_misses(0) == plan.max_misses(400) == 7
+    assert plan.max_misses(600) == plan.max_misses(999) == 51
+
+
+@pytest.mark.parametrize("shape", [(32, 128), (128, 32), (7, 7)])
+def test_orthogonalizing_brings_every_singular_value_near_one(shape):
+    generator = torch.Generator().manual_seed(4)
+    matrix = torch.randn(shape, generator=generator)
+    values = torch.linalg.svdvals(orthogonalized(matrix))
+    assert values.max() < 1.3
+    assert values.min() > 0.3 or min(shape) == 7  # a square matrix may be nearly singular
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    assert torch.linalg.matrix_norm(orthogonalized(matrix) - left @ right) < 0.5 * min(shape) ** 0.5
+
+
+def test_the_command_trains_shows_and_writes(tmp_path):
+    done = CliRunner().invoke(app, ["mini", "train", "--out", str(tmp_path), "--steps", "3"])
+    assert done.exit_code == 0, done.output
+    assert "step 3" in done.stderr
+    assert "loss" in done.stderr
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_the_command_refuses_an_unknown_model_and_shows_an_example():
+    refused = CliRunner().invoke(app, ["mini", "train", "--model", "mini-9k"])
+    assert isinstance(refused.exception, ValueError)
+    assert "mini-50k, mini-200k, mini-800k" in str(refused.exception)
+    assert "Example: kinetics mini train" in CliRunner().invoke(app, ["mini", "train", "--help"]).output
