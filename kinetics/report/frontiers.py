@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from kinetics.report.sources import LawTask
-from kinetics.report.style import color_of, hover, new_figure, safe
+from kinetics.report.style import color_of, hover, log_axis, new_figure, safe
 from kinetics.units import format_seconds
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ _DASHES: Final = {"dense": "dash", "topk": "solid", "block_topk": "solid", "loca
 def draw_frontiers(task: LawTask) -> Figure:
     """One line per attention family; hovering says which model is best there, marks say where that changes."""
     figure = new_figure(
-        x={"type": "log", "title": safe(f"seconds per question, at most, on {task.device}")},
+        x=log_axis(
+            safe(f"seconds per question, at most, on {task.device}"), [s for line in task.lines for s in line.seconds]
+        ),
         y={"title": "accuracy (%)", "rangemode": "tozero"},
     )
     for index, line in enumerate(task.lines):

@@ -3,10 +3,13 @@ const payload = JSON.parse(document.getElementById("payload").textContent);
 const root = document.documentElement;
 const color = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const config = {
+  responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+};
 
 function themed(layout) {
   const changed = structuredClone(layout);
+  changed.modebar = { bgcolor: "rgba(0,0,0,0)", color: color("--line"), activecolor: color("--accent") };
   changed.font = { ...changed.font, color: color("--ink") };
   changed.hoverlabel = { ...changed.hoverlabel, bgcolor: color("--panel"), bordercolor: color("--line"),
     font: { color: color("--ink") } };
@@ -59,6 +62,7 @@ function seconds(value) {
 }
 const shown = {
   count: (value) => value.toString(),
+  tokens: (value) => (value >= 1024 && value % 1024 === 0 ? `${value / 1024}k` : value.toString()),
   seconds,
   percent: (value) => `${(100 * value).toFixed(0)} %`,
   ratio: (value) => value.toFixed(2),
@@ -82,7 +86,8 @@ function fillFilters(table) {
     const column = Number(select.dataset.filter);
     const values = [...new Set(payload.rows.map((row) => row[column]).filter((value) => value !== null))];
     values.sort((one, other) => (typeof one === "number" ? one - other : one.localeCompare(other)));
-    values.forEach((value) => select.add(new Option(value, value)));
+    const name = shown[payload.columns[column].kind] ?? String;
+    values.forEach((value) => select.add(new Option(name(value), value)));
     select.addEventListener("change", () => {
       table.column(column).search(select.value ? (data) => String(data) === select.value : "").draw();
     });

@@ -25,6 +25,7 @@ from kinetics.report.regressions import MAX_CASES, draw_ratios
 from kinetics.report.roofline import bandwidth, roofline
 from kinetics.report.row_table import COLUMNS, row_values
 from kinetics.report.sources import Sources
+from kinetics.report.style import color_of
 from kinetics.result_files import Origin, ResultFile
 from kinetics.units import GIGA, TERA, format_seconds
 
@@ -67,7 +68,7 @@ def render_page(sources: Sources, *, title: str) -> str:
     }
     return environment.get_template("page.html.j2").render(
         title=title,
-        cards=[device_card(file) for file in sources.files],
+        cards=[device_card(file, color_of(index)) for index, file in enumerate(sources.files)],
         figures=figures,
         map_titles=[one.title for one in speedup_maps(sources.files)],
         task_titles=[f"{task.task.replace('_', ' ')}: {task.source}" for task in sources.tasks],
@@ -103,11 +104,11 @@ def page_figures(sources: Sources) -> dict[str, list[Figure]]:
     }
 
 
-def device_card(file: ResultFile) -> dict[str, Any]:
+def device_card(file: ResultFile, color: str) -> dict[str, Any]:
     """What a card says of a file: the device, who measured, its ceilings, software, and what to be wary of."""
     known = file.ceilings
     ceilings = [
-        (name, f"{known[key] / unit:.3g} {shown}")
+        (name, f"{_three_digits(known[key] / unit)} {shown}")
         for name, key, unit, shown in (
             ("memory read", "read_bytes_per_s", GIGA, "GB/s"),
             ("read from cache", "cached_read_bytes_per_s", GIGA, "GB/s"),
@@ -125,7 +126,7 @@ def device_card(file: ResultFile) -> dict[str, Any]:
     facts += [(name, file.versions[name]) for name in ("torch", "triton", "numba") if name in file.versions]
     return {
         "label": file.label,
-        "slug": file.device_slug,
+        "color": color,
         "origin": file.origin.value,
         "ceilings": ceilings,
         "ceiling_kind": file.ceiling_kind,
@@ -135,6 +136,10 @@ def device_card(file: ResultFile) -> dict[str, Any]:
         "notes": file.notes,
         "path": file.path.name,
     }
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def regression_summary(comparison: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kinetics.report.roofline import describe
-from kinetics.report.style import GREY, color_of, new_figure, safe, symbol_of
-from kinetics.result_files import ResultFile
+from kinetics.report.roofline import add_points
+from kinetics.report.style import GREY, color_of, log_axis, new_figure, safe
+from kinetics.result_files import ResultFile, ResultRow
 from kinetics.rows import calibration_errors
 
 if TYPE_CHECKING:
@@ -16,24 +16,21 @@ if TYPE_CHECKING:
 
 def measured_over_predicted(files: Sequence[ResultFile]) -> Figure:
     """Measured over predicted time against predicted time; 1 is the roof itself."""
+    groups = [[(_point(row), row) for row in file.rows if row.fields.get("predicted_s")] for file in files]
+    points = [point for group in groups for point, _ in group]
     figure = new_figure(
-        x={"type": "log", "title": "predicted time (ms)"}, y={"type": "log", "title": "measured / predicted time"}
+        x=log_axis("predicted time (ms)", [x for x, _ in points]),
+        y=log_axis("measured / predicted time", [1.0, *(y for _, y in points)]),
     )
     figure.add_hline(y=1.0, line={"color": GREY, "width": 1.5, "dash": "dot"})
-    for index, file in enumerate(files):
-        rows = [row for row in file.rows if row.is_kernel_or_step and row.fields["predicted_s"]]
-        for operation in dict.fromkeys(row.fields["operation"] for row in rows):
-            members = [row for row in rows if row.fields["operation"] == operation]
-            figure.add_scatter(
-                x=[1e3 * row.fields["predicted_s"] for row in members],
-                y=[row.median_s / row.fields["predicted_s"] for row in members],
-                mode="markers",
-                marker={"color": color_of(index), "symbol": symbol_of(operation), "size": 8, "opacity": 0.8},
-                name=safe(f"{file.label}: {operation}"),
-                text=[describe(file, row) for row in members],
-                hoverinfo="text",
-            )
+    for index, (file, group) in enumerate(zip(files, groups, strict=True)):
+        add_points(figure, file, index, group)
     return figure
+
+
+def _point(row: ResultRow) -> tuple[float, float]:
+    predicted_s = row.fields["predicted_s"]
+    return 1e3 * predicted_s, row.median_s / predicted_s
 
 
 def held_out_errors(files: Sequence[ResultFile]) -> Figure | None:

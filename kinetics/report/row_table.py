@@ -11,8 +11,9 @@ from kinetics.result_files import ResultFile, ResultRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column. `kind` says how the browser shows a value: text, count, seconds, percent, ratio, gb_per_s, error.
+    """One column of the table.
 
+    `kind` is what the browser renders: text, count, tokens, seconds, percent, ratio, gb_per_s or error.
     `is_filter`: the page offers a list of its values to filter by.
     """
 
@@ -27,13 +28,9 @@ COLUMNS: Final = (
     Column(title="operation", field="operation", kind="text", is_filter=True),
     Column(title="provider", field="provider", kind="text", is_filter=True),
     Column(title="model or heads", field="model", kind="text", is_filter=True),
-    Column(title="layers", field="num_layers", kind="count"),
     Column(title="batch", field="batch", kind="count", is_filter=True),
-    Column(title="context", field="context_len", kind="count", is_filter=True),
-    Column(title="budget", field="kv_budget", kind="count"),
-    Column(title="page", field="page_size", kind="count"),
-    Column(title="dtype", field="dtype", kind="text"),
-    Column(title="cache", field="cache_state", kind="text"),
+    Column(title="context", field="context_len", kind="tokens", is_filter=True),
+    Column(title="budget", field="kv_budget", kind="tokens"),
     Column(title="median", field="median_s", kind="seconds"),
     Column(title="IQR", field="iqr_fraction", kind="percent"),
     Column(title="predicted", field="predicted_s", kind="seconds"),
@@ -41,6 +38,10 @@ COLUMNS: Final = (
     Column(title="meas / pred", field="measured_over_predicted", kind="ratio"),
     Column(title="GB/s", field="achieved_bytes_per_s", kind="gb_per_s"),
     Column(title="of ceiling", field="fraction_of_ceiling", kind="percent"),
+    Column(title="layers", field="num_layers", kind="count"),
+    Column(title="page", field="page_size", kind="count"),
+    Column(title="dtype", field="dtype", kind="text", is_filter=True),
+    Column(title="cache", field="cache_state", kind="text"),
     Column(title="max error", field="max_abs_error", kind="error"),
 )
 

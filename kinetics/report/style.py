@@ -7,7 +7,7 @@ symbols repeat what colours say. The page sets text and grid colours to its them
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def new_figure(*, x: dict[str, Any] | None = None, y: dict[str, Any] | None = No
     figure = Figure(layout={"template": "none"})
     figure.update_layout(
         height=height,
-        margin={"l": 64, "r": 16, "t": 24, "b": 52},
+        margin={"l": 64, "r": 16, "t": 48, "b": 52},
         font={"family": "system-ui, sans-serif", "size": 13},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         xaxis=axis(**(x or {})),
         yaxis=axis(**(y or {})),
     )
@@ -61,6 +61,13 @@ def new_figure(*, x: dict[str, Any] | None = None, y: dict[str, Any] | None = No
 def axis(**options: Any) -> dict[str, Any]:
     """An axis in the page's style."""
     return {"zeroline": False, "showline": True, "ticks": "outside", "ticklen": 4, "automargin": True, **options}
+
+
+def log_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
+    """A logarithmic axis: one label a decade, or 1, 2 and 5 where the values span less than two."""
+    known = [value for value in values if value > 0]
+    spans_decades = bool(known) and max(known) > 100 * min(known)
+    return {"type": "log", "title": title, "dtick": 1 if spans_decades else "D2", "tickformat": "~g"}
 
 
 def hover(lines: Sequence[object]) -> str:
