@@ -96,6 +96,8 @@ class OpenAiAnswers:
         try:
             answer = self._complete(self._style.text(trial.problem.text), fields, max_tokens=self._max_new_tokens)
         except self._openai.APIStatusError as error:
+            if error.status_code in _REJECTED:  # this request, for one: its prompt may be too long
+                return _refused(trial, " ".join(error.message.split()))
             raise self._lost(error) from error
         latency_s = time.perf_counter() - started_s
         return Answer(
@@ -174,6 +176,19 @@ def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
         finish=finish,
         prompt_tokens=prompt_tokens,
         generated_tokens=generated_tokens,
+    )
+
+
+def _refused(trial: Trial, reason: str) -> Answer:
+    return Answer(
+        trial=trial,
+        text="",
+        finish=FinishReason.REFUSED,
+        token_ids=None,
+        prompt_tokens=0,
+        generated_tokens=0,
+        decode_s=0.0,
+        reason=reason,
     )
 
 

@@ -83,11 +83,11 @@ class SampleLog:
 
         Raises: ValueError if there is such a file already; LostWork if it cannot be written.
         """
+        if path.exists():
+            raise ValueError(f"{path}: must not exist yet, got a log there; --resume finishes it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            raise ValueError(f"{path}: must not exist yet, got a log there; --resume finishes it") from None
         except OSError as error:
             raise ValueError(f"{path}: cannot be made ({error.strerror}); choose another folder with --out") from error
         log = cls(path, _locked(path, descriptor), done=frozenset(), remarks=())
@@ -110,6 +110,14 @@ class SampleLog:
                 f"{path}: cannot be opened ({error.strerror}); choose another folder with --out"
             ) from error
         _locked(path, descriptor)
+        try:
+            return cls._resumed(path, descriptor, header)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def _resumed(cls, path: Path, descriptor: int, header: Mapping[str, Any]) -> SampleLog:
         remarks = _drop_cut_line(path, descriptor)
         lines = list(_lines(path, descriptor))
         if lines:

@@ -1,0 +1,70 @@
+"""A server on loopback that answers as told: well, with an error, with garbage, or not at all."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+def good(text="so \\boxed{204}", *, finish="stop", generated=5):
+    return 200, {
+        "id": "x", "object": "chat.completion", "created": 0, "model": "m",
+        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": generated, "total_tokens": 7 + generated},
+    }  # fmt: skip
+
+
+HANG = "hang"
+
+
+class StubServer:
+    """Answers by `script` first (in order), then by `rule(body)`; keeps every body. Use as a context manager."""
+
+    def __init__(self, *, script=(), rule=lambda body: good()):
+        self.script, self.rule = deque(script), rule
+        self.bodies, self.most_at_once, self._at_once = [], 0, 0
+        self._lock, self._released = threading.Lock(), threading.Event()
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with stub._lock:
+                    stub.bodies.append(body)
+                    stub._at_once += 1
+                    stub.most_at_once = max(stub.most_at_once, stub._at_once)
+                    answer = stub.script.popleft() if stub.script else None
+                answer = stub.rule(body) if answer is None else answer
+                with stub._lock:
+                    stub._at_once -= 1
+                if answer == HANG:
+                    stub._released.wait(30)
+                    return
+                status, content = answer
+                data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
