@@ -63,12 +63,12 @@ _Point = tuple[Operation, int, int, int | None, float]
 _GRIDS: dict[tuple[str, GateGrid], tuple[_Point, ...]] = {
     ("cpu", GateGrid.GATE): (
         (Operation.DENSE, 1, 2 * _K, None, 0.10),
-        (Operation.DENSE, 4, 4 * _K, None, 0.10),
-        (Operation.DENSE, 1, 16 * _K, None, 0.10),
+        (Operation.DENSE, 4, 2 * _K, None, 0.10),
+        (Operation.DENSE, 1, 8 * _K, None, 0.10),
         (Operation.BLOCK_TOPK, 4, 4 * _K, 512, 0.10),
         (Operation.BLOCK_TOPK, 1, 16 * _K, 1 * _K, 0.10),
-        (Operation.BLOCK_TOPK, 4, 8 * _K, 1 * _K, 0.10),
-        (Operation.SEARCH, 4, 8 * _K, 1 * _K, 0.15),
+        (Operation.BLOCK_TOPK, 2, 8 * _K, 1 * _K, 0.10),
+        (Operation.SEARCH, 2, 8 * _K, 1 * _K, 0.15),
         (Operation.APPEND, 8, 1 * _K, None, 0.25),
     ),
     ("cuda", GateGrid.GATE): (

@@ -1,0 +1,171 @@
+"""Error rates of the gate from stored launches with planted slow-downs, beside the rule people use instead. Pure.
+
+Decisions are drawn, without replacement, from the launches of one case; a decision takes five launches for its first
+look and five others for its second. The rule beside it is pytest-benchmark's `--benchmark-compare-fail=median:5%`: one
+run's median against the median of an earlier run.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kinetics.gate.decision import MIN_MARGIN
+from kinetics.gate.error_rates import (
+    Rate,
+    clopper_pearson,
+    confirmed_rate,
+    first_look_rate,
+    measured_margin,
+    smallest_detectable,
+)
+from kinetics.gate.evidence import BASE
+from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
+
+NUM_LAUNCHES_A_LOOK = 5
+COMPARE_FAIL_SHARE = 0.05
+MAX_FALSE_ALARMS = 0.01
+PROMISES = {"plus10": (0.025, 0.8), "plus5": (0.015, 0.6)}
+"""Per planted side: up to which launch SD, and at least which confirmed power."""
+_SEED = 40
+_METHOD = f"""\
+Every launch ran base, an identical copy, and 5 % and 10 % more context and KV budget (in whole pages) in lockstep. A
+decision is drawn from these launches: {NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} others for the second.
+Brackets: 95 % Clopper-Pearson intervals as if every launch were a trial. Draws overlap, and only every
+{2 * NUM_LAUNCHES_A_LOOK}th launch makes an independent confirmed decision, so these are the narrowest intervals that can be
+defended. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the same launches, each against the
+base of the launch before. Measured margin: what `kinetics aa` would have set from the copies, 1 % or more.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideRates:
+    """What the gate and the common rule say of one side of one case. `launch_sd`: of its own log-ratio."""
+
+    case: str
+    side: str
+    num_launches: int
+    launch_sd: float
+    ratio: float
+    first_look: float
+    confirmed: float
+    confirmed_at_measured_margin: float
+    compare_fail: float
+    detectable: float
+    margin: float
+
+
+def side_rates(launches: pd.DataFrame, case: str, side: str) -> SideRates:
+    """Rates of SLOW decisions on one side of one case."""
+    of_case = launches[launches["case"] == case]
+    values = of_case[of_case["side"] == side]["log_ratio"].tolist()
+    copies = of_case[of_case["side"] == "copy"]["log_ratio"].tolist()
+    margin = measured_margin(copies, num_launches=NUM_LAUNCHES_A_LOOK, seed=_SEED)
+    sd = statistics.stdev(values)
+    common = {"num_launches": NUM_LAUNCHES_A_LOOK, "seed": _SEED}
+    return SideRates(
+        case=case,
+        side=side,
+        num_launches=len(values),
+        launch_sd=sd,
+        ratio=float(np.exp(np.mean(values))),
+        first_look=first_look_rate(values, margin=MIN_MARGIN, **common),
+        confirmed=confirmed_rate(values, margin=MIN_MARGIN, **common),
+        confirmed_at_measured_margin=confirmed_rate(values, margin=margin, **common),
+        compare_fail=_compare_fail_rate(of_case, side),
+        detectable=smallest_detectable(sd, num_launches=NUM_LAUNCHES_A_LOOK, margin=MIN_MARGIN),
+        margin=margin,
+    )
+
+
+def report(launches: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """The whole study as Markdown."""
+    counting = launches[launches["others_cpu_share"] <= MAX_OTHERS_CPU_SHARE]
+    cases = list(dict.fromkeys(counting["case"]))
+    rates = {side: [side_rates(counting, case, side) for case in cases] for side in ("copy", *PROMISES)}
+    info, num_launches = facts["machine_info"], launches["launch"].nunique()
+    dirty = " with changes" if facts["dirty"] else ""
+    lines = [
+        "# What the gate's verdicts are worth",
+        "",
+        f"{info['device']} with {info['num_cpus']} CPUs, commit {facts['commit'][:7]}{dirty}; {num_launches} launches of "
+        f"{len(cases)} cases; {len(launches) - len(counting)} of {len(launches)} records left out because other "
+        f"programs took more than {100 * MAX_OTHERS_CPU_SHARE:.0f} % of the CPUs. Written by "
+        "`python scripts/gate_study.py analyse` from `launches.csv`, which `collect` measured.",
+        "",
+        *_METHOD.split("\n"),
+        "## Identical code: false alarms",
+        "",
+        *_table(rates["copy"]),
+        "",
+        _pooled_line(rates["copy"], "false alarms"),
+    ]
+    for side, name in (("plus5", "5 % more work"), ("plus10", "10 % more work")):
+        lines += ["", f"## {name}: found", "", *_table(rates[side]), "", _pooled_line(rates[side], "found")]
+    return "\n".join([*lines, "", "## Promises", "", *_promises(rates)]) + "\n"
+
+
+def _table(rates: Sequence[SideRates]) -> list[str]:
+    columns = ("case", "time", "launch SD", "first look", "confirmed", "confirmed at the measured margin",
+               "smallest detectable", "compare-fail")  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
+    for one in rates:
+        cells = (
+            one.case,
+            f"{100 * (one.ratio - 1):+.1f} %",
+            f"{100 * one.launch_sd:.2f} %",
+            f"{100 * one.first_look:.1f} %",
+            str(clopper_pearson(one.confirmed, one.num_launches)),
+            f"{100 * one.confirmed_at_measured_margin:.1f} % (margin {100 * one.margin:.1f} %)",
+            f"+{100 * one.detectable:.1f} %",
+            f"{100 * one.compare_fail:.0f} %",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _pooled_line(rates: Sequence[SideRates], what: str) -> str:
+    return (
+        f"All cases, {what}: confirmed {_pooled(rates, [one.confirmed for one in rates])}; at the first look "
+        f"{_pooled(rates, [one.first_look for one in rates])}; at the measured margins, confirmed "
+        f"{_pooled(rates, [one.confirmed_at_measured_margin for one in rates])}; compare-fail "
+        f"{_pooled(rates, [one.compare_fail for one in rates])}."
+    )
+
+
+def _pooled(rates: Sequence[SideRates], values: Sequence[float]) -> Rate:
+    return clopper_pearson(statistics.fmean(values), sum(one.num_launches for one in rates))
+
+
+def _promises(rates: Mapping[str, Sequence[SideRates]]) -> list[str]:
+    false_alarms = _pooled(rates["copy"], [one.confirmed for one in rates["copy"]])
+    lines = [
+        f"- Confirmed false alarms of at most {100 * MAX_FALSE_ALARMS:.0f} %: "
+        f"{_word(false_alarms.value <= MAX_FALSE_ALARMS)}, {false_alarms}."
+    ]
+    for side, (max_sd, power) in PROMISES.items():
+        for one in rates[side]:
+            shift = f"- {one.case}, {side.removeprefix('plus')} % more work, launch SD {100 * one.launch_sd:.2f} %: "
+            if one.launch_sd <= max_sd:
+                lines.append(
+                    f"{shift}power {one.confirmed:.2f}, at least {power} promised: {_word(one.confirmed >= power)}."
+                )
+            else:
+                lines.append(f"{shift}nothing promised above {100 * max_sd:.1f} %; sees +{100 * one.detectable:.1f} %.")
+    return lines
+
+
+def _word(is_reached: bool) -> str:
+    return "reached" if is_reached else "missed"
+
+
+def _compare_fail_rate(of_case: pd.DataFrame, side: str) -> float:
+    """Share of launches whose median lies 5 % above the base's median in the launch before."""
+    medians = of_case.pivot_table(index="launch", columns="side", values="median_s").sort_index()
+    earlier, later = medians[BASE].to_numpy()[:-1], medians[side].to_numpy()[1:]
+    return float(np.mean(later > (1.0 + COMPARE_FAIL_SHARE) * earlier))

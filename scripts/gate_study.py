@@ -1,0 +1,132 @@
+"""How often does the gate err, and what does it find? Planted slow-downs, stored launches, decisions by resampling.
+
+    python scripts/gate_study.py collect --launches 40    interleaved launches; goes on where an earlier call stopped
+    python scripts/gate_study.py analyse                  decisions drawn from the stored launches, as a table
+
+Every launch runs four workers in lockstep on one checkout: base, an identical copy, and two that do 5 % and 10 % more
+work in the timed call, context and KV budget being longer by that much. Both commands work in results/gate-study/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kinetics.environment import source_state
+from kinetics.gate.cases import GateCase, GateGrid, gate_cases
+from kinetics.gate.checkout import repository_root
+from kinetics.gate.evidence import BASE, CaseRun
+from kinetics.gate.launch import LaunchCase, run_launch
+from kinetics.gate.session import scout, workplace
+from kinetics.gate.study import report
+from kinetics.records import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "results" / "gate-study"
+PLANTED = {BASE: 0.0, "copy": 0.0, "plus5": 0.05, "plus10": 0.10}
+LEFT_OUT = ("append", "block_topk-ours-qwen3_8b-b1-")
+"""Of the gate grid: append, whose work does not grow with the context, and one case to make six."""
+
+
+def study_cases() -> list[GateCase]:
+    return [case for case in gate_cases(GateGrid.GATE, "cpu") if not case.name.startswith(LEFT_OUT)]
+
+
+def planted_spec(spec: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """The spec with this much more context and KV budget, in whole pages."""
+    page = spec["page_size"]
+
+    def longer(tokens: int) -> int:
+        return page * round(tokens * (1.0 + share) / page)
+
+    budget = spec["kv_budget"]
+    return {**spec, "context_len": longer(spec["context_len"]), "kv_budget": longer(budget) if budget else None}
+
+
+def rows_of(run: CaseRun) -> list[dict[str, Any]]:
+    """One row per side."""
+    return [
+        {
+            "launch": run.launch,
+            "case": run.case,
+            "side": side,
+            "first_side": run.first_side,
+            "log_ratio": f"{run.log_ratios.get(side, 0.0):.6f}",
+            "median_s": f"{seconds:.4e}",
+            "canary_bytes_per_s": f"{run.canary_bytes_per_s[side]:.4e}",
+            "others_cpu_share": f"{run.others_cpu_share:.3f}",
+        }
+        for side, seconds in run.median_s.items()
+    ]
+
+
+def finished_launches(path: Path, num_rows: int) -> pd.DataFrame:
+    """The launches that were stored whole; a launch that was cut short is forgotten."""
+    if not path.exists():
+        return pd.DataFrame({"launch": []})
+    stored = pd.read_csv(path)
+    return stored[stored.groupby("launch")["case"].transform("size") == num_rows]
+
+
+def collect(num_launches: int, *, max_s: float) -> None:
+    path, cases = FOLDER / "launches.csv", study_cases()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stored = finished_launches(path, len(cases) * len(PLANTED))
+    started, root = time.monotonic(), repository_root(ROOT)
+    machine = scout(root, "cpu")
+    commit, is_dirty = source_state(root)
+    planted = {side: {case.name: planted_spec(case.spec, share) for case in cases} for side, share in PLANTED.items()}
+    facts = {"commit": commit, "dirty": is_dirty, "machine_info": machine.facts, "specs": planted}
+    write_json(FOLDER / "machine.json", facts)
+    place = workplace(dict.fromkeys(PLANTED, root), "cpu", machine)
+    launch_cases = [
+        LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
+    ]
+    for launch in range(stored["launch"].nunique(), num_launches):
+        if time.monotonic() - started > max_s:
+            break
+        runs = list(run_launch(place, launch_cases, launch=launch, look=1))
+        if refused := [run for run in runs if run.refusals]:
+            raise ValueError(f"a case cannot be run here: {refused[0].refusals}")
+        new = pd.DataFrame([row for run in runs for row in rows_of(run)])
+        stored = pd.concat([stored, new]) if len(stored) else new
+        stored.to_csv(path.with_suffix(".partial"), index=False)
+        path.with_suffix(".partial").replace(path)
+        busiest = max(run.others_cpu_share or 0.0 for run in runs)
+        print(
+            f"[{time.monotonic() - started:.0f} s] launch {launch + 1} of {num_launches}; others took at most "
+            f"{100 * busiest:.0f} % of the CPUs",
+            file=sys.stderr,
+        )
+
+
+def analyse() -> None:
+    facts = json.loads((FOLDER / "machine.json").read_text())
+    text = report(pd.read_csv(FOLDER / "launches.csv"), facts)
+    (FOLDER / "README.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True, dest="verb")
+    collecting = verbs.add_parser("collect")
+    collecting.add_argument("--launches", type=int, default=40, help="launches to have in the end")
+    collecting.add_argument("--max-seconds", type=float, default=float("inf"), help="start no launch after this long")
+    verbs.add_parser("analyse")
+    arguments = parser.parse_args()
+    if arguments.verb == "collect":
+        collect(arguments.launches, max_s=arguments.max_seconds)
+    else:
+        analyse()
+
+
+if __name__ == "__main__":
+    main()
