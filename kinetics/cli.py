@@ -111,22 +111,34 @@ def providers(device: DeviceOption = "auto", as_json: Json = False) -> None:
 )
 def predict(
     model: Annotated[str, typer.Option(help="Whose head shapes.")] = "qwen3_8b",
-    operation: Annotated[str, typer.Option(help="dense, block_topk, append, score, select or search.")] = "dense",
+    operation: Annotated[
+        str,
+        typer.Option(
+            help="One layer: dense, block_topk, append, score, select, search. "
+            "A whole decode step: step_dense, step_block_topk, step_local."
+        ),
+    ] = "dense",
     batch: Annotated[str, typer.Option(help="Requests decoded together.")] = "1",
     context: Annotated[str, typer.Option(help="Keys attended, e.g. 32k.")] = "32k",
     kv_budget: Annotated[str, typer.Option(help="Tokens kept per KV head by sparse attention.")] = "1k",
     page_size: Annotated[int, typer.Option(help="Tokens per page.")] = 16,
     on: Annotated[str, typer.Option(help="`here` (probes this machine) or an accelerator such as H200.")] = "here",
+    num_devices: Annotated[int, typer.Option(help="Tensor-parallel devices of a step.")] = 1,
+    link_gb_per_s: Annotated[float | None, typer.Option(help="Of one device to the others, for several.")] = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
 ) -> None:
-    """Predict the seconds of one layer's decode attention, here or on a named accelerator."""
-    from kinetics.predict import predict_case
+    """Predict the seconds of one layer's decode attention or of a whole step, here or on a named accelerator."""
+    from kinetics.grid import parse_count
+    from kinetics.predict import PredictedCase, predict_case
+    from kinetics.units import GIGA
 
-    predicted = predict_case(
-        model=model, operation=operation, batch=batch, context=context, kv_budget=kv_budget, page_size=page_size,
-        on=on, device=device,
+    asked = PredictedCase(
+        model=model, operation=operation, batch=parse_count(batch), context_len=parse_count(context),
+        kv_budget=parse_count(kv_budget), page_size=page_size, num_devices=num_devices,
+        link_bytes_per_s=None if link_gb_per_s is None else link_gb_per_s * GIGA,
     )  # fmt: skip
+    predicted = predict_case(asked, on=on, device=device)
     if as_json:
         _print_json(predicted)
         return

@@ -1,53 +1,98 @@
-"""Predicted seconds of one kernel case, on this machine's measured ceilings or on an accelerator's data sheet.
+"""Predicted seconds of one kernel case or whole decode step, on measured ceilings or an accelerator's data sheet.
 
 A data sheet knows no launch overhead and no cache bandwidth: such a prediction is a lower bound, and says so.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kinetics.environment import resolve_device
-from kinetics.grid import CacheState, Case, Cell, Operation, parse_count
+from kinetics.cost import Work
+from kinetics.environment import available_bytes, resolve_device
+from kinetics.grid import CacheState, Case, Cell, Operation
 from kinetics.hardware import Precision, find_accelerator
 from kinetics.model_specs import find_model
 from kinetics.probe import probe
-from kinetics.roofline import Ceilings, predict
+from kinetics.roofline import Ceilings, predict, predict_parts
+from kinetics.step_cost import step_memory, step_parts
+from kinetics.step_grid import StepCase, StepCell, StepPolicy
 from kinetics.workloads import NUM_LAUNCHES, work_of
 
+_STEP_PREFIX = "step_"
+OPERATIONS = (
+    *(operation.value for operation in Operation),
+    *(f"{_STEP_PREFIX}{policy.value}" for policy in StepPolicy),
+)
+"""What can be predicted: the kernels of one layer, and whole decode steps."""
 
-def predict_case(
-    *, model: str, operation: str, batch: str, context: str, kv_budget: str, page_size: int, on: str, device: str
-) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedCase:
+    """What to predict. `num_devices` and `link_bytes_per_s` (all-reduce, each way) matter to steps alone.
+
+    Raises: ValueError naming the operation that is unknown.
+    """
+
+    model: str
+    operation: str
+    batch: int
+    context_len: int
+    kv_budget: int
+    page_size: int
+    num_devices: int = 1
+    link_bytes_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise ValueError(f"--operation must be one of {', '.join(OPERATIONS)}, got {self.operation!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Machine:
+    """Where a case is predicted to run. `source` says where its ceilings come from."""
+
+    name: str
+    dtype: str
+    ceilings: Ceilings
+    memory_bytes: int
+    source: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"device": self.name, "ceilings_from": self.source, "dtype": self.dtype}
+
+
+def predict_case(asked: PredictedCase, *, on: str, device: str) -> dict[str, Any]:
     """Work and predicted time of one case. Keys carry units.
 
     Raises: ValueError naming the value that is wrong.
     """
-    if operation not in [known.value for known in Operation]:
-        raise ValueError(
-            f"--operation must be one of {', '.join(known.value for known in Operation)}, got {operation!r}"
-        )
-    name, dtype, ceilings, source = _ceilings(on, device)
+    machine = _machine(on, device)
+    return _predicted_step(asked, machine) if asked.operation.startswith(_STEP_PREFIX) else _predicted(asked, machine)
+
+
+def _predicted(asked: PredictedCase, machine: _Machine) -> dict[str, Any]:
+    """One layer's kernel."""
+    is_cpu = machine.dtype == "float32"
     cell = Cell(
-        model=find_model(model),
-        batch=parse_count(batch),
-        context_len=parse_count(context),
-        page_size=page_size,
-        device_kind="cpu" if dtype == "float32" else "cuda",
-        dtype=dtype,
+        model=find_model(asked.model),
+        batch=asked.batch,
+        context_len=asked.context_len,
+        page_size=asked.page_size,
+        device_kind="cpu" if is_cpu else "cuda",
+        dtype=machine.dtype,
         cache_state=CacheState.COLD,
-        is_graph=dtype != "float32",
+        is_graph=not is_cpu,
     )
-    wanted = Operation(operation)
-    budget = parse_count(kv_budget) if wanted.has_kv_budget else None
+    wanted = Operation(asked.operation)
+    budget = asked.kv_budget if wanted.has_kv_budget else None
     case = Case(cell=cell, operation=wanted, provider="ours", kv_budget=budget)
     work = work_of(case)
-    predicted = predict(work, ceilings, num_launches=NUM_LAUNCHES[wanted])
+    predicted = predict(work, machine.ceilings, num_launches=NUM_LAUNCHES[wanted])
     return {
         "case": str(case),
-        "device": name,
-        "ceilings_from": source,
-        "dtype": dtype,
+        **machine.facts,
         "minimum_bytes": work.num_bytes,
         "flop": work.flop,
         "launch_s": predicted.overhead_s,
@@ -58,12 +103,54 @@ def predict_case(
     }
 
 
-def _ceilings(on: str, device: str) -> tuple[str, str, Ceilings, str]:
-    """(device name, dtype, ceilings, where they come from)."""
+def _predicted_step(asked: PredictedCase, machine: _Machine) -> dict[str, Any]:
+    """A whole step of the model: its parts, its memory, its tokens per second."""
+    model, policy = find_model(asked.model), StepPolicy(asked.operation.removeprefix(_STEP_PREFIX))
+    cell = StepCell(
+        model=model,
+        layer_counts=(model.num_layers,),
+        batch=asked.batch,
+        context_len=asked.context_len,
+        page_size=asked.page_size,
+        dtype=machine.dtype,
+        is_graph=machine.dtype != "float32",
+    )
+    budget = asked.kv_budget if policy.has_kv_budget else None
+    case = StepCase(cell=cell, policy=policy, num_layers=model.num_layers, kv_budget=budget)
+    shape = replace(case.shape(4 if machine.dtype == "float32" else 2), num_devices=asked.num_devices)
+    parts, need = step_parts(shape), step_memory(shape)
+    work = sum(parts.values(), Work(flop=0, num_bytes=0))
+    predicted = predict_parts(
+        parts, machine.ceilings, num_launches=shape.num_launches, link_bytes_per_s=asked.link_bytes_per_s
+    )
+    return {
+        "case": str(case),
+        **machine.facts,
+        "num_devices": asked.num_devices,
+        "minimum_bytes": work.num_bytes,
+        "flop": work.flop,
+        "launch_s": predicted.overhead_s,
+        **{f"{name}_s": seconds for name, seconds in predicted.part_s.items()},
+        "predicted_s": predicted.total_s,
+        "bound": predicted.bound,
+        "tokens_per_s": asked.batch / predicted.total_s,
+        "required_bytes": need.num_bytes,
+        "memory_bytes": machine.memory_bytes,
+        "fits": need.num_bytes <= machine.memory_bytes,
+    }
+
+
+def _machine(on: str, device: str) -> _Machine:
     if on == "here":
         resolved = resolve_device(device)
         dtype = "float32" if resolved.kind == "cpu" else "bfloat16"
-        return resolved.name, dtype, probe(resolved, dtype).ceilings, "measured now"
+        return _Machine(
+            name=resolved.name,
+            dtype=dtype,
+            ceilings=probe(resolved, dtype).ceilings,
+            memory_bytes=available_bytes(resolved),
+            source="measured now",
+        )
     accelerator = find_accelerator(on)
     rate = accelerator.memory_bytes_per_s
     ceilings = Ceilings(
@@ -74,4 +161,10 @@ def _ceilings(on: str, device: str) -> tuple[str, str, Ceilings, str]:
         launch_s=0.0,
         cache_bytes=accelerator.l2_bytes or 0,
     )
-    return accelerator.name, "bfloat16", ceilings, "data sheet, launches not counted: a lower bound"
+    return _Machine(
+        name=accelerator.name,
+        dtype="bfloat16",
+        ceilings=ceilings,
+        memory_bytes=accelerator.memory_bytes,
+        source="data sheet, launches not counted: a lower bound",
+    )
