@@ -1,0 +1,187 @@
+"""The page in Chromium without a window: no error, no request, figures drawn, a table that filters and sorts."""
+
+import json
+import shutil
+import tempfile
+
+import pytest
+
+from kinetics.report.page import write_report
+from kinetics.report.sources import read_sources
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no chromium: apt-get install chromium chromium-driver"),
+    pytest.mark.slow,
+]
+EVIL = "</script><img src=x onerror=\"document.title='taken'\">"
+CONTEXTS = [1024 * 2**i for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = Options()
+    options.binary_location = CHROMIUM
+    profile = tempfile.mkdtemp()
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={profile}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+    shutil.rmtree(profile, ignore_errors=True)
+
+
+@pytest.fixture
+def page(result, row, tmp_path, browser):
+    """Opens the page of two devices, one with hostile names, each 2 operations x 6 contexts, and a baseline."""
+    rows = [
+        row(operation, context_len=c, kv_budget=budget, samples=[s * (1 + i / 90) for i in range(9)], **names)
+        for names in ({}, {"provider": EVIL, "model": EVIL})
+        for c in CONTEXTS
+        for operation, budget, s in (("dense", None, c * 1e-6), ("block_topk", 512, 2e-3))
+    ]
+    cpu = result("cpu.json", rows)
+    gpu = result("gpu.json", [row(context_len=c, dtype="bfloat16", samples=[c * 1e-8] * 9) for c in CONTEXTS],
+                 device="Made GPU", slug="made-gpu")  # fmt: skip
+    out = tmp_path / "report.html"
+    write_report(read_sources([cpu, gpu], baseline=cpu), out, title=f"Report {EVIL}")
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get(out.as_uri())
+    wait(browser, 'return document.documentElement.dataset.table === "ready"')
+    return browser
+
+
+def wait(browser, script, *arguments):
+    return WebDriverWait(browser, 60).until(lambda one: one.execute_script(script, *arguments))
+
+
+def visible_rows(browser):
+    return [
+        [cell.text for cell in line.find_elements(By.TAG_NAME, "td")]
+        for line in browser.find_elements(By.CSS_SELECTOR, "#table tbody tr")
+    ]
+
+
+def counted(browser):
+    return browser.find_element(By.CSS_SELECTOR, ".dt-info").text
+
+
+def column(browser, title):
+    titles = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#table thead th")]
+    return titles.index(title)
+
+
+def draw_everything(browser):
+    wait(
+        browser,
+        """const hidden = [...document.querySelectorAll("[data-figure]")].find((place) => !place.dataset.drawn);
+        if (hidden) hidden.scrollIntoView();
+        return !hidden;""",
+    )
+
+
+def test_the_page_draws_every_figure_without_an_error_or_a_request(page):
+    draw_everything(page)
+    places = page.find_elements(By.CSS_SELECTOR, "[data-figure]")
+    assert len(places) == 5
+    for place in places:
+        marks = place.find_elements(By.CSS_SELECTOR, "path.point, .hm image, .heatmaplayer image, path.js-line")
+        assert marks, place.get_attribute("data-figure")
+    assert [entry["message"] for entry in page.get_log("browser")] == []
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert urls, "the log must hold the page itself"
+    assert {url.split(":", 1)[0] for url in urls} <= {"file", "data", "blob"}
+    assert len([url for url in urls if url.startswith("file:")]) == 1
+
+
+def test_hostile_names_are_shown_and_not_run(page):
+    draw_everything(page)
+    assert page.title == f"Report {EVIL}"
+    assert page.find_elements(By.CSS_SELECTOR, "img[src=x], img[onerror]") == []
+    filtered = Select(page.find_element(By.CSS_SELECTOR, '[data-filter="2"]'))
+    filtered.select_by_visible_text(EVIL)
+    assert {cells[column(page, "provider")] for cells in visible_rows(page)} == {EVIL}
+    assert page.find_elements(By.CSS_SELECTOR, "img[src=x], img[onerror]") == []
+
+
+def test_lists_and_search_filter_rows(page):
+    assert "30" in counted(page)
+    Select(page.find_element(By.CSS_SELECTOR, '[data-filter="1"]')).select_by_visible_text("block_topk")
+    assert "12" in counted(page).split("filtered")[0]
+    assert {cells[column(page, "operation")] for cells in visible_rows(page)} == {"block_topk"}
+    Select(page.find_element(By.CSS_SELECTOR, '[data-filter="5"]')).select_by_visible_text("32k")
+    assert len(visible_rows(page)) == 2
+    Select(page.find_element(By.CSS_SELECTOR, '[data-filter="1"]')).select_by_visible_text("all")
+    Select(page.find_element(By.CSS_SELECTOR, '[data-filter="5"]')).select_by_visible_text("all")
+    page.find_element(By.CSS_SELECTOR, ".dt-search input").send_keys("GPU")
+    wait(page, "return document.querySelector('.dt-info').textContent.includes('filtered')")
+    assert {cells[0] for cells in visible_rows(page)} == {"B Made GPU"}
+
+
+def test_a_heading_sorts_by_value_and_not_by_text(page):
+    index = column(page, "median")
+    heading = page.find_elements(By.CSS_SELECTOR, "#table thead th")[index]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", heading)
+    heading.click()
+    units = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+    def seconds():
+        shown = [cells[index].split(" ") for cells in visible_rows(page)]
+        return [float(number) * units[unit] for number, unit in shown]
+
+    assert seconds() == sorted(seconds())
+    assert min(seconds()) == pytest.approx(1.06e-5, rel=0.05)
+    page.find_elements(By.CSS_SELECTOR, "#table thead th")[index].click()
+    assert seconds() == sorted(seconds(), reverse=True)
+
+
+def test_the_chooser_shows_another_map(page):
+    draw_everything(page)
+    chooser = Select(page.find_element(By.CSS_SELECTOR, '[data-chooser="speedup"]'))
+    assert len(chooser.options) == 2
+    chooser.select_by_index(1)
+    assert page.find_element(By.CSS_SELECTOR, '[data-figure="speedup"]').get_attribute("data-index") == "1"
+
+
+def test_the_button_switches_between_light_and_dark_figures_included(page):
+    draw_everything(page)
+
+    def look():
+        return page.execute_script(
+            """const figure = document.querySelector("[data-figure]");
+            return [getComputedStyle(document.body).backgroundColor, figure._fullLayout.font.color];"""
+        )
+
+    before = look()
+    page.execute_script('document.getElementById("theme").click()')
+    wait(page, "return document.querySelector('[data-figure]')._fullLayout.font.color !== arguments[0]", before[1])
+    after = look()
+    assert before[0] != after[0]
+    page.execute_script('document.getElementById("theme").click()')
+    wait(page, "return document.querySelector('[data-figure]')._fullLayout.font.color === arguments[0]", before[1])
+    assert look() == before
+
+
+def test_the_theme_follows_the_system(page):
+    def background():
+        return page.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    found = {}
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        found[scheme] = background()
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert found["light"] == "rgb(255, 255, 255)"
+    assert found["dark"] != found["light"]
