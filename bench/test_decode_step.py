@@ -6,9 +6,11 @@ layers with the whole head, and extrapolated; a model measured both ways says ho
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from kinetics.engine.compute_dtype import choose_dtype
 from kinetics.pytest_plugin import settings_of
 from kinetics.rows import Row
 from kinetics.step_grid import StepCase, step_cases
@@ -16,7 +18,10 @@ from kinetics.step_grid import StepCase, step_cases
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = settings_of(metafunc.config)
-    cases = step_cases(settings.grid) if not settings.providers or "ours" in settings.providers else []
+    is_wanted = not settings.providers or "ours" in settings.providers
+    dtype = metafunc.config.option.dtype and settings.grid.dtype
+    grid = replace(settings.grid, dtype=dtype or choose_dtype(settings.device.kind).dtype)
+    cases = step_cases(grid) if is_wanted else []
     metafunc.parametrize("case", cases, ids=str)
 
 

@@ -126,7 +126,7 @@ class BenchRun:
     def machine_facts(self) -> dict[str, Any]:
         """Device, versions and, once something was measured, the ceilings."""
         if self._facts is None:
-            self._facts = machine_facts(self.settings.device)
+            self._facts = machine_facts(self.settings.device) | self._step_facts()
         return self._facts | ({"ceilings": self._probed.as_dict()} if self._probed else {})
 
     def complete(self, document: Document) -> None:
@@ -190,6 +190,15 @@ class BenchRun:
             is_dirty=self.is_dirty,
             grid=self.settings.grid.size.value,
         )
+
+    def _step_facts(self) -> dict[str, Any]:
+        """How the dtype of decode steps was chosen, if there are any."""
+        if not any(isinstance(cell, StepCell) for _, cell in self._cases):
+            return {}
+        from kinetics.engine.compute_dtype import choose_dtype
+
+        choice = choose_dtype(self.settings.device.kind)
+        return {"step_dtype": {"choice": choice.dtype, "product_s": dict(choice.product_s), "reason": str(choice)}}
 
     def _header(self) -> Document:
         return {

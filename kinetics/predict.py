@@ -112,12 +112,13 @@ def _predicted_step(asked: PredictedCase, machine: _Machine) -> dict[str, Any]:
         batch=asked.batch,
         context_len=asked.context_len,
         page_size=asked.page_size,
+        device_kind="cpu" if machine.dtype == "float32" else "cuda",
         dtype=machine.dtype,
         is_graph=machine.dtype != "float32",
     )
     budget = asked.kv_budget if policy.has_kv_budget else None
     case = StepCase(cell=cell, policy=policy, num_layers=model.num_layers, kv_budget=budget)
-    shape = replace(case.shape(4 if machine.dtype == "float32" else 2), num_devices=asked.num_devices)
+    shape = replace(case.shape, num_devices=asked.num_devices)
     parts, need = step_parts(shape), step_memory(shape)
     work = sum(parts.values(), Work(flop=0, num_bytes=0))
     predicted = predict_parts(

@@ -31,6 +31,7 @@ _LOGIT_BYTES = 4
 class StepShape:
     """One decode step. `num_kept_pages` per KV head, the current one included; None is dense attention.
 
+    `element_bytes` of weights and activations; `kv_element_bytes` of keys, values and summaries, if they differ.
     `scores_pages`: the kept pages are searched for, as block top-k does; local attention knows them.
     `num_devices`: tensor parallelism, weights and heads split evenly, activations summed twice a layer.
 
@@ -44,6 +45,7 @@ class StepShape:
     element_bytes: int
     num_kept_pages: int | None
     scores_pages: bool = True
+    kv_element_bytes: int | None = None
     num_devices: int = 1
 
     def __post_init__(self) -> None:
@@ -55,6 +57,11 @@ class StepShape:
                 f"num_devices must divide the {self.model.num_q_heads} query heads of {self.model.name}, "
                 f"got {self.num_devices}"
             )
+
+    @property
+    def cached_element_bytes(self) -> int:
+        """Bytes of one element of the cache."""
+        return self.kv_element_bytes or self.element_bytes
 
     @property
     def num_pages(self) -> int:
@@ -95,7 +102,7 @@ def step_parts(shape: StepShape) -> Mapping[str, Work]:
 def step_memory(shape: StepShape) -> MemoryNeed:
     """What one device holds during a step."""
     model, size = shape.model, shape.element_bytes
-    heads = model.num_layers * shape.kv_heads_per_device * model.head_dim * size
+    heads = model.num_layers * shape.kv_heads_per_device * model.head_dim * shape.cached_element_bytes
     cached_tokens = shape.batch * shape.num_pages * shape.page_size
     widest = max(2 * model.intermediate_size, (model.num_q_heads + 2 * model.num_kv_heads) * model.head_dim)
     activations = 4 * shape.batch * widest * size
@@ -124,7 +131,7 @@ def _attention_work(shape: StepShape) -> Work:
         "batch": shape.batch,
         "num_kv_heads": shape.kv_heads_per_device,
         "head_dim": model.head_dim,
-        "element_bytes": shape.element_bytes,
+        "element_bytes": shape.cached_element_bytes,
     }
     num_q_heads = model.num_q_heads // shape.num_devices
     appended = cost.append_work(

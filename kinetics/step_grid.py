@@ -25,6 +25,7 @@ from kinetics.model_specs import ModelSpec, find_model
 from kinetics.step_cost import StepShape
 
 _K = 1024
+_ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 class StepPolicy(Enum):
@@ -42,15 +43,24 @@ class StepPolicy(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCell:
-    """Steps measured together, interleaved: one model at one batch and context, with these numbers of its layers."""
+    """Steps measured together, interleaved: one model at one batch and context, with these numbers of its layers.
+
+    `dtype` is that of the weights.
+    """
 
     model: ModelSpec
     layer_counts: tuple[int, ...]
     batch: int
     context_len: int
     page_size: int
+    device_kind: str
     dtype: str
     is_graph: bool
+
+    @property
+    def kv_dtype(self) -> str:
+        """The dtype of the cache: float32 on a CPU, whose attention kernels take nothing else."""
+        return "float32" if self.device_kind == "cpu" else self.dtype
 
     @property
     def cache_state(self) -> CacheState:
@@ -106,7 +116,8 @@ class StepCase:
         is_local = self.policy is StepPolicy.LOCAL
         return self.kv_budget // self.cell.page_size - NUM_SINK_PAGES - 1 if is_local else NUM_LOCAL_PAGES
 
-    def shape(self, element_bytes: int) -> StepShape:
+    @property
+    def shape(self) -> StepShape:
         """The step as the prediction sees it."""
         cell = self.cell
         return StepShape(
@@ -114,7 +125,8 @@ class StepCase:
             batch=cell.batch,
             context_len=cell.context_len,
             page_size=cell.page_size,
-            element_bytes=element_bytes,
+            element_bytes=_ELEMENT_BYTES[cell.dtype],
+            kv_element_bytes=_ELEMENT_BYTES[cell.kv_dtype],
             num_kept_pages=None if self.kv_budget is None else self.kv_budget // cell.page_size,
             scores_pages=self.policy is StepPolicy.BLOCK_TOPK,
         )
@@ -190,6 +202,7 @@ def _cells(options: GridOptions) -> Iterator[StepCell]:
                     batch=batch,
                     context_len=context_len,
                     page_size=page_size,
+                    device_kind=options.device_kind,
                     dtype=options.dtype,
                     is_graph=is_graph,
                 )

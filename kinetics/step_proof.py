@@ -3,6 +3,9 @@
 One layer and the first rows of the head are computed again in float64 and, as the yardstick, in plain torch of the
 step's dtype: formulas written out here, none of the engine's code, attention by the kernels' references. What all
 layers together compute is checked against another library in the tests.
+
+Which pages block top-k keeps jumps with the last bit of a query, so all three attend to the pages that the step's own
+query chooses by the reference's scores. That kernels choose rightly is proved where kernels are measured.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import silu
 
-from kinetics.engine.attention import page_selection
+from kinetics.engine.attention import Attention, DecodeBatch, page_selection
 from kinetics.engine.qwen3 import Decoder
 from kinetics.step_grid import StepCase
 from kinetics.step_workload import StepWorkload, first_layers, settings_of
@@ -33,17 +36,59 @@ def prove_step(workload: StepWorkload, case: StepCase) -> float:
     one_layer = first_layers(workload.decoder, 1)
     head = replace(one_layer.weights, head=one_layer.weights.head[:HEAD_ROWS])
     timed = Decoder(one_layer.spec, head)
-    logits = timed.decode(workload.token_ids, workload.batch, workload.attention_of(case))
+    attention = _RecordingAttention(workload.attention_of(case))
+    logits = timed.decode(workload.token_ids, workload.batch, attention)
     with torch.inference_mode():
-        oracle, plain = (_plain_logits(workload, case, dtype) for dtype in (torch.float64, logits.dtype))
+        pages = _chosen_pages(workload, case, attention.q)
+        oracle, plain = (_plain_logits(workload, pages, dtype) for dtype in (torch.float64, logits.dtype))
     return assert_within_error_budget(logits, oracle=oracle, low_precision=plain, subject="logits after one layer")
 
 
-def _plain_logits(workload: StepWorkload, case: StepCase, dtype: torch.dtype) -> torch.Tensor:
+class _RecordingAttention:
+    """An attention that keeps the last query it was asked."""
+
+    def __init__(self, attention: Attention) -> None:
+        self._attention = attention
+        self.q = torch.empty(0)
+
+    def __call__(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: DecodeBatch
+    ) -> torch.Tensor:
+        self.q = q
+        return self._attention(layer, q, k, v, batch)
+
+
+def _chosen_pages(workload: StepWorkload, case: StepCase, q: torch.Tensor) -> torch.Tensor | None:
+    """The pages that the references choose for these queries after the step; None where all are attended."""
+    cache, table, seq_lens = workload.cache.layers[0], workload.batch.block_table, workload.batch.seq_lens
+    page_size = workload.cache.page_size
+    selection = page_selection(settings_of(case).policy, page_size=page_size)
+    if selection is None:
+        return None
+    assert cache.summary is not None
+    num_kv_heads = cache.keys.shape[2]
+    scores = torch.empty((len(q), num_kv_heads, table.shape[1]), dtype=torch.float32, device=q.device)
+    block_topk_reference.score_pages(
+        q.to(cache.keys.dtype), cache.summary, table, seq_lens, page_size=page_size, scores=scores
+    )
+    pages = torch.empty((*scores.shape[:2], selection.num_pages), dtype=torch.int32, device=q.device)
+    block_topk_reference.select_pages(
+        scores,
+        table,
+        seq_lens,
+        page_size=page_size,
+        num_sink_pages=selection.num_sink_pages,
+        num_local_pages=selection.num_local_pages,
+        page_indices=pages,
+    )
+    return pages
+
+
+def _plain_logits(workload: StepWorkload, pages: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
     weights, epsilon = workload.decoder.weights, workload.decoder.spec.norm_epsilon
     layer = weights.layers[0]
     hidden = weights.embedding[workload.token_ids].to(dtype)
-    hidden = hidden + _plain_attention(workload, case, _norm(hidden, layer.input_norm, epsilon))
+    hidden = hidden + _plain_attention(workload, pages, _norm(hidden, layer.input_norm, epsilon))
     hidden = hidden + _plain_mlp(workload, _norm(hidden, layer.mlp_norm, epsilon))
     return _norm(hidden, weights.final_norm, epsilon) @ weights.head[:HEAD_ROWS].to(dtype).T
 
@@ -52,7 +97,7 @@ def _norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor
     return x / (x.square().mean(dim=-1, keepdim=True) + epsilon).sqrt() * weight.to(x.dtype)
 
 
-def _plain_attention(workload: StepWorkload, case: StepCase, normed: torch.Tensor) -> torch.Tensor:
+def _plain_attention(workload: StepWorkload, pages: torch.Tensor | None, normed: torch.Tensor) -> torch.Tensor:
     spec, layer, dtype = workload.decoder.spec, workload.decoder.weights.layers[0], normed.dtype
     model = spec.model
     stacked = normed @ layer.qkv.to(dtype).T
@@ -65,7 +110,7 @@ def _plain_attention(workload: StepWorkload, case: StepCase, normed: torch.Tenso
         q, k = _norm(q, layer.q_norm, spec.norm_epsilon), _norm(k, layer.k_norm, spec.norm_epsilon)
     positions = workload.batch.seq_lens - 1
     q, k = _rotate(q, positions, spec.rope_theta), _rotate(k, positions, spec.rope_theta)
-    return _plain_attend(workload, case, q, k, v).flatten(1) @ layer.output.to(dtype).T
+    return _plain_attend(workload, pages, q, k, v).flatten(1) @ layer.output.to(dtype).T
 
 
 def _rotate(heads: torch.Tensor, positions: torch.Tensor, theta: float) -> torch.Tensor:
@@ -82,37 +127,20 @@ def _rotate(heads: torch.Tensor, positions: torch.Tensor, theta: float) -> torch
 
 
 def _plain_attend(
-    workload: StepWorkload, case: StepCase, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    workload: StepWorkload, pages: torch.Tensor | None, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> torch.Tensor:
     """Append and attend by the references, which widen the cache's own dtype to that of q."""
     cache, table, seq_lens = workload.cache.layers[0], workload.batch.block_table, workload.batch.seq_lens
-    summary = cache.summary
-    assert summary is not None
-    page_size = workload.cache.page_size
-    kv_cache_reference.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=summary)
-    out = torch.empty_like(q)
-    scale = q.shape[-1] ** -0.5
-    selection = page_selection(settings_of(case).policy, page_size=page_size)
-    if selection is None:
+    kv_cache_reference.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=cache.summary)
+    out, scale = torch.empty_like(q), q.shape[-1] ** -0.5
+    if pages is None:
         dense_reference.paged_decode(
             q, cache.keys, cache.values, table, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
         )
-        return out
-    scores = torch.empty((len(q), k.shape[1], table.shape[1]), dtype=torch.float32, device=q.device)
-    block_topk_reference.score_pages(q, summary, table, seq_lens, page_size=page_size, scores=scores)
-    pages = torch.empty((*scores.shape[:2], selection.num_pages), dtype=torch.int32, device=q.device)
-    block_topk_reference.select_pages(
-        scores,
-        table,
-        seq_lens,
-        page_size=page_size,
-        num_sink_pages=selection.num_sink_pages,
-        num_local_pages=selection.num_local_pages,
-        page_indices=pages,
-    )
-    block_topk_reference.sparse_paged_decode(
-        q, cache.keys, cache.values, pages, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
-    )
+    else:
+        block_topk_reference.sparse_paged_decode(
+            q, cache.keys, cache.values, pages, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
+        )
     return out
 
 

@@ -27,7 +27,6 @@ class StepMeasured:
     """
 
     case: StepCase
-    element_bytes: int
     provider_version: str
     samples_s: Sequence[float]
     bare_samples_s: Sequence[float]
@@ -39,7 +38,7 @@ class StepMeasured:
 
     def row(self, ceilings: Ceilings) -> Row:
         """The `extra_info` of the row, calibration apart (that needs all rows)."""
-        case, shape = self.case, self.case.shape(self.element_bytes)
+        case, shape = self.case, self.case.shape
         parts = step_parts(shape)
         work = sum(parts.values(), Work(flop=0, num_bytes=0))
         prediction = predict_parts(parts, ceilings, num_launches=shape.num_launches)
@@ -109,6 +108,7 @@ def _case_fields(case: StepCase) -> Row:
         "kv_budget": case.kv_budget,
         "page_size": cell.page_size,
         "dtype": cell.dtype,
+        "kv_dtype": cell.kv_dtype,
         "cache_state": cell.cache_state.value,
         "graph": cell.is_graph,
     }

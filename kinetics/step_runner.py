@@ -12,8 +12,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
-
 from kinetics.cell_runner import run_within_memory
 from kinetics.environment import Device, available_bytes, last_level_cache_bytes
 from kinetics.measure import EVICTION_CACHES, Call, CpuEvictor, Measurement, RoundPlan, measure_cpu, measure_cuda
@@ -65,7 +63,6 @@ class StepRunner:
             assert isinstance(proof, float)
             outcomes[case] = StepMeasured(
                 case=case,
-                element_bytes=_element_bytes(cell),
                 provider_version=importlib.metadata.version("kinetics-bench"),
                 samples_s=timed.samples_s[str(case)],
                 bare_samples_s=timed.samples_s[_bare_name(case.num_layers)],
@@ -89,8 +86,7 @@ class StepRunner:
 def memory_need(cases: Sequence[StepCase], *, eviction_bytes: int) -> MemoryNeed:
     """What a cell holds at once: the largest of its cases, the summaries, and one layer widened for the proof."""
     cell = cases[0].cell
-    size = _element_bytes(cell)
-    largest = max((case.shape(size) for case in cases), key=lambda shape: step_memory(shape).num_bytes)
+    largest = max((case.shape for case in cases), key=lambda shape: step_memory(shape).num_bytes)
     model = largest.model
     matrix = max(model.hidden_size * 2 * model.intermediate_size, model.hidden_size * HEAD_ROWS)
     head_kv = 2 * cell.context_len * model.head_dim
@@ -128,7 +124,3 @@ def _extrapolated_s(case: StepCase, timed: Measurement) -> float | None:
         return None
     rounds_s = {count: timed.samples_s[str(replace(case, num_layers=count))] for count in counts}
     return extrapolate(rounds_s, num_layers=case.cell.model.num_layers)
-
-
-def _element_bytes(cell: StepCell) -> int:
-    return int(getattr(torch, cell.dtype).itemsize)

@@ -57,9 +57,14 @@ def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkloa
     pages_per_request = num_pages_for(cell.context_len, cell.page_size)
     num_pages = cell.batch * pages_per_request
     cache = KvCache(
-        model, num_pages=num_pages, page_size=cell.page_size, device=device, dtype=dtype, summary_kind=_SUMMARY_KIND
+        model,
+        num_pages=num_pages,
+        page_size=cell.page_size,
+        device=device,
+        dtype=getattr(torch, cell.kv_dtype),
+        summary_kind=_SUMMARY_KIND,
     )
-    noise = torch.randn(_NOISE_PERIOD, generator=generator, device=device).to(dtype)
+    noise = torch.randn(_NOISE_PERIOD, generator=generator, device=device).to(cache.keys.dtype)
     for tensor in (cache.keys, cache.values):
         fill_repeating(tensor.transpose(2, 3), noise)  # as it lies in memory
     order = torch.randperm(num_pages, generator=torch.Generator().manual_seed(seed)).to(torch.int32)

@@ -44,6 +44,8 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
             console.print(speedup_table(measured))
         if steps := [row for row in measured if "attention_share" in row]:
             console.print(step_table(steps))
+            if step_dtype := document["machine_info"].get("step_dtype"):
+                console.print(escape(step_dtype["reason"].capitalize()))
         for line in crossover_lines(crossovers(speedups(measured))):
             console.print(line)
         console.print(prediction_line(measured))

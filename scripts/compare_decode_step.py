@@ -40,6 +40,7 @@ def main() -> None:
         batch=options.batch,
         context_len=options.context,
         page_size=16,
+        device_kind="cpu",
         dtype="float32",
         is_graph=False,
     )

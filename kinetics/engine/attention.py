@@ -78,7 +78,13 @@ class PolicyAttention:
     def __call__(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: DecodeBatch
     ) -> torch.Tensor:
-        """Append the new token to the layer's cache and attend by the layer's policy."""
+        """Append the new token to the layer's cache and attend by the layer's policy, in the cache's dtype."""
+        dtype = self._cache.keys.dtype
+        return self._attend(layer, q.to(dtype), k.to(dtype), v.to(dtype), batch).to(q.dtype)
+
+    def _attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: DecodeBatch
+    ) -> torch.Tensor:
         cache, backend = self._cache.layers[layer], self._settings.backend
         table, seq_lens, splits = batch.block_table, batch.seq_lens, self._settings.num_splits
         summary = None if self._settings.needed_summary is None else cache.summary

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from kinetics.engine.attention import AttentionSettings, PolicyAttention
+from kinetics.engine.compute_dtype import cache_dtype
 from kinetics.engine.decode_buffers import DecodeBuffers, EagerStep, GraphStep
 from kinetics.engine.kv_cache import KvCache, PagedSequence
 from kinetics.engine.qwen3 import Decoder
@@ -79,7 +80,7 @@ class Generator:
             num_pages=num_pages + max_batch,
             page_size=page_size,
             device=device,
-            dtype=dtype,
+            dtype=cache_dtype(dtype, device),
             summary_kind=settings.needed_summary,
         )
         idle_pages = self.cache.allocator.allocate(max_batch)

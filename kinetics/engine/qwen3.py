@@ -85,7 +85,7 @@ class Decoder:
             cache.write_chunk(index, pages, first, k, v)
             used = pages[: -(-last // cache.page_size)]
             keys, values = (
-                tensor[used].flatten(0, 1)[:last].transpose(0, 1)
+                tensor[used].flatten(0, 1)[:last].transpose(0, 1).to(q.dtype)
                 for tensor in (cache.layers[index].keys, cache.layers[index].values)
             )
             attended = scaled_dot_product_attention(

@@ -29,15 +29,15 @@ MODELS = {
 }
 
 
-def make_cases(model, *, layer_counts=(1, 2, 3), context_len=300):
+def make_cases(model, *, layer_counts=(1, 2, 3), context_len=300, dtype="float32"):
     cell = StepCell(
-        model=model, layer_counts=layer_counts, batch=3, context_len=context_len, page_size=16, dtype="float32",
-        is_graph=False,
+        model=model, layer_counts=layer_counts, batch=3, context_len=context_len, page_size=16, device_kind="cpu",
+        dtype=dtype, is_graph=False,
     )  # fmt: skip
     return [
         StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget)
         for num_layers in layer_counts
-        for policy, budget in ((StepPolicy.DENSE, None), (StepPolicy.BLOCK_TOPK, 128))
+        for policy, budget in ((StepPolicy.DENSE, None), (StepPolicy.BLOCK_TOPK, 128), (StepPolicy.LOCAL, 128))
     ]
 
 
@@ -57,6 +57,18 @@ def test_every_case_of_a_cell_is_proved_and_timed(runner, kind):
         assert measured.extrapolated_s is not None
         assert 0 <= measured.max_abs_error < 1e-4
         assert measured.required_bytes < measured.available_bytes
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_bfloat16_weights_meet_a_float32_cache(runner, kind):
+    cases = make_cases(MODELS[kind], layer_counts=(2,), dtype="bfloat16")
+    outcomes = runner.run(cases[0].cell, cases)
+    assert all(0 < measured.max_abs_error < 0.2 for measured in outcomes.values())
+    workload = make_step_workload(cases[0].cell, device="cpu", seed=0)
+    assert (workload.decoder.weights.head.dtype, workload.cache.keys.dtype) == (torch.bfloat16, torch.float32)
+    parts = step_memory(cases[1].shape).parts
+    assert parts["weights"] == workload.decoder.weights.num_bytes
+    assert parts["kv"] + parts["summaries"] == workload.cache.num_bytes
 
 
 def test_without_two_layer_counts_nothing_is_extrapolated(runner):
@@ -87,7 +99,7 @@ def test_a_planted_error_fails_the_proof(monkeypatch, runner, name, wrong):
 def test_predicted_memory_is_what_the_engine_allocates(kind):
     sparse = make_cases(MODELS[kind], layer_counts=(3,))[1]
     workload = make_step_workload(sparse.cell, device="cpu", seed=0)
-    parts = step_memory(sparse.shape(element_bytes=4)).parts
+    parts = step_memory(sparse.shape).parts
     assert parts["weights"] == workload.decoder.weights.num_bytes
     assert parts["kv"] + parts["summaries"] == workload.cache.num_bytes
 

@@ -108,3 +108,19 @@ def test_memory_is_weights_and_pages():
 def test_shapes_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         shape_of(**wrong)
+
+
+def test_a_wider_cache_changes_attention_and_memory_and_nothing_else():
+    narrow, wide = shape_of(num_kept_pages=64), shape_of(num_kept_pages=64, kv_element_bytes=4)
+    of_narrow, of_wide = step_parts(narrow), step_parts(wide)
+    assert of_wide["attention"].num_bytes == pytest.approx(2 * of_narrow["attention"].num_bytes, rel=1e-2)
+    assert (of_wide["weights"], of_wide["activations"]) == (of_narrow["weights"], of_narrow["activations"])
+    assert step_memory(wide).parts["kv"] == 2 * step_memory(narrow).parts["kv"]
+    assert step_memory(wide).parts["weights"] == step_memory(narrow).parts["weights"]
+
+
+def test_pages_that_are_known_need_no_search():
+    searched, known = (shape_of(num_kept_pages=64, scores_pages=scores) for scores in (True, False))
+    assert step_parts(known)["attention"].num_bytes < step_parts(searched)["attention"].num_bytes
+    assert searched.num_launches - known.num_launches == 2 * 36
+    assert step_memory(known).parts["summaries"] == 0 < step_memory(searched).parts["summaries"]

@@ -22,14 +22,14 @@ CEILINGS = Ceilings(
 def make_case(*, num_layers=28, policy=StepPolicy.DENSE, kv_budget=None, batch=8, layer_counts=(1, 4, 28)):
     cell = StepCell(
         model=find_model("Qwen3-0.6B"), layer_counts=layer_counts, batch=batch, context_len=2048, page_size=16,
-        dtype="float32", is_graph=False,
+        device_kind="cpu", dtype="float32", is_graph=False,
     )  # fmt: skip
     return StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=kv_budget)
 
 
 def measured(case, *, samples=(0.5, 0.4, 0.6), bare=(0.3, 0.2, 0.4), extrapolated_s=None):
     return StepMeasured(
-        case=case, element_bytes=4, provider_version="1", samples_s=samples, bare_samples_s=bare,
+        case=case, provider_version="1", samples_s=samples, bare_samples_s=bare,
         extrapolated_s=extrapolated_s, max_abs_error=1e-6, canary_bytes_per_s=1e10, required_bytes=10,
         available_bytes=20,
     )  # fmt: skip
@@ -112,7 +112,7 @@ def test_a_named_model_is_measured_whole_at_the_points_asked_for():
 def test_the_kept_pages_add_up_to_the_budget(policy):
     case = make_case(policy=policy, kv_budget=1024)
     num_scored = case.num_scored_pages if policy is StepPolicy.BLOCK_TOPK else 0
-    assert 1 + num_scored + case.num_local_pages + 1 == 1024 // 16 == case.shape(4).num_kept_pages
+    assert 1 + num_scored + case.num_local_pages + 1 == 1024 // 16 == case.shape.num_kept_pages
 
 
 def test_a_gpu_gets_each_step_eager_and_from_a_graph():
