@@ -90,6 +90,14 @@ def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
     ]
 
 
+def step_speedup(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """How much faster this decode step is than the dense one of its cell with as many layers; None if none is there."""
+    same = (*_CELL_FIELDS, "num_layers")
+    dense = [other for other in rows if other.get("operation") == "step_dense"]
+    twins = [other for other in dense if all(other[name] == row[name] for name in same)]
+    return float(twins[0]["median_s"] / row["median_s"]) if twins else None
+
+
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["provider"], *(row[name] for name in _CELL_FIELDS))
 

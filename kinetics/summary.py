@@ -19,7 +19,7 @@ from rich.table import Table
 from kinetics.grid import short
 from kinetics.records import Document
 from kinetics.rows import calibration_errors
-from kinetics.speedup import Crossover, crossovers, speedups
+from kinetics.speedup import Crossover, crossovers, speedups, step_speedup
 from kinetics.units import GIBI, GIGA, TERA, format_seconds
 
 _MAX_SKIPS = 12
@@ -129,14 +129,16 @@ def speedup_table(rows: Sequence[dict[str, Any]]) -> Table:
 def step_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One line per decode step: what all layers make of it, attention's share, and whether its memory was there."""
     table = Table(title="Decode steps", title_justify="left", box=None, pad_edge=False)
-    for name in ("case", "full model", "tokens/s", "attention", "predicted", "needs", "free"):
+    for name in ("case", "full model", "tokens/s", "vs dense", "attention", "predicted", "needs", "free"):
         table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
     for row in rows:
         mark = "*" if row["full_model_is_extrapolated"] else " "
+        speedup = step_speedup(row, rows)
         table.add_row(
             escape(row["case"]),
             f"{format_seconds(row['full_model_s'])}{mark}" if row["full_model_s"] else "-",
             f"{row['tokens_per_s']:.1f}" if row["tokens_per_s"] else "-",
+            f"{speedup:.2f}x" if speedup else "-",
             f"{100 * row['attention_share']:.0f} %",
             f"{100 * row['predicted_attention_share']:.0f} %",
             f"{row['required_bytes'] / GIBI:.1f} GiB",

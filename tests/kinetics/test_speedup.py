@@ -2,7 +2,7 @@
 
 import pytest
 
-from kinetics.speedup import crossover_context, crossovers, speedups
+from kinetics.speedup import crossover_context, crossovers, speedups, step_speedup
 
 
 def row(operation, context_len, median_s, **changes):
@@ -44,3 +44,10 @@ def test_each_batch_has_its_own_crossover():
     ]
     found = {one.batch: one.measured for one in crossovers(speedups(rows))}
     assert found == {1: pytest.approx(2048), 4: pytest.approx(1024 * 4 / 3)}
+
+
+def test_a_step_is_compared_with_the_dense_one_of_as_many_layers():
+    rows = [row("step_dense", 8192, 6.0, num_layers=2), row("step_dense", 8192, 90.0, num_layers=28)]
+    sparse = row("step_block_topk", 8192, 30.0, num_layers=28)
+    assert step_speedup(sparse, [*rows, sparse]) == 3.0
+    assert step_speedup(sparse | {"context_len": 4096}, rows) is None
