@@ -48,6 +48,8 @@ def add_options(group: pytest.OptionGroup) -> None:
         ("--dtype", "", "float32 on a CPU; bfloat16 (default) or float16 on a GPU"),
         ("--cache-state", "", "cold, warm or cold,warm (default cold, and one warm case)"),
         ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
+        ("--traces", "", "bench/test_aime.py: cost these logs of `kinetics generate` instead of generating"),
+        ("--hf-model", "", "bench/test_aime.py: real weights on AIME 2024 instead of the miniature family"),
         ("--results-dir", "", "where result files go (default results/, in a folder per device)"),
     ):
         group.addoption(name, default=default, metavar="VALUE", help=text)

@@ -42,7 +42,8 @@ class EngineName(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoice:
-    """Attention as asked for; 0 means not given. `kv_budget` includes the local keys of block top-k."""
+    """Attention as asked for; 0 means not given. `kv_budget` includes the local keys of block top-k, and of local
+    attention is nothing else."""
 
     attention: Attention = Attention.DENSE
     kv_budget: int = 0
@@ -56,15 +57,15 @@ class PolicyChoice:
 
         Raises: ValueError naming the option that does not fit.
         """
-        is_block = self.attention is Attention.BLOCK_TOPK
+        is_block, is_local = self.attention is Attention.BLOCK_TOPK, self.attention is Attention.LOCAL
         if is_block and (self.kv_budget % self.page_size or self.kv_budget <= self.num_local):
             raise ValueError(
                 f"--kv-budget must be a multiple of --page-size and more than --local, got {self.kv_budget}, "
                 f"{self.page_size} and {self.num_local}"
             )
         given = PolicyOptions(
-            kv_budget=self.kv_budget,
-            num_local=self.num_local,
+            kv_budget=0 if is_local else self.kv_budget,
+            num_local=self.kv_budget or self.num_local if is_local else self.num_local,
             block_size=self.page_size if is_block else 0,
             num_sink_tokens=self.num_sink_tokens,
             keeps_partial_block=is_block,
@@ -383,7 +384,11 @@ def _attention_facts(choice: PolicyChoice) -> dict[str, Any]:
 
 
 def _known_spec(request: GenerateRequest) -> dict[str, Any] | None:
-    """The architecture behind a served name, where its name tells; a law needs --architecture otherwise."""
+    """The architecture behind a served name, where folder or name tell; a law needs --architecture otherwise."""
+    if Path(request.model).is_dir():
+        from kinetics.engine.builtin import read_model
+
+        return asdict(read_model(Path(request.model), name=model_name(request)).model)
     try:
         spec: ModelSpec = find_model(model_name(request))
     except ValueError:

@@ -80,7 +80,7 @@ class OpenAiAnswers:
             try:
                 self._complete("1 + 1 =", wanted, max_tokens=1)
             except self._openai.APIStatusError as error:
-                named = [field for field in _OPTIONAL if field in wanted and field in error.message]
+                named = [field for field in _OPTIONAL if field in wanted and field in error.response.text]
                 if error.status_code not in _REJECTED or not named:
                     raise self._lost(error) from error
                 rejected.append(named[0])
@@ -97,7 +97,7 @@ class OpenAiAnswers:
             answer = self._complete(self._style.text(trial.problem.text), fields, max_tokens=self._max_new_tokens)
         except self._openai.APIStatusError as error:
             if error.status_code in _REJECTED:  # this request, for one: its prompt may be too long
-                return _refused(trial, " ".join(error.message.split()))
+                return _refused(trial, _reason(error))
             raise self._lost(error) from error
         latency_s = time.perf_counter() - started_s
         return Answer(
@@ -139,9 +139,8 @@ class OpenAiAnswers:
         raise self._lost(complaint)
 
     def _lost(self, error: Exception) -> LostWork:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         return LostWork(
-            f"{self._server.base_url}: the server must answer for {self._server.model}, got {reason}; "
+            f"{self._server.base_url}: the server must answer for {self._server.model}, got {_reason(error)}; "
             "finished samples are safe: mend it and run again with --resume"
         )
 
@@ -177,6 +176,12 @@ def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
         prompt_tokens=prompt_tokens,
         generated_tokens=generated_tokens,
     )
+
+
+def _reason(error: Exception) -> str:
+    """What a server or the client says, in one line; not every server words its errors as the client expects."""
+    said = getattr(getattr(error, "response", None), "text", "")
+    return " ".join(f"{error} {said if said not in str(error) else ''}".split())[:200] or type(error).__name__
 
 
 def _refused(trial: Trial, reason: str) -> Answer:

@@ -47,7 +47,7 @@ def forked(work: GenerateRequest) -> int:
     if pid == 0:
         try:
             run_generate(work, Silent())
-        except BaseException as error:  # noqa: BLE001 - a fork must end here whatever happens
+        except BaseException as error:
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)

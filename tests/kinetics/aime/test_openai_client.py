@@ -28,12 +28,12 @@ def connect(stub, *, timeout_s=20.0, max_retries=2, concurrency=4):
 
 
 def rejecting(field, status):
+    """Servers name the field in different places: vLLM in `error`, `transformers serve` in `detail`."""
+    message = f"Unexpected fields in the request: {{'{field}'}}"
+    content = {"error": {"message": message}} if status == 400 else {"detail": message}
+
     def rule(body):
-        return (
-            (status, {"error": {"message": f"Unexpected fields in the request: {{'{field}'}}"}})
-            if field in body
-            else good()
-        )
+        return (status, content) if field in body else good()
 
     return rule
 

@@ -37,7 +37,7 @@ def test_control_tokens_are_not_text(tmp_path, has_chat_template):
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
-    with pytest.raises(ValueError, match="must hold a tokenizer.json that can be read"):
+    with pytest.raises(ValueError, match=r"must hold a tokenizer\.json that can be read"):
         open_encoder(tmp_path)
 
 

@@ -125,17 +125,16 @@ def test_two_runs_cannot_write_one_log(path):
 def test_a_full_disk_loses_the_sample_and_nothing_else(path, monkeypatch):
     with SampleLog.create(path, HEADER) as log:
         log.append(sample("a", 0))
-        before, real = path.read_bytes(), os.write
+        before, real, calls = path.read_bytes(), os.write, []
 
         def write(descriptor, data):
-            if len(data) > 20:
+            calls.append(len(data))
+            if len(calls) == 1:
                 return real(descriptor, data[:20])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(
-            os, "write", lambda d, data, calls=[]: calls.append(1) or write(d, data if len(calls) == 1 else b"")
-        )
-        with pytest.raises(LostWork, match="No space left on device.*make room and run again with --resume"):
+        monkeypatch.setattr(os, "write", write)
+        with pytest.raises(LostWork, match=r"No space left on device.*make room and run again with --resume"):
             log.append(sample("a", 1))
         monkeypatch.undo()
         assert path.read_bytes() == before

@@ -1,0 +1,83 @@
+"""What accuracy does a cost buy here, dense and sparse, from samples generated on this machine?
+
+By default the miniature family that ships with the package sits its contest: it checks the pipeline and shows the
+law's shape, and is no claim about language models. `--traces DIR` costs logs that are there; `--hf-model ID` generates
+with real weights. Tables and the figure go to `aime/` beside the result file. In exact eFLOPs sparse attention must
+not be clearly less accurate than dense at any cost where dense lies between 20 and 90 % of its maximum; measured
+seconds are reported whatever their sign.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinetics.aime_bench import (
+    AimeCase,
+    aime_cases,
+    compare_logs,
+    comparison_facts,
+    law_request,
+    missing_weights,
+    run_case,
+    run_facts,
+)
+from kinetics.law_document import LawOutcome
+from kinetics.law_run import run_law
+from kinetics.pytest_plugin import settings_of
+from kinetics.trace_law import EFLOP, MEASURED
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    option = metafunc.config.option
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", [] if option.traces else aime_cases(option.hf_model), ids=str)
+
+
+@pytest.fixture(scope="module")
+def logs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of logs: the one given, or one that the cases fill."""
+    given = request.config.option.traces
+    return Path(given) if given else tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def tables(request: pytest.FixtureRequest) -> Path:
+    settings = settings_of(request.config)
+    return settings.results_dir / settings.device.slug / "aime"
+
+
+@pytest.mark.benchmark(group="aime")
+def test_generate(case: AimeCase, logs: Path, request: pytest.FixtureRequest, benchmark: Any) -> None:
+    if reason := missing_weights(case):
+        pytest.skip(reason)
+    device = settings_of(request.config).device.torch_name
+    outcome = benchmark.pedantic(run_case, args=(case, logs), kwargs={"device": device}, rounds=1)
+    benchmark.extra_info.update(run_facts(case, outcome))
+    assert not outcome.refused
+    assert outcome.document["generated"] == outcome.document["samples"]
+
+
+@pytest.mark.benchmark(group="aime")
+def test_the_logs_give_the_law(logs: Path, tables: Path, benchmark: Any) -> None:
+    if not list(logs.glob("*.jsonl")):
+        pytest.skip("no log was made")
+    outcome: LawOutcome = benchmark.pedantic(run_law, args=(law_request(logs, tables),), rounds=1)
+    benchmark.extra_info.update(operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=str(tables))
+    assert not outcome.has_failed
+    assert outcome.document["tables"]["your_hardware"], "some question must be solved, and seconds be measured"
+
+
+@pytest.mark.benchmark(group="aime")
+@pytest.mark.parametrize("cost_name", [EFLOP, MEASURED])
+def test_sparse_against_dense(cost_name: str, logs: Path, tables: Path, benchmark: Any) -> None:
+    if not list(logs.glob("*.jsonl")):
+        pytest.skip("no log was made")
+    found = benchmark.pedantic(compare_logs, args=(logs, tables, cost_name), rounds=1)
+    if not found:
+        pytest.skip("logs of both dense and sparse attention are needed to compare them")
+    for comparison in found:
+        benchmark.extra_info.update(comparison_facts(comparison, cost_name))
+        assert comparison.num_costs > 0
+        if cost_name == EFLOP:
+            assert comparison.num_clearly_below == 0
