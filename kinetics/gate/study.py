@@ -35,11 +35,11 @@ PROMISES = {"plus10": (0.025, 0.8), "plus5": (0.015, 0.6)}
 _SEED = 40
 _METHOD = f"""\
 Every launch ran base, an identical copy, and 5 % and 10 % more context and KV budget (in whole pages) in lockstep. A
-decision is drawn from these launches: {NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} others for the second.
-Brackets: 95 % Clopper-Pearson intervals as if every launch were a trial. Draws overlap, and only every
-{2 * NUM_LAUNCHES_A_LOOK}th launch makes an independent confirmed decision, so these are the narrowest intervals that can be
-defended. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the same launches, each against the
-base of the launch before. Measured margin: what `kinetics aa` would have set from the copies, 1 % or more.
+decision is drawn from these launches: {NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} others for the
+second. Brackets: 95 % Clopper-Pearson intervals as if every launch were a trial. Draws overlap, and only every
+{2 * NUM_LAUNCHES_A_LOOK}th launch makes an independent confirmed decision, so these are the narrowest intervals that
+can be defended. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the same launches, each
+against the base of the launch before. Measured margin: what `kinetics aa` would have set from the copies.
 """
 
 
@@ -93,8 +93,8 @@ def report(launches: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     lines = [
         "# What the gate's verdicts are worth",
         "",
-        f"{info['device']} with {info['num_cpus']} CPUs, commit {facts['commit'][:7]}{dirty}; {num_launches} launches of "
-        f"{len(cases)} cases; {len(launches) - len(counting)} of {len(launches)} records left out because other "
+        f"{info['device']} with {info['num_cpus']} CPUs, commit {facts['commit'][:7]}{dirty}; {num_launches} launches "
+        f"of {len(cases)} cases; {len(launches) - len(counting)} of {len(launches)} records left out because other "
         f"programs took more than {100 * MAX_OTHERS_CPU_SHARE:.0f} % of the CPUs. Written by "
         "`python scripts/gate_study.py analyse` from `launches.csv`, which `collect` measured.",
         "",
