@@ -25,8 +25,11 @@ from kinetics.mini.family import MINI_MODELS, contest_problems, model_folder
 from kinetics.scaling import bootstrap_interval, coverage
 from kinetics_kernels.shapes import PageSummaryKind
 
-SPARSE_TOP_BLOCKS = (2, 3, 4)
-LOCAL_TOKENS = PAGE_SIZE
+SPARSE_POLICIES = (
+    BlockTopK(block_size=PAGE_SIZE, top_blocks=3, num_local=PAGE_SIZE, keeps_partial_block=True),
+    BlockTopK(block_size=PAGE_SIZE, top_blocks=1, num_sink_tokens=3 * PAGE_SIZE, keeps_partial_block=True),
+)
+"""At most 79 keys of 354, the partial page included. The sinks of the second hold the whole problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +67,15 @@ def main() -> None:
     for model in options.models:
         policies: list[AttentionPolicy] = [Dense()]
         if model in options.sparse:
-            policies += [_block_topk(top_blocks) for top_blocks in SPARSE_TOP_BLOCKS]
+            policies += SPARSE_POLICIES
         rows += [_row(model, policy, options) for policy in policies]
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def _block_topk(top_blocks: int) -> BlockTopK:
-    return BlockTopK(block_size=PAGE_SIZE, top_blocks=top_blocks, num_local=LOCAL_TOKENS, keeps_partial_block=True)
+def _name(policy: AttentionPolicy) -> str:
+    num_sink_tokens = policy.num_sink_tokens if isinstance(policy, BlockTopK) else 0
+    return f"sink{num_sink_tokens}_{policy_label(policy)}" if num_sink_tokens else policy_label(policy)
 
 
 def _row(model: str, policy: AttentionPolicy, options: argparse.Namespace) -> dict[str, Any]:
@@ -89,12 +93,14 @@ def _row(model: str, policy: AttentionPolicy, options: argparse.Namespace) -> di
     shares = _shares(result)
     mistakes = {kind: count / max(1, result.num_attempts) for kind, count in result.step_mistakes.items()}
     kept = max(policy.num_keys(length) for length in range(1, MAX_CONTEXT + 1)) / MAX_CONTEXT
-    cells = [folder.name, policy_label(policy), f"{kept:.0%}", *(str(share) for share in shares.values())]
+    name = _name(policy)
+    cells = [folder.name, name, f"{kept:.0%}", *(str(share) for share in shares.values())]
     cells += [f"{share:.2%}" for share in mistakes.values()]
     print("| " + " | ".join(cells) + " |", flush=True)
     return {
         "model": folder.name,
-        "policy": policy_label(policy),
+        "policy": name,
+        "summary": options.summary,
         "num_problems": options.problems,
         "num_trials": options.trials,
         "most_keys_over_context": kept,
