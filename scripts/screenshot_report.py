@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 _DRAWN = """
 const places = [...document.querySelectorAll("[data-figure]")];
-const hidden = places.find((place) => !place.dataset.drawn);
+const hidden = places.find((place) => !place.dataset.shown);
 if (hidden) hidden.scrollIntoView();
 return !hidden && document.documentElement.dataset.table === "ready";
 """
@@ -33,6 +33,16 @@ def _find(*names: str) -> str:
     return found
 
 
+def open_browser(width: int) -> webdriver.Chrome:
+    """Chromium without a window."""
+    options = Options()
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},1000"):
+        options.add_argument(flag)
+    # Both paths are named so that selenium looks for neither of them on the network.
+    options.binary_location = _find("chromium", "chromium-browser", "google-chrome")
+    return webdriver.Chrome(options=options, service=Service(_find("chromedriver")))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("page", type=Path)
@@ -42,12 +52,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="pixels of the picture per pixel of the page")
     parser.add_argument("--dark", action="store_true")
     arguments = parser.parse_args()
-    options = Options()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={arguments.width},1000"):
-        options.add_argument(flag)
-    # Both paths are named so that selenium looks for neither of them on the network.
-    options.binary_location = _find("chromium", "chromium-browser", "google-chrome")
-    driver = webdriver.Chrome(options=options, service=Service(_find("chromedriver")))
+    driver = open_browser(arguments.width)
     try:
         theme = [{"name": "prefers-color-scheme", "value": "dark" if arguments.dark else "light"}]
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.report.sources import LawTask
-from kinetics.report.style import color_of, hover, log_axis, new_figure, safe
+from kinetics.report.sources import FrontierLine, LawTask
+from kinetics.report.style import Axis, add_hover, add_legend, color_of, log_axis, new_figure
 from kinetics.units import format_seconds
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
-_DASHES: Final = {"dense": "dash", "topk": "solid", "block_topk": "solid", "local": "dot"}
+_DASHES: Final = {"dense": "dashed", "local": "dotted"}
 
 
 def draw_frontiers(task: LawTask) -> Figure:
     """One line per attention family; hovering says which model is best there, marks say where that changes."""
+    seconds = [value for line in task.lines for value in line.seconds]
     figure = new_figure(
-        x=log_axis(
-            safe(f"seconds per question, at most, on {task.device}"), [s for line in task.lines for s in line.seconds]
-        ),
-        y={"title": "accuracy (%)", "rangemode": "tozero"},
+        log_axis(f"seconds per question, at most, on {task.device}", seconds), Axis(title="accuracy (%)")
     )
     for index, line in enumerate(task.lines):
-        texts = [
-            hover([f"{model}, {line.attention}", f"{100 * accuracy:.1f} % for {format_seconds(seconds)}"])
-            for model, accuracy, seconds in zip(line.best_model, line.accuracy, line.seconds, strict=True)
-        ]
-        figure.add_scatter(
-            x=list(line.seconds),
-            y=[100 * accuracy for accuracy in line.accuracy],
-            text=texts,
-            hoverinfo="text",
-            mode="lines+markers",
-            line={"color": color_of(index), "width": 2.5, "dash": _DASHES.get(line.attention, "solid")},
-            marker={"size": _switch_sizes(line.best_model), "color": color_of(index)},
-            name=safe(line.attention),
-        )
+        columns = _columns(line)
+        look: dict[str, Any] = {"color": color_of(index), "legend_label": line.attention, "name": line.attention}
+        dash = _DASHES.get(line.attention, "solid")
+        figure.line("x", "y", source=columns, line_width=2.5, line_dash=dash, **look)
+        figure.scatter("x", "y", source=columns, size="size", **look)
+    add_legend(figure)
+    add_hover(figure, ("best_model", "attention", "accuracy", "cost"))
     return figure
 
 
-def _switch_sizes(models: Sequence[str]) -> list[int]:
-    """A visible mark where another model becomes the best one, none elsewhere."""
-    return [9 if i and models[i] != models[i - 1] else 0 for i in range(len(models))]
+def _columns(line: FrontierLine) -> dict[str, Any]:
+    models = line.best_model
+    return {
+        "x": list(line.seconds),
+        "y": [100 * accuracy for accuracy in line.accuracy],
+        "size": [8 if i and models[i] != models[i - 1] else 0 for i in range(len(models))],
+        "best_model": list(models),
+        "attention": [line.attention] * len(models),
+        "accuracy": [f"{100 * accuracy:.1f} %" for accuracy in line.accuracy],
+        "cost": [format_seconds(seconds) for seconds in line.seconds],
+    }

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from kinetics.compare_tables import paired_fields
 from kinetics.grid import short
-from kinetics.report.style import DIVERGING, axis, new_figure
+from kinetics.report.style import Axis, add_hover, diverging, new_figure
 from kinetics.result_files import ResultFile
 from kinetics.speedup import Speedup, crossover_context, speedups
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,78 +41,76 @@ def speedup_maps(files: Iterable[ResultFile]) -> list[SpeedupMap]:
     return sorted(maps, key=lambda one: -len(one.pairs))
 
 
-def draw_map(one: SpeedupMap) -> Figure:
-    """Measured on the left, predicted on the right, one colour scale, the crossover context of each batch in both."""
-    batches = sorted({pair.batch for pair in one.pairs})
-    contexts = sorted({pair.context_len for pair in one.pairs})
+def draw_map(one: SpeedupMap) -> list[Figure]:
+    """Measured and predicted, on one colour scale, with the crossover context of each batch in both."""
     ratios = [ratio for pair in one.pairs for ratio in (pair.measured, pair.predicted)]
     reach = max(1.0, *(abs(math.log2(ratio)) for ratio in ratios))
-    figure = new_figure(height=150 + 54 * max(len(batches), 3))
-    for column, name in enumerate(("measured", "predicted")):
-        suffix = "" if column == 0 else "2"
-        figure.add_heatmap(**_cells(one.pairs, name, batches, contexts), **_color_scale(reach, column), **_on(suffix))
-        _add_crossover(figure, one.pairs, name, batches, contexts, suffix)
-        figure.update_layout({f"xaxis{suffix}": _context_axis(contexts, name, column), **_batch_axis(batches, column)})
+    return [_draw(one.pairs, name, reach) for name in ("measured", "predicted")]
+
+
+def _draw(pairs: Sequence[Speedup], name: str, reach: float) -> Figure:
+    from bokeh.models import ColumnDataSource
+
+    batches = sorted({pair.batch for pair in pairs})
+    contexts = sorted({pair.context_len for pair in pairs})
+    figure = new_figure(
+        Axis(title=f"context (tokens), {name}", limits=(-0.5, len(contexts) - 0.5)),
+        Axis(title="batch", limits=(-0.5, len(batches) - 0.5)),
+        height=110 + 52 * max(len(batches), 2),
+    )
+    _label(figure.xaxis[0], [short(context) for context in contexts])
+    _label(figure.yaxis[0], [str(batch) for batch in batches])
+    figure.grid.grid_line_color = None
+    cells = ColumnDataSource(_cells(pairs, name, batches, contexts, reach))
+    figure.rect("x", "y", 0.97, 0.95, source=cells, color="color", name="cells")
+    text: dict[str, Any] = {"text_align": "center", "text_baseline": "middle", "text_font_size": "12px"}
+    figure.text("x", "y", "speed_up", source=cells, text_color="ink", **text)
+    line = _crossovers(pairs, name, batches, contexts)
+    figure.segment(
+        "x", "low", "x", "high", source=line, color="#111111", line_width=3, line_dash="dotted", name="crossover"
+    )
+    add_hover(figure, ("batch", "context", "speed_up"))
     return figure
 
 
-def _on(suffix: str) -> dict[str, str]:
-    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+def _label(axis: Any, labels: Sequence[str]) -> None:
+    axis.ticker = list(range(len(labels)))
+    axis.major_label_overrides = dict(enumerate(labels))
+    axis.major_tick_line_color = None
 
 
-def _cells(pairs: Sequence[Speedup], name: str, batches: list[int], contexts: list[int]) -> dict[str, Any]:
-    found = {(pair.batch, pair.context_len): getattr(pair, name) for pair in pairs}
-    grid = [[found.get((batch, context)) for context in contexts] for batch in batches]
+def _cells(
+    pairs: Sequence[Speedup], name: str, batches: list[int], contexts: list[int], reach: float
+) -> dict[str, Any]:
+    """One column a property, one entry a measured cell; cells that were not measured stay blank."""
+    palette = diverging()
+    ratios = [getattr(pair, name) for pair in pairs]
+    shares = [(math.log2(ratio) / reach + 1) / 2 for ratio in ratios]
     return {
-        "x": list(range(len(contexts))),
-        "y": list(range(len(batches))),
-        "z": [[math.log2(ratio) if ratio else None for ratio in line] for line in grid],
-        "text": [[f"{ratio:.2f}x" if ratio else "" for ratio in line] for line in grid],
-        "texttemplate": "%{text}",
-        "hovertemplate": f"{name}: %{{text}}<extra></extra>",
-        "xgap": 2,
-        "ygap": 2,
+        "x": [contexts.index(pair.context_len) for pair in pairs],
+        "y": [batches.index(pair.batch) for pair in pairs],
+        "batch": [pair.batch for pair in pairs],
+        "context": [f"{pair.context_len:,} tokens" for pair in pairs],
+        "ratio": ratios,
+        "speed_up": [f"{ratio:.2f}x" for ratio in ratios],
+        "color": [palette[round(share * (len(palette) - 1))] for share in shares],
+        "ink": ["#FFFFFF" if abs(share - 0.5) > 0.35 else "#111111" for share in shares],
     }
 
 
-def _color_scale(reach: float, column: int) -> dict[str, Any]:
-    powers = range(-math.floor(reach), math.floor(reach) + 1)
-    return {
-        "colorscale": [list(stop) for stop in DIVERGING],
-        "zmin": -reach,
-        "zmax": reach,
-        "showscale": column == 1,
-        "colorbar": {
-            "title": {"text": "dense / sparse time", "side": "right"},
-            "tickvals": list(powers),
-            "ticktext": [f"{2**power}x" if power >= 0 else f"1/{2**-power}x" for power in powers],
-            "thickness": 12,
-            "outlinewidth": 0,
-        },
-    }
-
-
-def _add_crossover(
-    figure: Figure, pairs: Sequence[Speedup], name: str, batches: list[int], contexts: list[int], suffix: str
-) -> None:
-    points = []
+def _crossovers(pairs: Sequence[Speedup], name: str, batches: list[int], contexts: list[int]) -> dict[str, Any]:
+    found = []
     for row, batch in enumerate(batches):
         line = [pair for pair in pairs if pair.batch == batch]
         context = crossover_context([p.context_len for p in line], [getattr(p, name) for p in line])
         if context is not None:
-            points.append((_position(context, contexts), row, f"batch {batch}: sparse pays from {context:,.0f} tokens"))
-    edged = [(x, y + side, text) for x, y, text in points for side in (-0.5, 0.5)]
-    figure.add_scatter(
-        x=[x for x, _, _ in edged],
-        y=[y for _, y, _ in edged],
-        text=[text for _, _, text in edged],
-        mode="lines",
-        line={"color": "#111111", "width": 3, "dash": "dot"},
-        hoverinfo="text",
-        name="crossover",
-        showlegend=False,
-        **_on(suffix),
-    )
+            found.append((row, context))
+    return {
+        "x": [_position(context, contexts) for _, context in found],
+        "low": [row - 0.5 for row, _ in found],
+        "high": [row + 0.5 for row, _ in found],
+        "context_len": [context for _, context in found],
+    }
 
 
 def _position(context: float, contexts: Sequence[int]) -> float:
@@ -122,19 +120,3 @@ def _position(context: float, contexts: Sequence[int]) -> float:
         return float(column)
     low, high = math.log(contexts[column]), math.log(contexts[column + 1])
     return column + (math.log(context) - low) / (high - low)
-
-
-def _context_axis(contexts: Sequence[int], name: str, column: int) -> dict[str, Any]:
-    domain = [0.0, 0.47] if column == 0 else [0.53, 1.0]
-    return axis(
-        domain=domain, tickvals=list(range(len(contexts))), ticktext=[short(context) for context in contexts],
-        title=f"context (tokens), {name}", anchor="y" if column == 0 else "y2", showgrid=False,
-    )  # fmt: skip
-
-
-def _batch_axis(batches: Sequence[int], column: int) -> dict[str, Any]:
-    options = axis(
-        tickvals=list(range(len(batches))), ticktext=[str(batch) for batch in batches], showgrid=False,
-        anchor="x" if column == 0 else "x2", title="batch" if column == 0 else "",
-    )  # fmt: skip
-    return {"yaxis" if column == 0 else "yaxis2": options}

@@ -3,28 +3,36 @@ const payload = JSON.parse(document.getElementById("payload").textContent);
 const root = document.documentElement;
 const color = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-const config = {
-  responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+// What a figure's parts are called in Bokeh, and the colour of the page that each takes.
+const themed = {
+  axis_label_text_color: "--ink", major_label_text_color: "--ink", label_text_color: "--ink",
+  axis_line_color: "--line", major_tick_line_color: "--line", grid_line_color: "--grid",
 };
 
-function themed(layout) {
-  const changed = structuredClone(layout);
-  changed.modebar = { bgcolor: "rgba(0,0,0,0)", color: color("--line"), activecolor: color("--accent") };
-  changed.font = { ...changed.font, color: color("--ink") };
-  changed.hoverlabel = { ...changed.hoverlabel, bgcolor: color("--panel"), bordercolor: color("--line"),
-    font: { color: color("--ink") } };
-  for (const name of Object.keys(changed).filter((key) => /^[xy]axis\d*$/.test(key))) {
-    changed[name] = { ...changed[name], gridcolor: color("--grid"), linecolor: color("--line"), tickcolor: color("--line") };
+function paint(view) {
+  for (const model of view.model.references()) {
+    for (const [name, variable] of Object.entries(themed)) {
+      if (name in model.properties && model[name] !== null) model[name] = color(variable);
+    }
   }
-  return changed;
 }
 
-function draw(place) {
-  const figure = payload.figures[place.dataset.figure][Number(place.dataset.index)];
-  place.style.minHeight = `${figure.layout.height}px`;
-  return Plotly.react(place, figure.data, themed(figure.layout), config).then(() => {
-    place.dataset.drawn = "yes";
-  });
+const views = new Map();
+
+async function draw(place) {
+  place.dataset.drawn = "yes";
+  const items = payload.figures[place.dataset.figure][Number(place.dataset.index)];
+  const drawn = [];
+  const frames = items.map(() => document.createElement("div"));
+  place.replaceChildren(...frames);
+  for (const [index, item] of items.entries()) {
+    const found = await Bokeh.embed.embed_item(structuredClone(item), frames[index]);
+    drawn.push(...found);
+  }
+  drawn.forEach(paint);
+  views.set(place, drawn);
+  place.dataset.shown = place.dataset.index;
+  performance.mark("figure drawn");
 }
 
 const places = [...document.querySelectorAll("[data-figure]")];
@@ -35,7 +43,7 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "600px" });
 places.forEach((place) => watcher.observe(place));
 
-const redraw = () => places.filter((place) => place.dataset.drawn).forEach(draw);
+const repaint = () => [...views.values()].flat().forEach(paint);
 
 for (const chooser of document.querySelectorAll("[data-chooser]")) {
   chooser.addEventListener("change", () => {
@@ -47,7 +55,7 @@ for (const chooser of document.querySelectorAll("[data-chooser]")) {
 
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemIsDark.matches);
-const follow = () => { root.classList.toggle("dark", isDark()); redraw(); };
+const follow = () => { root.classList.toggle("dark", isDark()); repaint(); };
 document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = isDark() ? "light" : "dark";
   follow();
@@ -111,6 +119,7 @@ async function fillTable(place) {
   });
   fillFilters(table);
   root.dataset.table = "ready";
+  performance.mark("table ready");
 }
 
 const place = document.getElementById("table");

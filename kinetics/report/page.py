@@ -1,6 +1,6 @@
 """The page itself: panels with figures or with the command that makes their data, one template, everything embedded.
 
-Text from files passes through the template's autoescape, through `style.safe` into figures, and into scripts only as
+Text from files passes through the template's autoescape, as values of columns into figures, and into scripts only as
 JSON without a single `<`. The page's own policy forbids every network request.
 """
 
@@ -9,19 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files as package_files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from kinetics.compare import Comparison
 from kinetics.compare_tables import left_out_table, prediction_table, remarks, show, table_for_people
 from kinetics.records import to_strict
 from kinetics.report.frontiers import draw_frontiers
 from kinetics.report.heatmaps import draw_map, speedup_maps
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
-from kinetics.report.regressions import MAX_CASES, draw_ratios
+from kinetics.report.regressions import FASTER, MAX_CASES, SLOWER, draw_ratios, ratio_of, verdict
 from kinetics.report.roofline import bandwidth, roofline
 from kinetics.report.row_table import COLUMNS, row_values
 from kinetics.report.sources import Sources
@@ -30,9 +31,9 @@ from kinetics.result_files import Origin, ResultFile
 from kinetics.units import GIGA, TERA, format_seconds
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
-_LIBRARIES: Final = ("plotly", "jinja2", "itables")
+_LIBRARIES: Final = ("bokeh", "jinja2", "itables")
 
 
 def write_report(sources: Sources, out: Path, *, title: str) -> None:
@@ -62,7 +63,7 @@ def render_page(sources: Sources, *, title: str) -> str:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     figures = page_figures(sources)
     payload = {
-        "figures": {name: [json.loads(figure.to_json()) for figure in group] for name, group in figures.items()},
+        "figures": {name: [_items(panel) for panel in panels] for name, panels in figures.items()},
         "columns": [asdict(column) for column in COLUMNS],
         "rows": row_values(sources.files),
     }
@@ -82,7 +83,7 @@ def render_page(sources: Sources, *, title: str) -> str:
         filters=[column.field for column in COLUMNS if column.is_filter],
         columns=COLUMNS,
         payload=script_json(payload),
-        plotly_js=_plotly_js(),
+        bokeh_js=_bokeh_js(),
         table_js=base64.b64encode(_bundle("dt_bundle.js").encode()).decode(),
         table_css=_bundle("dt_bundle.css"),
         page_css=_own("page.css"),
@@ -90,17 +91,17 @@ def render_page(sources: Sources, *, title: str) -> str:
     )
 
 
-def page_figures(sources: Sources) -> dict[str, list[Figure]]:
-    """The figures of each panel; an empty list where its data do not exist."""
-    has_bytes = any(row.is_kernel_or_step for file in sources.files for row in file.rows)
-    draws: list[Callable[[Sequence[ResultFile]], Figure | None]] = [measured_over_predicted, held_out_errors]
-    errors = [figure for draw in draws if has_bytes and (figure := draw(sources.files)) is not None]
+def page_figures(sources: Sources) -> dict[str, list[list[Figure]]]:
+    """Per panel, what can be shown in it, each as the figures that stand side by side; empty without data."""
+    files = sources.files
+    has_bytes = any(row.is_kernel_or_step for file in files for row in file.rows)
+    held_out = held_out_errors(files) if has_bytes else None
     return {
-        "roofline": [roofline(sources.files), bandwidth(sources.files)] if has_bytes else [],
-        "speedup": [draw_map(one) for one in speedup_maps(sources.files)],
-        "prediction": errors,
-        "frontier": [draw_frontiers(task) for task in sources.tasks],
-        "regression": [draw_ratios(comparison) for comparison in sources.regressions],
+        "roofline": [[roofline(files), bandwidth(files)]] if has_bytes else [],
+        "speedup": [draw_map(one) for one in speedup_maps(files)],
+        "prediction": [[measured_over_predicted(files), *([held_out] if held_out else [])]] if has_bytes else [],
+        "frontier": [[draw_frontiers(task)] for task in sources.tasks],
+        "regression": [[draw_ratios(comparison)] for comparison in sources.regressions],
     }
 
 
@@ -142,14 +143,14 @@ def _three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def regression_summary(comparison: Any) -> dict[str, Any]:
+def regression_summary(comparison: Comparison) -> dict[str, Any]:
     """Counts that stand above a figure of ratios."""
-    ratios = [case.entries[1].ratio for case in comparison.cases]
+    verdicts = [verdict(ratio_of(case)) for case in comparison.cases]
     return {
         "file": comparison.files[1].label,
-        "num_cases": len(ratios),
-        "num_slower": sum(ratio.excludes_one and ratio.ratio > 1 for ratio in ratios),
-        "num_faster": sum(ratio.excludes_one and ratio.ratio < 1 for ratio in ratios),
+        "num_cases": len(verdicts),
+        "num_slower": verdicts.count(SLOWER),
+        "num_faster": verdicts.count(FASTER),
         "left_out": table_for_people(left_out_table(comparison.left_out)),
         "remarks": remarks(comparison),
     }
@@ -162,10 +163,18 @@ def script_json(value: Any) -> str:
     return "".join(escapes.get(char, char) for char in text)
 
 
-def _plotly_js() -> str:
-    from plotly.offline import get_plotlyjs
+def _items(panel: Sequence[Figure]) -> list[Any]:
+    """Figures as Bokeh's script reads them."""
+    from bokeh.embed import json_item
 
-    return str(get_plotlyjs())
+    return [json_item(figure) for figure in panel]
+
+
+def _bokeh_js() -> str:
+    """Bokeh's core alone: no widgets, tables, WebGL or maths."""
+    from bokeh.resources import Resources
+
+    return str(Resources(mode="inline", components=["bokeh"]).js_raw[0])
 
 
 def _bundle(name: str) -> str:

@@ -3,61 +3,75 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.compare import Comparison, Entry, MatchedCase
-from kinetics.report.style import GREY, PALETTE, hover, new_figure, safe
+from kinetics.compare import Comparison, MatchedCase
+from kinetics.median_ratio import MedianRatio
+from kinetics.report.style import GREY, PALETTE, Axis, add_hover, add_legend, new_figure
 from kinetics.units import format_seconds
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
 MAX_CASES: Final = 40
-_SLOWER, _FASTER = PALETTE[1], PALETTE[0]
+SLOWER, FASTER, OPEN = "slower", "faster", "interval holds 1, or none"
+_COLORS: Final = {SLOWER: PALETTE[1], FASTER: PALETTE[0], OPEN: GREY}
 
 
 def draw_ratios(comparison: Comparison) -> Figure:
     """One line a case: its time over the baseline's. Grey where the interval holds 1 or there is none."""
-    cases = sorted(comparison.cases, key=lambda case: -abs(math.log(_ratio(case))))[:MAX_CASES][::-1]
+    from bokeh.models.annotations import Span
+
+    cases = sorted(comparison.cases, key=lambda case: -abs(math.log(ratio_of(case).ratio)))[:MAX_CASES][::-1]
+    base = comparison.files[0]
     figure = new_figure(
-        x={"title": f"time / baseline ({safe(comparison.files[0].commit[:7] or comparison.files[0].label)})"},
-        y={"tickvals": list(range(len(cases))), "ticktext": [safe(f"{c.label}, {c.pairing}") for c in cases]},
-        height=110 + 22 * len(cases),
+        Axis(title=f"time / time of the baseline ({base.commit[:7] or base.label})"),
+        Axis(title="", limits=(-0.7, len(cases) - 0.3)),
+        height=120 + 22 * len(cases),
     )
-    figure.add_vline(x=1.0, line={"color": GREY, "width": 1.5, "dash": "dot"})
-    for name, color in (("slower", _SLOWER), ("faster", _FASTER), ("interval holds 1, or none", GREY)):
-        chosen = [(row, case.entries) for row, case in enumerate(cases) if _verdict_color(case.entries[1]) == color]
-        if not chosen:
-            continue
-        ratios = [(entries[1].ratio.ratio, entries[1].ratio) for _, entries in chosen if entries[1].ratio]
-        figure.add_scatter(
-            x=[value for value, _ in ratios],
-            y=[row for row, _ in chosen],
-            error_x={
-                "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
-                "array": [(ratio.high or value) - value for value, ratio in ratios],
-                "arrayminus": [value - (ratio.low or value) for value, ratio in ratios],
-            },
-            mode="markers", marker={"color": color, "size": 9}, name=name, hoverinfo="text",
-            text=[_describe(entries[0], entries[1]) for _, entries in chosen],
-        )  # fmt: skip
+    figure.yaxis[0].ticker = list(range(len(cases)))
+    figure.yaxis[0].major_label_overrides = {i: f"{case.label}, {case.pairing}" for i, case in enumerate(cases)}
+    figure.ygrid.grid_line_color = None
+    figure.add_layout(Span(location=1.0, dimension="height", line_color=GREY, line_dash="dotted", line_width=2))
+    for name, color in _COLORS.items():
+        chosen = [(row, case) for row, case in enumerate(cases) if verdict(ratio_of(case)) == name]
+        if chosen:
+            columns = _columns(chosen)
+            look: dict[str, Any] = {"color": color, "legend_label": name, "name": name}
+            figure.segment("low", "y", "high", "y", source=columns, line_width=1.5, **look)
+            figure.scatter("ratio", "y", source=columns, size=9, **look)
+    add_legend(figure)
+    add_hover(figure, ("case", "before", "now", "time_ratio"))
     return figure
 
 
-def _describe(base: Entry, entry: Entry) -> str:
-    times = f"{format_seconds(base.row.median_s)} before, {format_seconds(entry.row.median_s)} now"
-    ratio = entry.ratio
-    interval = f" ({ratio.low:.3f} to {ratio.high:.3f})" if ratio and ratio.low and ratio.high else ""
-    return hover([entry.row.name, times, f"ratio {ratio.ratio if ratio else 1.0:.3f}{interval}"])
-
-
-def _ratio(case: MatchedCase) -> float:
+def ratio_of(case: MatchedCase) -> MedianRatio:
+    """The ratio of a case that two files share."""
     ratio = case.entries[1].ratio
-    return ratio.ratio if ratio else 1.0
+    assert ratio is not None
+    return ratio
 
 
-def _verdict_color(entry: Entry) -> str:
-    ratio = entry.ratio
-    if ratio is None or not ratio.excludes_one:
-        return GREY
-    return _SLOWER if ratio.ratio > 1 else _FASTER
+def verdict(ratio: MedianRatio) -> str:
+    """Slower, faster, or open: what the interval of two separate runs can tell."""
+    if not ratio.excludes_one:
+        return OPEN
+    return SLOWER if ratio.ratio > 1 else FASTER
+
+
+def _columns(chosen: Sequence[tuple[int, MatchedCase]]) -> dict[str, Any]:
+    ratios = [ratio_of(case) for _, case in chosen]
+    spans = [(ratio.low or ratio.ratio, ratio.high or ratio.ratio) for ratio in ratios]
+    return {
+        "y": [row for row, _ in chosen],
+        "ratio": [ratio.ratio for ratio in ratios],
+        "low": [low for low, _ in spans],
+        "high": [high for _, high in spans],
+        "case": [case.entries[1].row.name for _, case in chosen],
+        "before": [format_seconds(case.entries[0].row.median_s) for _, case in chosen],
+        "now": [format_seconds(case.entries[1].row.median_s) for _, case in chosen],
+        "time_ratio": [
+            f"{r.ratio:.3f} ({low:.3f} to {high:.3f})" for r, (low, high) in zip(ratios, spans, strict=True)
+        ],
+    }

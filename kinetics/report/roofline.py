@@ -6,25 +6,26 @@ the second spreads them out and shows from how many bytes on a device is busy wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from kinetics.report.style import color_of, hover, log_axis, new_figure, safe, symbol_of
+from kinetics.report.style import POINT_SIZE, add_hover, add_legend, color_of, log_axis, new_figure, symbol_of
 from kinetics.result_files import ResultFile, ResultRow
 from kinetics.units import GIGA, MEGA, TERA, format_seconds
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
 Point = tuple[float, float]
 Line = tuple[Sequence[float], Sequence[float]]
+
+HOVER_FIELDS = ("case", "provider", "file", "measured", "predicted", "of_ceiling")
 
 
 def roofline(files: Sequence[ResultFile]) -> Figure:
     """FLOP/s against FLOP per byte, under each device's roof. Rows without arithmetic have no place here."""
     roofs = [_roof_line(file) for file in files]
-    titles = "arithmetic intensity (FLOP / byte)", "achieved (TFLOP/s)"
-    return _draw(files, _arithmetic_point, roofs, titles)
+    return _draw(files, _arithmetic_point, roofs, ("arithmetic intensity (FLOP / byte)", "achieved (TFLOP/s)"))
 
 
 def bandwidth(files: Sequence[ResultFile]) -> Figure:
@@ -42,54 +43,44 @@ def _draw(
     points = [[(point, row) for row in file.rows if (point := place(row))] for file in files]
     seen = [point for group in points for point, _ in group]
     seen += [corner for x, y in roofs for corner in zip(x, y, strict=True)]
-    figure = new_figure(
-        x=log_axis(titles[0], [x for x, _ in seen]), y=log_axis(titles[1], [y for _, y in seen]), height=470
-    )
-    for index, (file, roof, group) in enumerate(zip(files, roofs, points, strict=True)):
-        _add_roof(figure, file, index, roof)
+    axes = log_axis(titles[0], [x for x, _ in seen]), log_axis(titles[1], [y for _, y in seen])
+    figure = new_figure(*axes, height=470)
+    for index, (file, (x, y)) in enumerate(zip(files, roofs, strict=True)):
+        dash: Literal["solid", "dashed"] = "solid" if file.ceiling_kind == "measured" else "dashed"
+        name = f"roof of {file.label}"
+        figure.line(list(x), list(y), line_color=color_of(index), line_width=2, line_dash=dash, name=name)
+    for index, (file, group) in enumerate(zip(files, points, strict=True)):
         add_points(figure, file, index, group)
+    add_legend(figure)
+    add_hover(figure, HOVER_FIELDS)
     return figure
-
-
-def _add_roof(figure: Figure, file: ResultFile, index: int, roof: Line) -> None:
-    dash = "solid" if file.ceiling_kind == "measured" else "dash"
-    figure.add_scatter(
-        x=list(roof[0]), y=list(roof[1]), mode="lines", line={"color": color_of(index), "width": 2, "dash": dash},
-        name=safe(f"{file.label}: roof, {file.ceiling_kind}"), hoverinfo="name", legendgroup=str(index),
-        showlegend=False,
-    )  # fmt: skip
 
 
 def add_points(figure: Figure, file: ResultFile, index: int, group: Sequence[tuple[Point, ResultRow]]) -> None:
     """A file's rows as marks: colour says which file, symbol which operation. One legend entry, the file's."""
-    operations = list(dict.fromkeys(row.fields["operation"] for _, row in group))
-    for operation in operations:
+    for operation in dict.fromkeys(row.fields["operation"] for _, row in group):
         members = [(point, row) for point, row in group if row.fields["operation"] == operation]
-        figure.add_scatter(
-            x=[x for (x, _), _ in members],
-            y=[y for (_, y), _ in members],
-            mode="markers",
-            marker={"color": color_of(index), "symbol": symbol_of(operation), "size": 8, "opacity": 0.8},
-            name=safe(file.label),
-            legendgroup=str(index),
-            showlegend=operation == operations[0],
-            text=[describe(file, row) for _, row in members],
-            hoverinfo="text",
-        )
+        columns: dict[str, Any] = {"x": [x for (x, _), _ in members], "y": [y for (_, y), _ in members]}
+        described = [describe(file, row) for _, row in members]
+        columns |= {name: [texts[name] for texts in described] for name in HOVER_FIELDS}
+        figure.scatter(
+            "x", "y", source=columns, size=POINT_SIZE, color=color_of(index), alpha=0.75, legend_label=file.label,
+            name=f"{file.label}: {operation}", **symbol_of(operation),
+        )  # fmt: skip
 
 
-def describe(file: ResultFile, row: ResultRow) -> str:
+def describe(file: ResultFile, row: ResultRow) -> dict[str, str]:
     """Everything a reader asks about a point, for its hover label."""
-    fields: Mapping[str, Any] = row.fields
-    share = fields.get("fraction_of_ceiling")
-    predicted = fields.get("predicted_s")
-    lines = [
-        row.label,
-        f"{fields.get('provider') or '-'} {fields.get('provider_version') or ''}, {fields.get('dtype') or 'dtype ?'}",
-        file.label,
-        f"median {format_seconds(row.median_s)}" + (f", predicted {format_seconds(predicted)}" if predicted else ""),
-    ]
-    return hover([*lines, f"{100 * share:.0f} % of the {file.ceiling_kind} ceiling"] if share is not None else lines)
+    fields = row.fields
+    share, predicted_s = fields.get("fraction_of_ceiling"), fields.get("predicted_s")
+    return {
+        "case": f"{row.label}, {fields.get('dtype') or 'dtype not stated'}",
+        "provider": f"{fields.get('provider') or '-'} {fields.get('provider_version') or ''}".strip(),
+        "file": file.label,
+        "measured": format_seconds(row.median_s),
+        "predicted": format_seconds(predicted_s) if predicted_s else "-",
+        "of_ceiling": f"{100 * share:.0f} % ({file.ceiling_kind})" if share is not None else "-",
+    }
 
 
 def _arithmetic_point(row: ResultRow) -> Point | None:
