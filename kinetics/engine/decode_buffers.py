@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from kinetics.engine.attention import Attention, DecodeBatch
@@ -43,15 +44,17 @@ class DecodeBuffers:
 
     def fill(self, sequences: dict[int, PagedSequence], token_ids: dict[int, int]) -> None:
         """Write rows, tokens and lengths of this step; rows that are not named are idle."""
-        table = torch.zeros(self.batch.block_table.shape, dtype=torch.int32)
-        lengths, tokens = torch.ones(len(self.idle_pages), dtype=torch.int32), torch.zeros(len(self.idle_pages)).long()
-        table[:, 0] = torch.tensor(self.idle_pages, dtype=torch.int32)
+        # In numpy: for models of a few layers, a tensor per row costs a fifth of the step.
+        num_rows = len(self.idle_pages)
+        table = np.zeros(tuple(self.batch.block_table.shape), dtype=np.int32)
+        lengths, tokens = np.ones(num_rows, dtype=np.int32), np.zeros(num_rows, dtype=np.int64)
+        table[:, 0] = self.idle_pages
         for row, sequence in sequences.items():
-            table[row, : len(sequence.pages)] = torch.tensor(sequence.pages, dtype=torch.int32)
+            table[row, : len(sequence.pages)] = sequence.pages
             lengths[row], tokens[row] = sequence.num_tokens, token_ids[row]
-        self.batch.block_table.copy_(table)
-        self.batch.seq_lens.copy_(lengths)
-        self.token_ids.copy_(tokens)
+        self.batch.block_table.copy_(torch.from_numpy(table))
+        self.batch.seq_lens.copy_(torch.from_numpy(lengths))
+        self.token_ids.copy_(torch.from_numpy(tokens))
 
 
 class EagerStep:
