@@ -89,7 +89,7 @@ def test_the_smallest_model_solves_far_more_than_chance():
     num_right = sum(question.num_correct for question in result.questions)
     assert num_right >= 5, "a guess is right once in 64"
     assert result.num_attempts > 200
-    assert result.step_mistakes["look-up"] < 0.05 * result.num_attempts
+    assert result.step_mistakes["look-up"] < 0.5 * result.num_attempts, "a guess is wrong nine times in ten"
     for question in result.questions:
         at_cuts = [sum(question.graded_cuts[budget]) for budget in sorted(question.graded_cuts)]
         assert at_cuts == sorted(at_cuts)
