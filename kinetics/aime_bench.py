@@ -16,7 +16,8 @@ import numpy as np
 from kinetics.aime.traces import TraceRules, read_trace_file
 from kinetics.attention_policy import policy_label
 from kinetics.cost_report import Attention, Mode
-from kinetics.generate_run import MINI, GenerateOutcome, GenerateRequest, PolicyChoice, run_generate
+from kinetics.generate_request import MINI, GenerateRequest, PolicyChoice
+from kinetics.generate_run import GenerateOutcome, run_generate
 from kinetics.sample_sources import LawRequest, read_samples
 from kinetics.scaling import bootstrap_interval, mean_coverage
 from kinetics.trace_law import Comparison, compare_with_dense, family_frontiers

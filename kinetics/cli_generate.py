@@ -74,7 +74,8 @@ def generate(
     from kinetics.aime.prompts import PromptStyle
     from kinetics.aime.sample_log import LostWork
     from kinetics.generate_progress import SampleProgress
-    from kinetics.generate_run import EngineName, GenerateRequest, PolicyChoice, run_generate
+    from kinetics.generate_request import EngineName, GenerateRequest, PolicyChoice
+    from kinetics.generate_run import run_generate
     from kinetics.generation import RepetitionRule, SamplingSettings
 
     try:

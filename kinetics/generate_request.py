@@ -1,0 +1,158 @@
+"""What `kinetics generate` is asked for: problems, model, attention, sampling; and the names that follow from it.
+
+Reads nothing but problems, computes nothing; no engine is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from kinetics.aime.problems import HUB_DATASETS, Problem, check_unique, load_problems, read_problems
+from kinetics.aime.prompts import PromptStyle
+from kinetics.attention_policy import AttentionPolicy, policy_label
+from kinetics.cost_report import Attention, PolicyOptions, build_policy
+from kinetics.generation import RepetitionRule, SamplingSettings
+from kinetics.model_specs import find_model
+from kinetics.paper import MAX_GENERATED
+
+MINI: Final = "mini"
+DATASETS: Final = (*HUB_DATASETS, MINI)
+_MINI_QUESTIONS: Final = 32
+
+
+class EngineName(Enum):
+    """Who generates."""
+
+    BUILTIN = "builtin"
+    OPENAI = "openai"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChoice:
+    """Attention as asked for; 0 means not given. `kv_budget` includes the local keys of block top-k, and of local
+    attention is nothing else."""
+
+    attention: Attention = Attention.DENSE
+    kv_budget: int = 0
+    num_local: int = 0
+    num_sink_tokens: int = 0
+    num_dense_layers: int = 0
+    page_size: int = 16
+
+    def policy(self) -> AttentionPolicy:
+        """The policy, its blocks being the engine's pages.
+
+        Raises: ValueError naming the option that does not fit.
+        """
+        is_block, is_local = self.attention is Attention.BLOCK_TOPK, self.attention is Attention.LOCAL
+        if is_block and (self.kv_budget % self.page_size or self.kv_budget <= self.num_local):
+            raise ValueError(
+                f"--kv-budget must be a multiple of --page-size and more than --local, got {self.kv_budget}, "
+                f"{self.page_size} and {self.num_local}"
+            )
+        given = PolicyOptions(
+            kv_budget=0 if is_local else self.kv_budget,
+            num_local=self.kv_budget or self.num_local if is_local else self.num_local,
+            block_size=self.page_size if is_block else 0,
+            num_sink_tokens=self.num_sink_tokens,
+            keeps_partial_block=is_block,
+        )
+        return build_policy(self.attention, given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """Options of `kinetics generate`. None, 0 and empty texts mean not given."""
+
+    model: str
+    out: Path
+    dataset: str = ""
+    problems: Path | None = None
+    num_questions: int = 0
+    choice: PolicyChoice = field(default_factory=PolicyChoice)
+    num_trials: int = 1
+    max_new_tokens: int | None = None
+    sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(temperature=0.6, top_p=0.95, top_k=20))
+    repetition: RepetitionRule | None = field(default_factory=RepetitionRule)
+    style: PromptStyle | None = None
+    seed: int = 0
+    batch: int = 0
+    num_threads: int = 0
+    device: str = "auto"
+    resumes: bool = False
+    num_workers: int = 0
+    ray_address: str = ""
+    engine: EngineName = EngineName.BUILTIN
+    base_url: str = ""
+    api_key: str = ""
+    timeout_s: float = 1800.0
+
+
+def choose_problems(request: GenerateRequest) -> tuple[Problem, ...]:
+    """The problems a request names, the first `num_questions` of them.
+
+    Raises: ValueError if it names none or two sources, or they cannot be used.
+    """
+    if bool(request.dataset) == (request.problems is not None):
+        raise ValueError("one of --dataset and --problems must be given, got both or none")
+    if request.dataset == MINI:
+        return _mini_problems(request.num_questions or _MINI_QUESTIONS)
+    if request.problems is not None:
+        problems = read_problems(request.problems)
+    elif request.dataset in HUB_DATASETS:
+        problems = load_problems(request.dataset)
+    else:
+        raise ValueError(f"--dataset must be one of {', '.join(DATASETS)}, got {request.dataset!r}")
+    if request.num_questions > len(problems):
+        raise ValueError(f"--questions must be at most the {len(problems)} there are, got {request.num_questions}")
+    return problems[: request.num_questions or None]
+
+
+def log_path(request: GenerateRequest) -> Path:
+    """`<out>/<data set>_<model>_<policy>.jsonl`, named as published trace files are."""
+    choice = request.choice
+    label = policy_label(choice.policy())
+    label += f"_sink{choice.num_sink_tokens}" if choice.num_sink_tokens else ""
+    label += f"_dense{choice.num_dense_layers}" if choice.num_dense_layers else ""
+    return request.out / f"{task_name(request)}_{model_name(request).replace('_', '-')}_{label}.jsonl"
+
+
+def task_name(request: GenerateRequest) -> str:
+    """What a log calls the problems."""
+    return request.problems.stem.replace("_", "-") if request.problems else request.dataset
+
+
+def model_name(request: GenerateRequest) -> str:
+    """What tables call the model: the name the suite knows it by, else the last part of what was typed."""
+    name = Path(request.model).resolve().name if Path(request.model).is_dir() else request.model.rsplit("/")[-1]
+    try:
+        return find_model(name).name
+    except ValueError:
+        return name
+
+
+def max_new_tokens(request: GenerateRequest) -> int:
+    """The cap of an answer: as given, else the paper's, or the miniature's own."""
+    if request.max_new_tokens is not None:
+        return request.max_new_tokens
+    if request.dataset != MINI:
+        return MAX_GENERATED
+    from kinetics.mini.family import MAX_NEW_TOKENS
+
+    return MAX_NEW_TOKENS
+
+
+def prompt_style(request: GenerateRequest) -> PromptStyle:
+    """What stands around a problem: as given, else the paper's instruction, and nothing for the miniature."""
+    return request.style or (PromptStyle.PLAIN if request.dataset == MINI else PromptStyle.PAPER)
+
+
+def _mini_problems(count: int) -> tuple[Problem, ...]:
+    from kinetics.mini.family import contest_problems
+
+    problems = [Problem(problem_id=p.problem_id, text=p.text, gold=p.gold) for p in contest_problems(count)]
+    check_unique(problems, source=MINI)
+    return tuple(problems)

@@ -1,0 +1,234 @@
+"""Who answers a run's trials, and what its log must say of them: the built-in engine, workers, or a server.
+
+Wires rooms together: `aime` knows no engine, the engine knows no text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kinetics.aime.evaluate import Answerer, EngineAnswers
+from kinetics.aime.problems import Problem
+from kinetics.aime.prompts import open_encoder
+from kinetics.attention_policy import BlockTopK, Dense
+from kinetics.generate_request import (
+    EngineName,
+    GenerateRequest,
+    PolicyChoice,
+    max_new_tokens,
+    model_name,
+    prompt_style,
+)
+from kinetics.generation import Completion, GenerationRequest
+from kinetics.model_specs import ModelSpec, find_model
+
+if TYPE_CHECKING:
+    from kinetics.engine.builtin import EngineRecipe
+
+DEFAULT_BATCH: Final = {"cpu": 32, "cuda": 64}
+_PROBE_S: Final = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Who answers, what the header says of it, and what people should know."""
+
+    answer: Answerer
+    facts: dict[str, Any]
+    remarks: tuple[str, ...] = ()
+
+
+@contextmanager
+def open_source(
+    request: GenerateRequest, problems: Sequence[Problem], *, on_tokens: Callable[[int], None]
+) -> Iterator[Source]:
+    """Whoever the request names, ready to answer; `on_tokens` is told what each step of an engine here draws.
+
+    Raises: ValueError for what cannot work; LostWork for a server that does not answer.
+    """
+    if request.engine is EngineName.OPENAI:
+        yield _server(request)
+        return
+    if request.base_url:
+        raise ValueError(
+            f"--base-url means nothing to the built-in engine, got {request.base_url}; add --engine openai"
+        )
+    recipe, answers = _builtin(request, problems)
+    facts = _builtin_facts(request, recipe)
+    if not request.num_workers:
+        yield Source(answer=replace(answers, generate=recipe.make(on_tokens)), facts=facts)
+        return
+    from kinetics.aime.workers import RayWorkers
+
+    with RayWorkers(
+        recipe.make,
+        num_workers=request.num_workers,
+        min_piece=recipe.batch,
+        num_gpus_each=int(recipe.device_kind == "cuda"),
+        address=request.ray_address,
+    ) as workers:
+        yield Source(answer=replace(answers, generate=workers), facts=facts)
+
+
+def _builtin(request: GenerateRequest, problems: Sequence[Problem]) -> tuple[EngineRecipe, EngineAnswers]:
+    """The recipe of the engine, and answers that lack only the engine itself."""
+    from kinetics.engine.builtin import read_model
+
+    folder = _model_folder(request.model)
+    spec = read_model(folder, name=model_name(request))
+    answers = EngineAnswers(
+        generate=_nobody,
+        encoder=open_encoder(folder),
+        style=prompt_style(request),
+        max_new_tokens=max_new_tokens(request),
+        sampling=request.sampling,
+        repetition=request.repetition,
+    )
+    longest = _longest_request(answers, problems, max_position=spec.max_position)
+    return _recipe(request, folder, longest=longest), answers
+
+
+def _builtin_facts(request: GenerateRequest, recipe: EngineRecipe) -> dict[str, Any]:
+    from kinetics.engine.builtin import read_model
+
+    return {
+        "model_spec": asdict(read_model(recipe.folder, name=recipe.name).model),
+        "weights_sha256": _fingerprint(recipe.folder),
+        "attention": _attention_facts(request.choice),
+        "sampling": asdict(request.sampling),
+        "repetition": asdict(request.repetition) if request.repetition else None,
+        "engine": recipe.facts(),
+        "machine": _machine(request.device),
+    }
+
+
+def _server(request: GenerateRequest) -> Source:
+    from kinetics.aime.openai_client import OpenAiAnswers, Server
+
+    if not request.base_url:
+        raise ValueError("--engine openai needs the server's address, got none; say --base-url http://host:8000/v1")
+    if request.num_workers or not isinstance(request.choice.policy(), Dense):
+        raise ValueError("--workers and --attention are the built-in engine's, got --engine openai; leave them out")
+    server = Server(
+        base_url=request.base_url,
+        model=request.model,
+        concurrency=request.batch or DEFAULT_BATCH["cpu"],
+        timeout_s=request.timeout_s,
+        api_key=request.api_key or "none",
+    )
+    answers = OpenAiAnswers(
+        server, style=prompt_style(request), max_new_tokens=max_new_tokens(request), sampling=request.sampling
+    )
+    remarks = [f"{request.base_url} rejects {name}: sampled without it" for name in answers.rejected]
+    facts = {
+        "model_spec": _known_spec(request),
+        "attention": _attention_facts(request.choice),
+        # `seed` is each sample's own; whether the server takes one is what the header can say.
+        "sampling": {name: answers.accepted.get(name) for name in ("temperature", "top_p", "top_k")},
+        "repetition": None,
+        "engine": {
+            "name": "openai",
+            "served_model": request.model,
+            "batch": server.concurrency,
+            "takes_seed": "seed" in answers.accepted,
+        },
+        "machine": {"base_url": request.base_url},
+    }
+    return Source(answer=answers, facts=facts, remarks=tuple(remarks))
+
+
+def _recipe(request: GenerateRequest, folder: Path, *, longest: int) -> EngineRecipe:
+    from kinetics.engine.builtin import EngineRecipe
+    from kinetics.environment import num_cpus, resolve_device
+
+    device = resolve_device(request.device)
+    return EngineRecipe(
+        folder=folder.resolve(),
+        name=model_name(request),
+        device=device.torch_name,
+        policy=request.choice.policy(),
+        num_dense_layers=request.choice.num_dense_layers,
+        page_size=request.choice.page_size,
+        batch=request.batch or DEFAULT_BATCH[device.kind],
+        longest=longest,
+        num_threads=request.num_threads or max(1, num_cpus() // max(1, request.num_workers)),
+    )
+
+
+def _model_folder(model: str) -> Path:
+    from kinetics.engine.checkpoint import resolve_folder
+
+    if not Path(model).is_dir():
+        from kinetics.mini import family
+
+        if model in family.MINI_MODELS:
+            return family.model_folder(model)
+    return resolve_folder(model)
+
+
+def _longest_request(answers: EngineAnswers, problems: Sequence[Problem], *, max_position: int) -> int:
+    """Tokens of the longest prompt and answer together.
+
+    Raises: ValueError naming the problem whose prompt leaves too little of the model's context.
+    """
+    lengths = {problem.problem_id: len(answers.prompt(problem)) for problem in problems}
+    name, prompt_tokens = max(lengths.items(), key=lambda item: item[1])
+    if prompt_tokens + answers.max_new_tokens > max_position:
+        raise ValueError(
+            f"prompt and answer must fit the model's {max_position} tokens, got {prompt_tokens} of problem {name} "
+            f"+ {answers.max_new_tokens}; lower --max-new-tokens"
+        )
+    return prompt_tokens + answers.max_new_tokens
+
+
+def _attention_facts(choice: PolicyChoice) -> dict[str, Any]:
+    return {
+        "kind": choice.attention.value,
+        **asdict(choice.policy()),
+        "num_dense_layers": choice.num_dense_layers,
+        **({"summary": "mean"} if isinstance(choice.policy(), BlockTopK) else {}),
+    }
+
+
+def _known_spec(request: GenerateRequest) -> dict[str, Any] | None:
+    """The architecture behind a served name, where folder or name tell; a law needs --architecture otherwise."""
+    if Path(request.model).is_dir():
+        from kinetics.engine.builtin import read_model
+
+        return asdict(read_model(Path(request.model), name=model_name(request)).model)
+    try:
+        spec: ModelSpec = find_model(model_name(request))
+    except ValueError:
+        return None
+    return asdict(spec)
+
+
+def _fingerprint(folder: Path) -> str:
+    """A hash of the weights' file names, sizes and headers: other weights under the same name must not be resumed."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode() + file.read(2**20))
+    return digest.hexdigest()
+
+
+@cache
+def _machine(requested: str) -> dict[str, Any]:
+    """Device and ceilings, for predicted seconds later."""
+    from kinetics.bench_options import parse_dtype
+    from kinetics.environment import resolve_device
+    from kinetics.probe import probe
+
+    device = resolve_device(requested)
+    found = probe(device, parse_dtype("", device.kind), seconds_each=_PROBE_S)
+    return {"device": device.name, "device_slug": device.slug, "ceilings": asdict(found.ceilings)}
+
+
+def _nobody(requests: Iterable[GenerationRequest]) -> Iterator[Completion]:  # noqa: ARG001 - the protocol asks
+    raise AssertionError("the engine is put in place before anything is asked")
