@@ -67,3 +67,24 @@ def result(tmp_path):
         return path
 
     return write
+
+
+def make_law(**fields):
+    frontier = {
+        "attention": "dense", "cost_tera_eflop": [1.0, 2.0], "seconds": [0.1, 0.2], "accuracy": [0.25, 0.5],
+        "best_model": ["Qwen3-4B", "Qwen3-8B"],
+    }  # fmt: skip
+    task = {"task": "long_cot", "frontiers": [frontier]}
+    return {"schema": 1, "source": "made", "pricing": "by hand", "device": "B200", "tasks": [task]} | fields
+
+
+@pytest.fixture
+def law(tmp_path):
+    path = tmp_path / "law.json"
+    path.write_text(json.dumps(make_law()))
+    return path
+
+
+@pytest.fixture
+def made_law():
+    return make_law

@@ -42,8 +42,8 @@ def browser():
 
 
 @pytest.fixture
-def page(result, row, tmp_path, browser):
-    """Opens the page of two devices, one with hostile names, each 2 operations x 6 contexts, and a baseline."""
+def page(result, row, law, tmp_path, browser):
+    """Opens the page of two devices, one with hostile names, each 2 operations x 6 contexts, a law and a baseline."""
     rows = [
         row(operation, context_len=c, kv_budget=budget, samples=[s * (1 + i / 90) for i in range(9)], **names)
         for names in ({}, {"provider": EVIL, "model": EVIL})
@@ -54,7 +54,7 @@ def page(result, row, tmp_path, browser):
     gpu = result("gpu.json", [row(context_len=c, dtype="bfloat16", samples=[c * 1e-8] * 9) for c in CONTEXTS],
                  device="Made GPU", slug="made-gpu")  # fmt: skip
     out = tmp_path / "report.html"
-    write_report(read_sources([cpu, gpu], baseline=cpu), out, title=f"Report {EVIL}")
+    write_report(read_sources([cpu, gpu, law], baseline=cpu), out, title=f"Report {EVIL}")
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     browser.get(out.as_uri())

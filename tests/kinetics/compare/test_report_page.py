@@ -30,22 +30,6 @@ def sparse_and_dense(row, *, contexts=(1024, 2048, 4096), **fields):
     return rows + [row("block_topk", context_len=c, kv_budget=512, samples=[2e-3] * 9, **fields) for c in contexts]
 
 
-def law_document(**fields):
-    frontier = {
-        "attention": "dense", "cost_tera_eflop": [1.0, 2.0], "seconds": [0.1, 0.2], "accuracy": [0.25, 0.5],
-        "best_model": ["Qwen3-4B", "Qwen3-8B"],
-    }  # fmt: skip
-    task = {"task": "long_cot", "frontiers": [frontier]}
-    return {"schema": 1, "source": "made", "pricing": "by hand", "device": "B200", "tasks": [task]} | fields
-
-
-@pytest.fixture
-def law(tmp_path):
-    path = tmp_path / "law.json"
-    path.write_text(json.dumps(law_document()))
-    return path
-
-
 class Scripts(HTMLParser):
     """Collects tags as a browser would see them."""
 
@@ -58,11 +42,11 @@ class Scripts(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_text_from_files_never_becomes_markup(result, row, tmp_path):
+def test_text_from_files_never_becomes_markup(result, row, made_law, tmp_path):
     rows = sparse_and_dense(row, provider=EVIL, model=EVIL, dtype=EVIL)
     rows.append(row(case=EVIL, batch=-1))
     path = result("a.json", rows, device=EVIL, grid=EVIL, skipped=[{"name": EVIL, "reason": EVIL}])
-    hostile = law_document(device=EVIL, source=EVIL, pricing=EVIL)
+    hostile = made_law(device=EVIL, source=EVIL, pricing=EVIL)
     hostile["tasks"][0]["frontiers"][0]["best_model"] = [EVIL, EVIL]
     (tmp_path / "law.json").write_text(json.dumps(hostile))
     page = render_page(read_sources([path, tmp_path / "law.json"], baseline=path), title=EVIL)
@@ -214,9 +198,9 @@ def test_the_figure_of_regressions_separates_slower_from_open(result, row):
           "accuracy": [], "best_model": []}]}]}, "lists of a frontier must be equally long"),
     ],
 )  # fmt: skip
-def test_a_law_document_that_cannot_be_used_is_one_line(tmp_path, result, row, change, message):
+def test_a_law_document_that_cannot_be_used_is_one_line(tmp_path, result, row, made_law, change, message):
     path = tmp_path / "law.json"
-    path.write_text(json.dumps(law_document(**change)))
+    path.write_text(json.dumps(made_law(**change)))
     done = run("report", result("a.json", [row()]), path, "--out", tmp_path / "page.html")
     assert done.exit_code == 3
     assert message in done.stderr
