@@ -85,9 +85,10 @@ def test_resume_makes_exactly_what_is_missing_and_the_same(made):
     _, whole = made("--trials", 3)
     path = Path(whole["log"])
     expected, lines = samples_of(whole), path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:5]) + lines[5][:40])
+    # Nine are left for four rows: what runs beside a sample is not what ran beside it before.
+    path.write_text("".join(lines[:4]) + lines[4][:40])
     result, resumed = made("--trials", 3, "--resume")
-    assert (resumed["found"], resumed["generated"]) == (4, 8)
+    assert (resumed["found"], resumed["generated"]) == (3, 9)
     assert samples_of(resumed) == expected
     assert "dropped a last line that was cut after 40 bytes" in result.stderr
     _, nothing = made("--trials", 3, "--resume")

@@ -112,6 +112,24 @@ def test_costs_are_those_of_the_law_and_of_the_published_formulas(logs):
         assert whole.cost["paper_tera_eflop"] == pytest.approx(np.mean(paper), rel=1e-12)
 
 
+def test_layers_that_ran_dense_are_charged_dense(tmp_path):
+    policy = BlockTopK(block_size=16, top_blocks=2, num_sink_tokens=16, keeps_partial_block=True)
+    costs = []
+    for num_dense in (0, 28):
+        head = header("m", BLOCK | {"num_dense_layers": num_dense})
+        file = write_log(tmp_path / f"{num_dense}.jsonl", head, lengths=LENGTHS, correct=CORRECT, policy=policy)
+        (whole,) = (
+            option
+            for option in spendings([Log(file=file, spec=file.header.spec)], batch=0, device=None)
+            if (option.max_generated, option.trials) == (640, 1)
+        )
+        costs.append(whole.cost["exact_tera_eflop"])
+    dense = exact_price(find_model("Qwen3-0.6B"), intensity=INTENSITY)
+    expected = np.mean([dense(Dense(), prompt_len=100, lengths=lengths, trials=[1]) for lengths in LENGTHS])
+    assert costs[0] < 0.8 * costs[1]
+    assert costs[1] == pytest.approx(expected, rel=1e-12)
+
+
 def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(logs):
     for log in logs:
         times = fit_step_times(log.file.header, log.file.timings)
