@@ -1,6 +1,5 @@
 // Draws the figures, follows the theme, fills the table. Texts from files reach the page as text nodes or escaped.
 const payload = JSON.parse(document.getElementById("payload").textContent);
-Bokeh.set_log_level("warn");
 const root = document.documentElement;
 const color = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
