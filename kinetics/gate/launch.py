@@ -18,7 +18,7 @@ from kinetics.gate.lockstep import Runnable, log_ratio, median_canary, median_s,
 from kinetics.gate.process import CaseRefused
 from kinetics.gate.watch import Surroundings
 
-NUM_ROUNDS = 20
+NUM_ROUNDS = 24
 
 
 class Worker(Runnable, Protocol):

@@ -51,9 +51,9 @@ def markdown(document: Document) -> str:
         if is_self_test
         else [_verdict_cells(row) for row in document["verdicts"]]
     )
-    lines = [f"### {_cell(title(document))}", "", _line(columns), _line(["---"] * len(columns))]
+    lines = [f"### {plain_cell(title(document))}", "", _line(columns), _line(["---"] * len(columns))]
     lines += [_line(row) for row in rows]
-    return "\n".join([*lines, "", *(f"- {_cell(remark)}" for remark in remarks(document))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {plain_cell(remark)}" for remark in remarks(document))]) + "\n"
 
 
 def title(document: Document) -> str:
@@ -143,11 +143,11 @@ def _self_test_remarks(document: Document) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+    return "| " + " | ".join(plain_cell(cell) for cell in cells) + " |"
 
 
-def _cell(text: str) -> str:
+def plain_cell(text: str) -> str:
     """Text that no Markdown table, and no HTML in it, takes for its own."""
-    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("[", "\\["), ("\n", " ")):
         text = text.replace(character, replacement)
     return text

@@ -29,6 +29,8 @@ class Worker:
     """What one process holds: the device and, between `prepare` and `release`, one case."""
 
     def __init__(self, root: Path, device_name: str) -> None:
+        import torch  # noqa: F401 - the slow part of the start
+
         from kinetics import environment
 
         if not Path(environment.__file__).resolve().is_relative_to(root.resolve()):
@@ -166,7 +168,22 @@ def _case_of(spec: Reply) -> Any:
     )
 
 
+def _open(root: Path, device_name: str) -> Worker | Reply:
+    """A worker, or why this checkout has none: one of any age may raise anything."""
+    try:
+        return Worker(root, device_name)
+    except Exception as error:
+        return _refusal(error)
+
+
 def _answer(worker: Worker, request: Reply) -> Reply:
+    try:
+        return _done(worker, request)
+    except Exception as error:  # the parent decides what it means
+        return _refusal(error)
+
+
+def _done(worker: Worker, request: Reply) -> Reply:
     import torch
 
     with torch.inference_mode():
@@ -205,13 +222,9 @@ def main() -> None:
     channel = _private_stdout()
     gc.disable()  # a collection inside a timed call would be measured; `prepare` collects
     sys.path[:0] = [str(root), str(root / "kernels")]
-    worker: Worker | None = None
+    opened = _open(root, device_name)  # before the first request: twins import side by side
     for line in sys.stdin:
-        try:
-            worker = worker or Worker(root, device_name)
-            reply = _answer(worker, json.loads(line))
-        except Exception as error:  # a checkout of any age may raise anything; the parent decides what it means
-            reply = _refusal(error)
+        reply = _answer(opened, json.loads(line)) if isinstance(opened, Worker) else opened
         channel.write(json.dumps(reply) + "\n")
 
 
