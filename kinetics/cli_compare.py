@@ -21,6 +21,12 @@ _FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
 _MIN_WIDTH = 150  # a wrapped line loses nothing, a column cut to fit does
 
 
+_NO_CHOICES = (
+    "Accuracy per cost is not compared: that needs one law document a device, made by "
+    "`kinetics law SAMPLES --measured FILE --json > law.json`, named beside the result files."
+)
+
+
 class Format(Enum):
     """How a comparison is printed."""
 
@@ -31,7 +37,10 @@ class Format(Enum):
 
 
 def compare(
-    files: Annotated[list[Path], typer.Argument(help="Two result files or more; the first is the base.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Two result files or more, the first being the base; and law documents of their devices."),
+    ],
     print_as: Annotated[
         Format, typer.Option("--format", help="table, markdown or json: everything; csv: one line per case and file.")
     ] = Format.TABLE,
@@ -40,14 +49,21 @@ def compare(
 ) -> None:
     """How result files differ: across devices by shape, between runs on one device case by case."""
     from kinetics.compare import compare_files
-    from kinetics.compare_tables import comparison_tables, remarks, tables_for_people
+    from kinetics.compare_tables import choice_table, comparison_tables, remarks, table_for_people, tables_for_people
+    from kinetics.law_frontiers import compare_choices, split_law_documents
     from kinetics.result_files import read_result_files
 
     with _one_line_errors():
-        comparison = compare_files(read_result_files(files))
+        laws, results = split_law_documents(files)
+        comparison = compare_files(read_result_files(results))
         wanted, notes = (Format.JSON if as_json else print_as), remarks(comparison)
         is_for_people = wanted in (Format.TABLE, Format.MARKDOWN)
         tables = tables_for_people(comparison) if is_for_people else comparison_tables(comparison)
+        choices = choice_table(compare_choices(laws))
+        if choices.rows:
+            tables.insert(3, table_for_people(choices) if is_for_people else choices)
+        else:
+            notes.append(_NO_CHOICES)
         if wanted is Format.TABLE and out is None:
             _print_tables(tables, notes)
             return

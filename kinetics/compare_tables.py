@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from kinetics.compare import Comparison, Entry, MatchedCase
 from kinetics.grid import short
+from kinetics.law_frontiers import ChoiceAt
 from kinetics.law_tables import Table, Value, format_value
 from kinetics.result_files import MAX_FRACTION_OF_CEILING, LeftOut, ResultFile, ResultRow
 from kinetics.rows import calibration_errors
@@ -31,7 +32,8 @@ _HEADINGS: Final = {
     "smallest_ratio": "smallest", "largest_ratio": "largest", "num_slower": "slower", "num_faster": "faster",
     "median_measured_over_predicted": "meas/pred", "held_out_median_abs_error": "held-out error",
     "held_out_p90_abs_error": "its p90", "num_held_out": "over cases", "num_rows": "rows", "started_utc": "started",
-    "num_names": "how many", "base_median_s": "base",
+    "num_names": "how many",
+    "accuracy_fraction": "accuracy", "choice_changes": "changes", "cost_s": "per question", "base_median_s": "base",
 }  # fmt: skip
 _MAX_NAMES: Final = 3
 
@@ -41,6 +43,17 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     tables = [_files(comparison), _ratios(comparison), _cases(comparison)]
     tables += [_crossovers(comparison.files), prediction_table(comparison.files), left_out_table(comparison.left_out)]
     return [table for table in tables if table.rows]
+
+
+def choice_table(choices: Iterable[ChoiceAt]) -> Table:
+    """The cheapest way to each accuracy on each device, and whether devices disagree about it."""
+    columns = ("task", "accuracy_fraction", "choice_changes", "device", "attention", "best_model", "cost_s")
+    rows = [
+        (at.task, at.accuracy, at.changes, choice.device, choice.attention, choice.model, choice.seconds)
+        for at in choices
+        for choice in at.choices
+    ]
+    return Table(name="choices", columns=columns, rows=tuple(rows))
 
 
 def remarks(comparison: Comparison) -> list[str]:
