@@ -49,8 +49,9 @@ def compare(
 ) -> None:
     """How result files differ: across devices by shape, between runs on one device case by case."""
     from kinetics.compare import compare_files
-    from kinetics.compare_tables import choice_table, comparison_tables, remarks, table_for_people, tables_for_people
+    from kinetics.compare_tables import choice_table, comparison_tables, remarks, tables_for_people
     from kinetics.law_frontiers import compare_choices, split_law_documents
+    from kinetics.readable_tables import table_for_people
     from kinetics.result_files import read_result_files
 
     with _one_line_errors():
@@ -122,7 +123,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _render(tables: list[Table], notes: list[str], wanted: Format) -> str:
-    from kinetics.compare_tables import table_records
+    from kinetics.readable_tables import table_records
     from kinetics.records import to_strict
 
     if wanted is Format.CSV:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.compare import Comparison
-from kinetics.compare_tables import left_out_table, prediction_table, remarks, show, table_for_people
+from kinetics.compare_tables import left_out_table, prediction_table, remarks
+from kinetics.readable_tables import show, table_for_people
 from kinetics.records import to_strict
 from kinetics.report.frontiers import draw_frontiers
 from kinetics.report.heatmaps import draw_map, speedup_maps
