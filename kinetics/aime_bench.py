@@ -26,8 +26,8 @@ from kinetics.trace_options import Spending, spendings
 
 MINI_QUESTIONS: Final = 20
 MINI_TRIALS: Final = 8
-MINI_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=96, num_local=32, page_size=16)
-"""Keys kept of up to 400: less than a quarter, in pages as large as the engine's."""
+MINI_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=32, num_sink_tokens=48)
+"""A quarter of the longest context: two pages found by their scores, and the three that hold the problem."""
 REAL_TRIALS: Final = 8
 REAL_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=1024, num_local=64, page_size=16)
 
