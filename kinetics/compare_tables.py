@@ -21,6 +21,7 @@ from kinetics.rows import calibration_errors
 from kinetics.speedup import crossovers, speedups
 
 _MAX_NAMES: Final = 3
+_TYPED: Final = ("device", "grid", "path")  # in the label or on the command line already
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -64,7 +65,7 @@ def remarks(comparison: Comparison) -> list[str]:
 def tables_for_people(comparison: Comparison) -> list[Table]:
     """All tables with headings and units; the cases in fewer columns, files by their letters."""
     tables = {table.name: table_for_people(table) for table in comparison_tables(comparison)}
-    tables["files"] = keep_columns(tables["files"], [name for name in tables["files"].columns if name != "device"])
+    tables["files"] = keep_columns(tables["files"], [name for name in tables["files"].columns if name not in _TYPED])
     cases = _cases_side_by_side(comparison) if comparison.is_of_one_device else _cases_below_each_other(comparison)
     return [cases if name == "cases" else table for name, table in tables.items()]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from kinetics.claims import BEST_OF_N, LONG_COT
 from kinetics.data_files import DataFileError
 from kinetics.law_document import SCHEMA as LAW_SCHEMA
 
@@ -66,9 +67,12 @@ class ChoiceAt:
 
 
 def compare_choices(tasks: Sequence[LawTask]) -> list[ChoiceAt]:
-    """For each way of spending that two documents share and each accuracy that two of them reach: their choices."""
+    """For each way of spending and each accuracy that two documents reach: their choices.
+
+    Tasks priced by another law (compute alone, the larger of both) are no seconds of a device and are left aside.
+    """
     found = []
-    for name in dict.fromkeys(task.task for task in tasks):
+    for name in (LONG_COT, BEST_OF_N):
         for accuracy in ACCURACIES:
             reached = [cheapest(task, accuracy) for task in tasks if task.task == name]
             choices = tuple(choice for choice in reached if choice is not None)

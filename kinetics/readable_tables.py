@@ -63,7 +63,7 @@ def show(column: str, value: Value) -> str:
     if "fraction" in column or "error" in column:
         return f"{100 * value:.0f} %"
     if column.endswith("_s"):
-        return format_seconds(value)
+        return f"{value:,.0f} s" if value >= 1000 else format_seconds(value)
     if "ratio" in column:
         return _show_ratio(value)
     if column.endswith("over_predicted"):
