@@ -1,6 +1,6 @@
 """One launch: fresh workers on every side, every case in lockstep, one record per case.
 
-A launch with an odd number starts and allocates its sides in the other order, so that whatever the first one gains or
+A launch with an odd number starts its sides, and has them allocate, in the other order, so that whatever the first one gains or
 loses by being first is nobody's in the long run.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,10 +103,13 @@ def _run_case(
 def _prepare(
     workers: Mapping[str, Worker], case: LaunchCase, *, seed: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, CaseRefused]]:
+    """The replies of the sides that are ready, and the refusals of the others. All prepare at the same time."""
     prepared, refusals = {}, {}
-    for side, worker in workers.items():
+    with ThreadPoolExecutor(len(workers)) as pool:
+        replies = {side: pool.submit(worker.prepare, case.specs[side], seed=seed) for side, worker in workers.items()}
+    for side, reply in replies.items():
         try:
-            prepared[side] = worker.prepare(case.specs[side], seed=seed)
+            prepared[side] = reply.result()
         except CaseRefused as refusal:
             refusals[side] = refusal
     if refusals:
