@@ -145,6 +145,6 @@ def _import_datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ValueError("reading problems needs the package datasets; pip install 'kinetics-bench[law]'") from error
+        raise ValueError("reading problems needs the package datasets; pip install 'kinetics-bench[aime]'") from error
     datasets.disable_progress_bars()
     return datasets

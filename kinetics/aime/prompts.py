@@ -45,16 +45,14 @@ class Encoder(Protocol):
 class PlainEncoder:
     """A `tokenizer.json` and nothing around the text.
 
-    Raises: ValueError if the folder has none that can be read, or the package is missing.
+    Raises: ValueError if the folder has none that can be read.
     """
 
     def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
         try:
-            import tokenizers
-        except ImportError as error:
-            raise ValueError("reading tokenizer.json needs tokenizers; pip install 'kinetics-bench[law]'") from error
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the package raises bare Exception
             raise ValueError(f"{folder}: must hold a tokenizer.json that can be read, got: {error}") from error
 
@@ -77,7 +75,9 @@ class ChatEncoder:
         try:
             from transformers import AutoTokenizer
         except ImportError as error:
-            raise ValueError(f"the chat template of {folder} needs transformers; pip install transformers") from error
+            raise ValueError(
+                f"the chat template of {folder} needs transformers; pip install 'kinetics-bench[aime]'"
+            ) from error
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         except Exception as error:  # many kinds; all mean that the folder's tokenizer is no tokenizer

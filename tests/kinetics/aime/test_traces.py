@@ -250,3 +250,38 @@ def test_a_tokenizer_file_counts_and_cuts(tmp_path):
     assert tokenizer.cut("a b", 2) == "a b"
     with pytest.raises(ValueError, match=r"tokenizer must be a tokenizer\.json"):
         FileTokenizer(tmp_path / "none.json")
+
+
+OWN_HEADER = {
+    "kinetics_log": 1, "task": "made", "model": "m", "model_spec": None, "attention": {"kind": "dense"},
+    "max_new_tokens": 9, "engine": {}, "machine": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attention": {"kind": "sideways"}}, "sideways"),
+        ({"attention": {"kind": "topk"}}, "kv_budget"),
+        ({"model_spec": {"name": "m"}}, "missing"),
+        ({"max_new_tokens": "many"}, "many"),
+    ],
+)
+def test_a_broken_header_of_our_own_is_named(tmp_path, change, message):
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(OWN_HEADER | change) + "\n" + json.dumps({"query": "q"}) + "\n")
+    with pytest.raises(
+        DataFileError, match=rf"log\.jsonl:1: header must be one that kinetics generate wrote.*{message}"
+    ):
+        read_trace_file(path, TraceRules(tokenizer=None, grader=None))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("prompt_tokens", -1), ("generated_tokens", "5"), ("decode_s", "soon"), ("decode_s", -1.0)]
+)
+def test_counts_and_seconds_that_are_none_are_refused_with_their_line(tmp_path, field, value):
+    sample = {"query": "q", "choices": ["1"], "prediction": ["x"], "score": 0, "generated_tokens": 5} | {field: value}
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(OWN_HEADER) + "\n" + json.dumps(sample) + "\n")
+    with pytest.raises(DataFileError, match=rf"log\.jsonl:2: {field} must be"):
+        read_trace_file(path, TraceRules(tokenizer=None, grader=None))
