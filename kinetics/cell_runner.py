@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 
+from kinetics.energy import Absent, energy_counter, joules_per_call
 from kinetics.environment import Device, available_bytes, last_level_cache_bytes
 from kinetics.grid import CacheState, Case, Cell, Operation
 from kinetics.measure import (
@@ -22,6 +23,7 @@ from kinetics.measure import (
     Call,
     CpuEvictor,
     Measurement,
+    Meter,
     RoundPlan,
     host_s,
     measure_cpu,
@@ -55,6 +57,7 @@ class CellRunner:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._cache_bytes = last_level_cache_bytes(device)
+        self._energy = energy_counter(device)
 
     def run(self, cell: Cell, cases: Sequence[Case]) -> dict[Case, Outcome]:
         """Measure the cases of one cell, interleaved."""
@@ -131,10 +134,18 @@ class CellRunner:
         plan = RoundPlan(budget_s=_BUDGET_S_PER_CASE[self._device.kind] * len(calls))
         seed = zlib.crc32("".join(named).encode())
         if self._device.kind == "cuda":
-            return measure_cuda(named, use_graph=cell.is_graph, plan=plan, seed=seed)
+            return measure_cuda(named, use_graph=cell.is_graph, plan=plan, seed=seed, meter=self._meter())
         evict = CpuEvictor(self._cache_bytes) if cell.cache_state is CacheState.COLD else None
         with torch.inference_mode():
             return measure_cpu({name: one[0] for name, one in named.items()}, evict=evict, plan=plan, seed=seed)
+
+    def _meter(self) -> Meter | None:
+        counter = self._energy
+        if isinstance(counter, Absent):
+            return None
+        return lambda run, num_calls: joules_per_call(
+            counter, run, calls_per_run=num_calls, wait=torch.cuda.synchronize
+        )
 
     def _outcome(self, case: Case, measurement: Measurement, max_abs_error: float, plan_s: float | None) -> Measured:
         canary = measurement.canary_bytes_per_s

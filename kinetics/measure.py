@@ -22,6 +22,7 @@ from typing import Any
 
 Call = Callable[[], object]
 Samples = dict[str, list[float]]
+Meter = Callable[[Call, int], float]
 
 EVICTION_CACHES = 4
 ROTATION_CACHES = 5
@@ -47,10 +48,12 @@ class Measurement:
     """Seconds per call of each candidate, one sample a round, and what was seen beside them.
 
     `canary_bytes_per_s`: read bandwidth of the evicting stream, one sample per eviction (CPU, cold only).
+    `joules_per_call`: of the whole device while each candidate ran alone; empty if nothing was metered.
     """
 
     samples_s: Samples
     canary_bytes_per_s: list[float] = field(default_factory=list)
+    joules_per_call: dict[str, float] = field(default_factory=dict)
 
     def median_s(self, name: str) -> float:
         """Median seconds per call of one candidate."""
@@ -93,11 +96,17 @@ def measure_cpu(candidates: Mapping[str, Call], *, evict: CpuEvictor | None, pla
 
 
 def measure_cuda(
-    candidates: Mapping[str, Sequence[Call]], *, use_graph: bool, plan: RoundPlan, seed: int
+    candidates: Mapping[str, Sequence[Call]],
+    *,
+    use_graph: bool,
+    plan: RoundPlan,
+    seed: int,
+    meter: Meter | None = None,
 ) -> Measurement:
     """Time the candidates by CUDA events around graph replays (or eager passes) over all their buffers.
 
     Rounds are queued without waiting, so the device never idles inside a sample; the host waits once, at the end.
+    Afterwards `meter` is handed each candidate's pass and the number of calls in it, and returns joules per call.
     """
     import torch
 
@@ -113,6 +122,8 @@ def measure_cuda(
     measured = Measurement(samples_s={name: [] for name in candidates})
     for name, start, end in stamps:
         measured.samples_s[name].append(start.elapsed_time(end) * 1e-3 / runs[name].num_calls)
+    if meter is not None:
+        measured.joules_per_call.update({name: meter(run.repeat, run.num_calls) for name, run in runs.items()})
     return measured
 
 
@@ -139,6 +150,10 @@ class CudaRun:
         self._run()
         end.record()
         return start, end
+
+    def repeat(self) -> None:
+        """Queue one pass."""
+        self._run()
 
     def _eager(self, passes: int) -> None:
         for _ in range(passes):

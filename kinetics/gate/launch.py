@@ -1,7 +1,7 @@
 """One launch: fresh workers on every side, every case in lockstep, one record per case.
 
-A launch with an odd number starts its sides, and has them allocate, in the other order, so that whatever the first one gains or
-loses by being first is nobody's in the long run.
+A launch with an odd number starts its sides, and has them allocate, in the other order, so that whatever the first one
+gains or loses by being first is nobody's in the long run.
 """
 
 from __future__ import annotations

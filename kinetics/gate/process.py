@@ -24,8 +24,8 @@ PREPARE_TIMEOUT_S = 300.0
 """Includes compiling every kernel of a fresh checkout."""
 RUN_TIMEOUT_S = 60.0
 _BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
-"""OpenMP threads wait for more work by spinning, by default for milliseconds, and would do so into the twin's turn: that
-spread the log-ratio of single rounds from 7 % to 50 % on two cores. This keeps them awake for about 0.1 ms."""
+"""OpenMP threads wait for more work by spinning, by default for milliseconds and so into the twin's turn: that was seen
+to spread the log-ratios of single rounds from 7 % to 50 % on two cores. This keeps them awake for about 0.1 ms."""
 _SCRIPT = Path(__file__).with_name("worker.py")
 
 Reply = dict[str, Any]

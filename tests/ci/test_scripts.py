@@ -48,9 +48,13 @@ def test_the_summary_shows_title_verdicts_and_how_the_run_ended(gate_file, capsy
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [(None, "cannot be read"), ('{"schema": 1, "bench', "is not JSON"), ('{"benchmarks": [], "schema": 1}', "is not a file of"),
-     ('{"benchmarks": [], "schema": 99}', "schema must be 1, got 99")],
-)  # fmt: skip
+    [
+        (None, "cannot be read"),
+        ('{"schema": 1, "bench', "is not JSON"),
+        ('{"benchmarks": [], "schema": 1}', "is not a file of"),
+        ('{"benchmarks": [], "schema": 99}', "schema must be 1, got 99"),
+    ],
+)
 def test_a_missing_or_broken_file_is_said_in_the_summary(tmp_path, capsys, text, complaint):
     path = tmp_path / "gate.json"
     if text is not None:

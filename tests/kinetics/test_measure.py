@@ -135,6 +135,25 @@ def test_a_gpu_sample_is_the_time_of_one_call_over_all_rotating_buffers(monkeypa
     assert measured.samples_s == {"a": pytest.approx([3e-3] * 5), "b": pytest.approx([7e-3] * 5)}
 
 
+def test_energy_is_metered_after_the_rounds_over_whole_passes_of_each_candidate(monkeypatch):
+    cuda, log = FakeCuda(monkeypatch), []
+    metered = {}
+
+    def meter(run, num_calls):
+        log.clear()
+        run()
+        metered[log[0]] = len(log), num_calls
+        return 0.5
+
+    plan = RoundPlan(budget_s=0.0, min_rounds=5)
+    candidates = {"a": [cuda.call(2.0, log)] * 2, "b": [cuda.call(7.0, log)]}
+    measured = measure_cuda(candidates, use_graph=True, plan=plan, seed=0, meter=meter)
+    assert measured.joules_per_call == {"a": 0.5, "b": 0.5}
+    assert all(calls == claimed > 0 for calls, claimed in metered.values())
+    assert len(measured.samples_s["a"]) == 5
+    assert measure_cuda(candidates, use_graph=True, plan=plan, seed=0).joules_per_call == {}
+
+
 def test_a_short_gpu_call_is_repeated_until_events_can_resolve_it(monkeypatch):
     cuda, log = FakeCuda(monkeypatch), []
     monkeypatch.setattr("kinetics.measure._timed", lambda call: call() or 5e-6)
