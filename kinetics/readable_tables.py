@@ -17,7 +17,7 @@ HEADINGS: Final = {
     "median_s": "median", "iqr_fraction": "IQR", "ratio": "time x base", "ratio_low": "95 % from", "ratio_high": "to",
     "achieved_bytes_per_s": "GB/s", "fraction_of_ceiling": "of ceiling", "ceiling_kind": "ceiling",
     "predicted_s": "predicted", "calibrated_s": "calibrated", "measured_over_predicted": "meas/pred",
-    "differs_in": "differs in (base / this)", "read_bytes_per_s": "read GB/s", "matmul_flop_per_s": "matmul TFLOP/s",
+    "differs_in": "differs in (base / this)", "read_bytes_per_s": "read GB/s", "matmul_flop_per_s": "TFLOP/s",
     "fraction_of_data_sheet": "of data sheet", "measured_context_len": "measured from", "kv_budget": "budget",
     "predicted_context_len": "predicted from", "num_cases": "cases", "geometric_mean_ratio": "mean x base",
     "smallest_ratio": "smallest", "largest_ratio": "largest", "num_slower": "slower", "num_faster": "faster",
