@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from kinetics.engine.builtin import EngineRecipe
 
 DEFAULT_BATCH: Final = {"cpu": 32, "cuda": 64}
+SMALL_MODEL_PARAMETERS: Final = 10_000_000
+"""Steps of smaller models are too short to share out: on a busy machine two threads were measured to wait for each
+other ten times as long as they work."""
 _PROBE_S: Final = 0.15
 
 
@@ -91,7 +94,7 @@ def _builtin(request: GenerateRequest, problems: Sequence[Problem]) -> tuple[Eng
         repetition=request.repetition,
     )
     longest = _longest_request(answers, problems, max_position=spec.max_position)
-    return _recipe(request, folder, longest=longest), answers
+    return _recipe(request, folder, longest=longest, num_parameters=spec.model.num_parameters), answers
 
 
 def _builtin_facts(request: GenerateRequest, recipe: EngineRecipe) -> dict[str, Any]:
@@ -143,11 +146,12 @@ def _server(request: GenerateRequest) -> Source:
     return Source(answer=answers, facts=facts, remarks=tuple(remarks))
 
 
-def _recipe(request: GenerateRequest, folder: Path, *, longest: int) -> EngineRecipe:
+def _recipe(request: GenerateRequest, folder: Path, *, longest: int, num_parameters: int) -> EngineRecipe:
     from kinetics.engine.builtin import EngineRecipe
     from kinetics.environment import num_cpus, resolve_device
 
     device = resolve_device(request.device)
+    is_small = num_parameters < SMALL_MODEL_PARAMETERS
     return EngineRecipe(
         folder=folder.resolve(),
         name=model_name(request),
@@ -157,7 +161,7 @@ def _recipe(request: GenerateRequest, folder: Path, *, longest: int) -> EngineRe
         page_size=request.choice.page_size,
         batch=request.batch or DEFAULT_BATCH[device.kind],
         longest=longest,
-        num_threads=request.num_threads or max(1, num_cpus() // max(1, request.num_workers)),
+        num_threads=request.num_threads or (1 if is_small else max(1, num_cpus() // max(1, request.num_workers))),
     )
 
 
