@@ -57,7 +57,7 @@ def generate(
     prompt: Annotated[Prompt, typer.Option(help="What stands around a problem.")] = Prompt.AUTO,
     seed: Annotated[int, typer.Option(help="Every trial's own seed is derived from it.")] = 0,
     batch: Annotated[int, typer.Option(help="Rows of every step, or requests at once; 0: 32 on a CPU, 64.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads of an engine; 0: all, shared among workers; 1 for tiny models.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads of an engine; 0: all shared out, 1 if tiny.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the log.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Finish the samples that the log lacks.")] = False,
