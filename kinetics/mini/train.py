@@ -62,7 +62,7 @@ class TrainingPlan:
         return self.short_misses + round(grown * (MAX_MISSES - self.short_misses))
 
 
-DEFAULT_STEPS: Final = {"mini-50k": 1000, "mini-200k": 1000, "mini-800k": 800}
+DEFAULT_STEPS: Final = {"mini-50k": 1000, "mini-200k": 450, "mini-800k": 800}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
