@@ -26,6 +26,7 @@ from kinetics.gate.evidence import BASE, CaseRun
 from kinetics.gate.launch import LaunchCase, run_launch
 from kinetics.gate.session import scout, workplace
 from kinetics.gate.study import report
+from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
 from kinetics.records import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +76,15 @@ def finished_launches(path: Path, num_rows: int) -> pd.DataFrame:
     return stored[stored.groupby("launch")["case"].transform("size") == num_rows]
 
 
+def fewest_counting(stored: pd.DataFrame) -> int:
+    """Launches of the case that others disturbed most, those apart that they disturbed too much to count."""
+    if not len(stored):
+        return 0
+    bases = stored[stored["side"] == BASE]
+    counts = (bases["others_cpu_share"].astype(float) <= MAX_OTHERS_CPU_SHARE).groupby(bases["case"]).sum()
+    return int(counts.min())
+
+
 def collect(num_launches: int, *, max_s: float) -> None:
     path, cases = FOLDER / "launches.csv", study_cases()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -89,9 +99,8 @@ def collect(num_launches: int, *, max_s: float) -> None:
     launch_cases = [
         LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
     ]
-    for launch in range(stored["launch"].nunique(), num_launches):
-        if time.monotonic() - started > max_s:
-            break
+    launch = stored["launch"].nunique()
+    while fewest_counting(stored) < num_launches and time.monotonic() - started < max_s:
         runs = list(run_launch(place, launch_cases, launch=launch, look=1))
         if refused := [run for run in runs if run.refusals]:
             raise ValueError(f"a case cannot be run here: {refused[0].refusals}")
@@ -101,10 +110,11 @@ def collect(num_launches: int, *, max_s: float) -> None:
         path.with_suffix(".partial").replace(path)
         busiest = max(run.others_cpu_share or 0.0 for run in runs)
         print(
-            f"[{time.monotonic() - started:.0f} s] launch {launch + 1} of {num_launches}; others took at most "
-            f"{100 * busiest:.0f} % of the CPUs",
+            f"[{time.monotonic() - started:.0f} s] launch {launch}, others took at most {100 * busiest:.0f} % of the "
+            f"CPUs; {fewest_counting(stored)} of {num_launches} count in every case",
             file=sys.stderr,
         )
+        launch += 1
 
 
 def analyse() -> None:
@@ -118,7 +128,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True, dest="verb")
     collecting = verbs.add_parser("collect")
-    collecting.add_argument("--launches", type=int, default=40, help="launches to have in the end")
+    collecting.add_argument(
+        "--launches", type=int, default=40, help="undisturbed launches of every case to have in the end"
+    )
     collecting.add_argument("--max-seconds", type=float, default=float("inf"), help="start no launch after this long")
     verbs.add_parser("analyse")
     arguments = parser.parse_args()

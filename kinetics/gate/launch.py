@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kinetics.gate.evidence import BASE, CaseRun
-from kinetics.gate.lockstep import Runnable, log_ratio, median_canary, median_s, run_rounds
+from kinetics.gate.lockstep import Rounds, Runnable, log_ratio, median_canary, median_s, run_rounds
 from kinetics.gate.process import CaseRefused
 from kinetics.gate.watch import Surroundings
 
 NUM_ROUNDS = 24
+NUM_ALLOCATIONS = 3
+"""Where the operating system puts a buffer moves a time by some percent, for as long as the buffer lives."""
 
 
 class Worker(Runnable, Protocol):
@@ -50,7 +52,6 @@ class Workplace:
     roots: Mapping[str, Path]
     open_worker: OpenWorker
     watch: Callable[[Sequence[Worker]], Observer]
-    num_rounds: int = NUM_ROUNDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +78,20 @@ def _run_case(
     place: Workplace, workers: Mapping[str, Worker], case: LaunchCase, *, launch: int, look: int, seed: int
 ) -> CaseRun:
     identity: dict[str, Any] = {"case": case.name, "look": look, "launch": launch, "first_side": next(iter(workers))}
-    prepared, refusals = _prepare(workers, case, seed=seed)
-    if refusals:
-        reasons = {side: str(refusal) for side, refusal in refusals.items()}
-        wrong = [side for side, refusal in refusals.items() if refusal.is_wrong]
-        return CaseRun(**identity, refusals=reasons, wrong_sides=wrong)
     observer = place.watch(list(workers.values()))
-    rounds = run_rounds(workers, num_rounds=place.num_rounds, rng=random.Random(seed))  # noqa: S311 - an order of rounds
+    rng = random.Random(seed)  # noqa: S311 - an order of rounds, not a secret
+    rounds: Rounds = {side: [] for side in workers}
+    for allocation in range(NUM_ALLOCATIONS):
+        prepared, refusals = _prepare(workers, case, seed=seed + 100 * allocation)
+        if refusals:
+            reasons = {side: str(refusal) for side, refusal in refusals.items()}
+            wrong = [side for side, refusal in refusals.items() if refusal.is_wrong]
+            return CaseRun(**identity, refusals=reasons, wrong_sides=wrong)
+        for side, pairs in run_rounds(workers, num_rounds=NUM_ROUNDS // NUM_ALLOCATIONS, rng=rng).items():
+            rounds[side] += pairs
+        for worker in workers.values():
+            worker.release()
     seen = observer.seen()
-    for worker in workers.values():
-        worker.release()
     last = prepared[list(place.roots)[-1]]
     return CaseRun(
         **identity,

@@ -84,18 +84,26 @@ class Session:
         self._journal = RowJournal(journal_at, document)
 
     def take(self, cases: Sequence[LaunchCase], *, num_launches: int, look: int) -> None:
-        """Run launches of these cases; a case that a side refused is not tried again.
+        """Run launches of these cases; as many again, at most, for those that others disturbed.
 
+        A case that a side refused is not tried again.
         Raises: WorkerLost, KeyboardInterrupt.
         """
-        for index in range(num_launches):
-            refused = {run.case for run in self._runs if run.refusals}
-            wanted = [case for case in cases if case.name not in refused]
-            self._say(f"look {look}: launch {index + 1} of {num_launches}, {len(wanted)} cases")
+        for index in range(2 * num_launches):
+            wanted = [case for case in cases if self._is_wanted(case.name, num_launches, look)]
+            if not wanted:
+                return
+            retaken = " (others disturbed earlier ones)" if index >= num_launches else ""
+            self._say(f"look {look}: launch {index + 1} of {num_launches}{retaken}, {len(wanted)} cases")
             for run in run_launch(self._place, wanted, launch=self._num_launches, look=look):
                 self._runs.append(run)
                 self._journal.append(run.as_row())
             self._num_launches += 1
+
+    def _is_wanted(self, name: str, num_launches: int, look: int) -> bool:
+        runs = self.of_case(name)
+        num_counting = sum(run.counts and run.look == look for run in runs)
+        return num_counting < num_launches and not any(run.refusals for run in runs)
 
     def of_case(self, name: str) -> list[CaseRun]:
         """The evidence on one case so far."""

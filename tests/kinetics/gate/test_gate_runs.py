@@ -13,7 +13,7 @@ from fake_checkout import behave, git
 from typer.testing import CliRunner
 
 from kinetics.cli import app
-from kinetics.gate import process
+from kinetics.gate import process, watch
 from kinetics.gate.checkout import checked_out
 from kinetics.gate.gate_file import read_gate_file
 
@@ -108,7 +108,7 @@ def test_a_base_that_computes_wrongly_makes_the_mended_case_new(gate, repository
 
 
 def test_a_worker_that_dies_in_mid_round_is_one_line_and_keeps_the_evidence(gate, repository):
-    behave(repository, die_at=30)
+    behave(repository, die_at=10)
     code, verdicts, document = gate()
     assert code == 3
     assert (
@@ -121,7 +121,7 @@ def test_a_worker_that_dies_in_mid_round_is_one_line_and_keeps_the_evidence(gate
 
 def test_a_worker_that_hangs_is_given_up_and_never_left_behind(gate, repository, monkeypatch):
     monkeypatch.setattr(process, "RUN_TIMEOUT_S", 1.0)
-    behave(repository, hang_at=20)
+    behave(repository, hang_at=10)
     started = time.monotonic()
     code, _, document = gate()
     assert (code, document["lost"]) == (3, "the candidate worker did not answer 'run' within 1 s")
@@ -136,6 +136,13 @@ def test_a_case_that_was_finished_before_the_loss_keeps_its_record(gate, reposit
     code, _, document = gate()
     assert code == 3
     assert [(run["case"], run["launch"]) for run in document["runs"]] == [(DENSE, 0)]
+
+
+def test_disturbed_launches_are_taken_again_but_not_for_ever(gate, monkeypatch):
+    monkeypatch.setattr(watch, "MAX_OTHERS_CPU_SHARE", -1.0)
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert document["verdicts"][0]["reason"].startswith("0 of 6 launches count, 3 are needed: other programs took")
 
 
 @pytest.mark.parametrize(
