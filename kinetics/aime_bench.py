@@ -20,7 +20,7 @@ from kinetics.generate_request import MINI, GenerateRequest, PolicyChoice
 from kinetics.generate_run import GenerateOutcome, run_generate
 from kinetics.sample_sources import LawRequest, read_samples
 from kinetics.scaling import bootstrap_interval, mean_coverage
-from kinetics.trace_law import Comparison, compare_with_dense, family_frontiers
+from kinetics.trace_law import Comparison, compare_with_dense, family_frontiers, options_of
 from kinetics.trace_law_run import logs_of
 from kinetics.trace_options import Spending, spendings
 
@@ -140,16 +140,17 @@ def law_request(logs: Path, out: Path) -> LawRequest:
     )  # fmt: skip
 
 
-def compare_logs(logs: Path, out: Path, cost_name: str) -> list[Comparison]:
-    """Sparse against dense frontiers of a folder of logs on one cost axis."""
+def compare_logs(logs: Path, out: Path, task: str, cost_name: str) -> list[Comparison]:
+    """Sparse against dense frontiers of a folder of logs, for one way of spending on one cost axis."""
     options: Sequence[Spending] = spendings(logs_of(read_samples(law_request(logs, out))), batch=0, device=None)
-    return compare_with_dense(family_frontiers(options, cost_name))
+    return compare_with_dense(family_frontiers(options_of(task, options), cost_name))
 
 
-def comparison_facts(comparison: Comparison, cost_name: str) -> dict[str, Any]:
+def comparison_facts(comparison: Comparison, task: str, cost_name: str) -> dict[str, Any]:
     """What a row says of one comparison."""
     return {
         "operation": "aime_sparse_against_dense",
+        "task": task,
         "axis": cost_name,
         "family": comparison.family.value,
         "costs_compared": comparison.num_costs,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics.attention_policy import policy_label
+from kinetics.claims import BEST_OF_N, LONG_COT
 from kinetics.law import Family
 from kinetics.law_tables import Table, Value
 from kinetics.paper import TERA_EFLOP_PER_B200_S
@@ -59,7 +60,7 @@ class Comparison:
     """A sparse frontier against the dense one, at the costs where dense lies between 20 and 90 % of its maximum.
 
     `num_below`: costs at which sparse is less accurate; `num_clearly_below`: with the whole 95 % interval of the
-    paired difference.
+    paired difference. `cost_ratio_at_dense_maximum` is 0 if sparse never gets there.
     """
 
     family: Family
@@ -129,13 +130,28 @@ def _compare(dense: FamilyFrontier, sparse: FamilyFrontier) -> Comparison:
     )
 
 
+def options_of(task: str, options: Sequence[Spending]) -> list[Spending]:
+    """The options of one way of spending, as the paper compares them: one longer answer, or more whole answers.
+
+    Raises: ValueError for a task that is neither.
+    """
+    if task == LONG_COT:
+        return [option for option in options if option.trials == 1]
+    if task != BEST_OF_N:
+        raise ValueError(f"task must be {LONG_COT} or {BEST_OF_N}, got {task!r}")
+    longest: dict[str, int] = {}
+    for option in options:
+        longest[option.label] = max(option.max_generated, longest.get(option.label, 0))
+    return [option for option in options if option.max_generated == longest[option.label]]
+
+
 def trace_tables(options: Sequence[Spending], *, seed: int = 0) -> list[Table]:
     """All tables of a set of logs."""
     frontiers = {name: family_frontiers(options, name, seed=seed) for name in (EFLOP, PREDICTED, MEASURED)}
     return [
         _options_table(options, seed=seed),
         _frontier_table(frontiers),
-        _comparison_table(frontiers),
+        _comparison_table(options, seed=seed),
         _changes_table(frontiers),
         _hardware_table(options),
     ]
@@ -170,17 +186,18 @@ def _frontier_table(frontiers: dict[str, list[FamilyFrontier]]) -> Table:
     return Table(name="trace_frontiers", columns=columns, rows=rows, prints_markdown=False)
 
 
-def _comparison_table(frontiers: dict[str, list[FamilyFrontier]]) -> Table:
+def _comparison_table(options: Sequence[Spending], *, seed: int) -> Table:
     rows = tuple(
         (
-            name, c.family.value, c.num_costs, c.num_below, c.num_clearly_below, 100 * c.smallest_gain,
+            task, name, c.family.value, c.num_costs, c.num_below, c.num_clearly_below, 100 * c.smallest_gain,
             100 * c.largest_gain, c.cost_ratio_at_dense_maximum,
         )
-        for name, group in frontiers.items()
-        for c in compare_with_dense(group)
+        for task in (LONG_COT, BEST_OF_N)
+        for name in (EFLOP, PREDICTED, MEASURED)
+        for c in compare_with_dense(family_frontiers(options_of(task, options), name, seed=seed))
     )  # fmt: skip
     columns = (
-        "axis", "family", "costs_compared", "sparse_below", "clearly_below", "smallest_gain_points",
+        "task", "axis", "family", "costs_compared", "sparse_below", "clearly_below", "smallest_gain_points",
         "largest_gain_points", "cost_ratio_at_dense_maximum",
     )  # fmt: skip
     return Table(name="sparse_against_dense", columns=columns, rows=rows)

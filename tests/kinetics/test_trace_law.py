@@ -10,6 +10,7 @@ import pytest
 from kinetics.aime.traces import SampleTiming, TraceRules, read_trace_file
 from kinetics.answer_cost import CostOptions, sum_steps
 from kinetics.attention_policy import BlockTopK, Dense
+from kinetics.claims import BEST_OF_N, LONG_COT
 from kinetics.law import Family
 from kinetics.model_specs import find_model
 from kinetics.paper import INTENSITY, mean_paper_cost
@@ -19,6 +20,7 @@ from kinetics.trace_law import (
     MEASURED,
     compare_with_dense,
     family_frontiers,
+    options_of,
     trace_tables,
 )
 from kinetics.trace_options import COSTS, Log, Spending, caps_of, spendings
@@ -219,6 +221,18 @@ def test_a_difference_that_chance_explains_is_below_but_not_clearly():
     (found,) = compare_with_dense(family_frontiers(options, EFLOP))
     assert found.num_below == found.num_costs > 0
     assert found.num_clearly_below == 0
+
+
+def test_the_paper_s_two_tasks_are_compared_apart(logs):
+    options = spendings(logs, batch=0, device=None)
+    long_cot, best_of_n = options_of(LONG_COT, options), options_of(BEST_OF_N, options)
+    assert {(o.label, o.trials) for o in long_cot} == {("m dense", 1), ("m block16_blocktopk2", 1)}
+    assert len(long_cot) == 2 * 16
+    assert {(o.max_generated, o.trials) for o in best_of_n} == {(640, 1), (640, 2), (640, 4)}
+    with pytest.raises(ValueError, match="task must be long_cot or best_of_n, got 'both'"):
+        options_of("both", options)
+    table = next(table for table in trace_tables(options) if table.name == "sparse_against_dense")
+    assert {row[0] for row in table.rows} == {LONG_COT, BEST_OF_N}
 
 
 def test_the_hardware_table_sets_the_cheapest_choice_there_beside_the_cheapest_here():
