@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH: Final = {"cpu": 32, "cuda": 64}
 SMALL_MODEL_PARAMETERS: Final = 10_000_000
-"""Steps of smaller models are too short to share out: on a busy machine two threads were measured to wait for each
-other ten times as long as they work."""
+"""Steps of smaller models are too short to share out: beside other work a run on two threads was seen to take longer
+than the same run on one."""
 _PROBE_S: Final = 0.15
 
 

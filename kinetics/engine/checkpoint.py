@@ -36,7 +36,7 @@ def resolve_folder(source: str) -> Path:
             f"{source} is no folder, and the hub needs huggingface-hub; pip install 'kinetics-bench[engine]'"
         ) from None
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json"]))
+        return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
     except Exception as error:  # the hub raises a dozen kinds, all of which mean that there is no model
         raise ValueError(
             f"model {source!r} is neither a folder nor a hub id that can be fetched ({error}); give a folder"
