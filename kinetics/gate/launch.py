@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,11 @@ NUM_ALLOCATIONS = 3
 class Worker(Runnable, Protocol):
     """What a launch needs of a worker; `kinetics.gate.process.WorkerProcess` is one."""
 
-    def prepare(self, spec: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
-        """Make a case ready to run. Raises: CaseRefused."""
+    def begin_prepare(self, spec: Mapping[str, Any], *, seed: int) -> None:
+        """Start to make a case ready."""
+
+    def end_prepare(self) -> dict[str, Any]:
+        """Wait until it is. Raises: CaseRefused."""
 
     def release(self) -> None:
         """Give the case's memory back."""
@@ -110,11 +112,11 @@ def _prepare(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, CaseRefused]]:
     """The replies of the sides that are ready, and the refusals of the others. All prepare at the same time."""
     prepared, refusals = {}, {}
-    with ThreadPoolExecutor(len(workers)) as pool:
-        replies = {side: pool.submit(worker.prepare, case.specs[side], seed=seed) for side, worker in workers.items()}
-    for side, reply in replies.items():
+    for side, worker in workers.items():
+        worker.begin_prepare(case.specs[side], seed=seed)
+    for side, worker in workers.items():
         try:
-            prepared[side] = reply.result()
+            prepared[side] = worker.end_prepare()
         except CaseRefused as refusal:
             refusals[side] = refusal
     if refusals:

@@ -95,12 +95,16 @@ class WorkerProcess:
         """The measured ceilings of the device."""
         return self.ask({"do": "probe", "dtype": dtype}, timeout_s=START_TIMEOUT_S)
 
-    def prepare(self, spec: Mapping[str, Any], *, seed: int) -> Reply:
-        """Allocate, prove and warm up a case.
+    def begin_prepare(self, spec: Mapping[str, Any], *, seed: int) -> None:
+        """Start to allocate, prove and warm up a case."""
+        self._send({"do": "prepare", "spec": dict(spec), "seed": seed})
+
+    def end_prepare(self) -> Reply:
+        """Wait until the case is prepared.
 
         Raises: CaseRefused, saying why.
         """
-        return self.ask({"do": "prepare", "spec": dict(spec), "seed": seed}, timeout_s=PREPARE_TIMEOUT_S)
+        return self._receive("prepare", PREPARE_TIMEOUT_S)
 
     def run_once(self) -> Sample:
         """Run the prepared case once."""
@@ -131,43 +135,47 @@ class WorkerProcess:
 
         Raises: WorkerLost, CaseRefused.
         """
+        self._send(request)
+        return self._receive(request["do"], timeout_s)
+
+    def _send(self, request: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise WorkerLost(self._obituary(request)) from None
-        reply = self._parsed(self._read_line(request, timeout_s), request)
+            raise WorkerLost(self._obituary(request["do"])) from None
+
+    def _receive(self, do: str, timeout_s: float) -> Reply:
+        reply = self._parsed(self._read_line(do, timeout_s), do)
         if "refused" in reply:
             raise CaseRefused(reply["reason"], is_wrong=reply["refused"] == "wrong")
         return reply
 
-    def _read_line(self, request: Mapping[str, Any], timeout_s: float) -> bytes:
+    def _read_line(self, do: str, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._received:
             if not self._selector.select(max(0.0, deadline - time.monotonic())):
-                raise WorkerLost(f"the {self.name} worker did not answer {request['do']!r} within {timeout_s:.0f} s")
+                raise WorkerLost(f"the {self.name} worker did not answer {do!r} within {timeout_s:.0f} s")
             chunk = os.read(self._replies.fileno(), 65536)
             if not chunk:
-                raise WorkerLost(self._obituary(request))
+                raise WorkerLost(self._obituary(do))
             self._received += chunk
         line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def _parsed(self, line: bytes, request: Mapping[str, Any]) -> Reply:
+    def _parsed(self, line: bytes, do: str) -> Reply:
         try:
             reply = json.loads(line)
         except ValueError:
             reply = None
         if not isinstance(reply, dict):
-            raise WorkerLost(f"the {self.name} worker answered {request['do']!r} with {line[:80]!r}, which is no JSON")
+            raise WorkerLost(f"the {self.name} worker answered {do!r} with {line[:80]!r}, which is no JSON")
         return reply
 
-    def _obituary(self, request: Mapping[str, Any]) -> str:
+    def _obituary(self, do: str) -> str:
         code = self._process.wait()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip().splitlines()
-        return (
-            f"the {self.name} worker died at {request['do']!r} ({how}{'; last words: ' + words[-1] if words else ''})"
-        )
+        return f"the {self.name} worker died at {do!r} ({how}{'; last words: ' + words[-1] if words else ''})"
