@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from kinetics.gate.evidence import CaseRun, case_run
+from kinetics.gate.evidence import case_run
 from kinetics.gate.self_test import self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
@@ -89,8 +89,3 @@ def read_gate_file(path: Path) -> Document:
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: holds rows of another version ({error}); measure again") from None
     return document
-
-
-def runs_of(document: Mapping[str, Any], case: str) -> list[CaseRun]:
-    """The evidence on one case."""
-    return [run for run in map(case_run, document["runs"]) if run.case == case]
