@@ -25,6 +25,10 @@ from kinetics.mini.family import MINI_MODELS, contest_problems, model_folder
 from kinetics.scaling import bootstrap_interval, coverage
 from kinetics_kernels.shapes import PageSummaryKind
 
+COLUMNS = (
+    "model", "attention", "most keys of context", *(f"at {budget} tokens" for budget in QUARTERS), "pass@8",
+    "pass@8 - pass@1", "wrong look-ups", "wrong sums", "wrong verdicts",
+)  # fmt: skip
 SPARSE_POLICIES = (
     BlockTopK(block_size=PAGE_SIZE, top_blocks=3, num_local=PAGE_SIZE, keeps_partial_block=True),
     BlockTopK(block_size=PAGE_SIZE, top_blocks=1, num_sink_tokens=3 * PAGE_SIZE, keeps_partial_block=True),
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print("| " + " | ".join(COLUMNS) + " |\n" + "| --- " * len(COLUMNS) + "|", flush=True)
     rows = []
     for model in options.models:
         policies: list[AttentionPolicy] = [Dense()]
