@@ -26,8 +26,9 @@ from kinetics.trace_options import Spending, spendings
 
 MINI_QUESTIONS: Final = 20
 MINI_TRIALS: Final = 8
-MINI_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=32, num_sink_tokens=48)
-"""A quarter of the longest context: two pages found by their scores, and the three that hold the problem."""
+MINI_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=32, num_local=16, num_sink_tokens=48)
+"""About a quarter of the longest context: the three pages that hold the problem, the page before the current one, and
+one found by its score."""
 REAL_TRIALS: Final = 8
 REAL_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=1024, num_local=64, page_size=16)
 

@@ -157,6 +157,7 @@ class CellRunner:
             samples_s=tuple(measurement.samples_s[str(case)]),
             max_abs_error=max_abs_error,
             plan_s=plan_s,
+            joules_per_call=measurement.joules_per_call.get(str(case)),
             canary_bytes_per_s=statistics.median(canary) if canary else None,
         )
 

@@ -30,7 +30,8 @@ Row = dict[str, Any]
 class Measured:
     """A case that was proved correct and timed. `canary_bytes_per_s`: read bandwidth seen between its samples.
 
-    `plan_s`: what the provider does once per batch, on top of the samples; None if there is nothing.
+    `plan_s`: what the provider does once per batch, on top of the samples; None if there is nothing. `joules_per_call`
+    of the whole device; None where nothing counts them.
     """
 
     case: Case
@@ -41,6 +42,7 @@ class Measured:
     max_abs_error: float
     canary_bytes_per_s: float | None
     plan_s: float | None = None
+    joules_per_call: float | None = None
 
     def row(self, ceilings: Ceilings) -> Row:
         """The `extra_info` of the row."""
@@ -82,6 +84,8 @@ def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
         "fraction_of_ceiling": work.num_bytes / median_s / ceiling,
         "canary_bytes_per_s": measured.canary_bytes_per_s,
         "plan_s": measured.plan_s,
+        "joules_per_call": measured.joules_per_call,
+        "joules_per_token": None if measured.joules_per_call is None else measured.joules_per_call / case.cell.batch,
         "max_abs_error": measured.max_abs_error,
     }
 

@@ -1,6 +1,7 @@
 """The Qwen3 architecture as a torch module that can be trained; its parameters bear the names of checkpoints.
 
-Whole sequences, in the dtype of the parameters, without a cache. Generating is the engine's business.
+Whole sequences, in the dtype of the parameters, without a cache. Generating is the engine's business. Attention is
+dense, or sees what sparse attention is sure to keep: a model that has never missed a key does not know how to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from kinetics.model_specs import ModelSpec
 ROPE_THETA: Final = 10_000.0
 NORM_EPSILON: Final = 1e-6
 MAX_POSITION: Final = 1024
+PAGE_SIZE: Final = 16
+NUM_SINK_TOKENS: Final = 3 * PAGE_SIZE
+"""The pages that hold the whole problem."""
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 
@@ -44,13 +48,15 @@ class _SelfAttention(nn.Module):
         self.o_proj = nn.Linear(q_width, spec.hidden_size, bias=False)
         self.q_norm, self.k_norm = RmsNorm(spec.head_dim), RmsNorm(spec.head_dim)
 
-    def forward(self, x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, rotary: Rotary, mask: torch.Tensor | None) -> torch.Tensor:
         q, k, v = (
             projection(x).unflatten(-1, (-1, self.head_dim)) for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary)
         q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
-        attended = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        attended = scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1]
+        )
         out: torch.Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
         return out
 
@@ -73,8 +79,8 @@ class _Layer(nn.Module):
         self.input_layernorm, self.post_attention_layernorm = RmsNorm(spec.hidden_size), RmsNorm(spec.hidden_size)
         self.self_attn, self.mlp = _SelfAttention(spec), _Mlp(spec)
 
-    def forward(self, x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary)
+    def forward(self, x: torch.Tensor, rotary: Rotary, mask: torch.Tensor | None) -> torch.Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotary, mask)
         out: torch.Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -104,13 +110,13 @@ class TrainableDecoder(nn.Module):
         self.model = _Body(spec)
         self._init_parameters()
 
-    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, token_ids: torch.Tensor, *, is_sparse: bool = False) -> torch.Tensor:
         """Logits [batch, length, vocab_size] after each token; token_ids: int64 [batch, length]."""
         length = token_ids.shape[1]
-        rotary = self.model.rotary(length)
+        rotary, mask = self.model.rotary(length), sparse_mask(length) if is_sparse else None
         x = self.model.embed_tokens(token_ids)
         for layer in self.model.layers:
-            x = layer(x, rotary)
+            x = layer(x, rotary, mask)
         return linear(self.model.norm(x), self.model.embed_tokens.weight)
 
     def _init_parameters(self) -> None:
@@ -120,3 +126,14 @@ class TrainableDecoder(nn.Module):
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 nn.init.zeros_(parameter)
+
+
+def sparse_mask(length: int) -> torch.Tensor:
+    """Which keys each token sees if only the problem's pages, its own page and the one before are kept.
+
+    bool [length, length], rows are queries.
+    """
+    place = torch.arange(length)
+    is_past = place[:, None] >= place
+    is_near = place >= (place[:, None] // PAGE_SIZE - 1) * PAGE_SIZE
+    return is_past & (is_near | (place < NUM_SINK_TOKENS))

@@ -1,5 +1,7 @@
 """Rows carry every field of a result file, and calibration judges itself on rows it has not seen."""
 
+from dataclasses import replace
+
 import pytest
 
 from kinetics.cost import Work
@@ -42,6 +44,13 @@ def test_a_row_is_made_of_the_median():
     assert row["predicted_s"] == pytest.approx(1e-3 + 2e-6)
     assert row["achieved_bytes_per_s"] == pytest.approx(5e8)
     assert row["fraction_of_ceiling"] == pytest.approx(0.5)
+
+
+def test_joules_of_a_call_are_shared_by_its_requests():
+    one = measured()
+    metered = measured_row(replace(one, joules_per_call=6.0), CEILINGS)
+    assert metered["joules_per_token"] == 6.0 / one.case.cell.batch
+    assert measured_row(one, CEILINGS)["joules_per_token"] is None
 
 
 def calibrated_rows(times):

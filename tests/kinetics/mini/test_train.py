@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 from kinetics.cli import app
 from kinetics.engine.checkpoint import load_weights, read_spec
+from kinetics.mini.contest import PROMPT_SYMBOLS
+from kinetics.mini.family import mini_spec
 from kinetics.mini.muon import orthogonalized
+from kinetics.mini.network import NUM_SINK_TOKENS, PAGE_SIZE, sparse_mask
 from kinetics.mini.train import CHECKPOINT_NAME, CURVE_STEPS, Trainer, TrainingPlan, train
 
 
@@ -35,6 +38,38 @@ def test_a_few_steps_lower_the_loss():
     assert last.step == 200 == 2 * CURVE_STEPS
     assert last.loss < 0.8 * first.loss
     assert set(first.accuracy) == {"first_digit", "second_digit", "sum", "miss", "hit", "answer"}
+
+
+def test_a_sparse_step_sees_the_problem_its_own_page_and_the_one_before():
+    assert PROMPT_SYMBOLS <= NUM_SINK_TOKENS
+    mask = sparse_mask(200)
+    for query in range(200):
+        pages = {query // PAGE_SIZE, query // PAGE_SIZE - 1, *range(NUM_SINK_TOKENS // PAGE_SIZE)}
+        seen = {key for key in range(query + 1) if key // PAGE_SIZE in pages}
+        assert set(torch.nonzero(mask[query])[:, 0].tolist()) == seen
+
+
+def test_what_a_sparse_step_does_not_see_does_not_matter():
+    network = run(Trainer(small_plan()), 3).network
+    one = torch.randint(0, mini_spec("mini-50k").vocab_size, (1, 160), generator=torch.Generator().manual_seed(0))
+    other = one.clone()
+    other[:, NUM_SINK_TOKENS : 6 * PAGE_SIZE] = 5
+    last = [network(tokens, is_sparse=is_sparse)[0, -1] for is_sparse in (True, False) for tokens in (one, other)]
+    # Two layers see two pages back each: what was replaced ends before that.
+    torch.testing.assert_close(last[0], last[1])
+    assert not torch.allclose(last[2], last[3])
+
+
+def test_every_second_step_is_sparse(monkeypatch):
+    trainer, seen = Trainer(small_plan()), []
+    forward = trainer.network.forward
+    monkeypatch.setattr(
+        trainer.network,
+        "forward",
+        lambda tokens, *, is_sparse: seen.append(is_sparse) or forward(tokens, is_sparse=is_sparse),
+    )
+    run(trainer, 4)
+    assert seen == [False, True, False, True]
 
 
 def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
