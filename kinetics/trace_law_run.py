@@ -33,7 +33,7 @@ def run_trace_law(request: LawRequest) -> LawOutcome:
     options = spendings(logs_of(samples), batch=request.batch, device=device)
     tables = [*trace_tables(options, seed=request.seed), accuracy_tables(samples.sets, seed=request.seed)[0]]
     written = write_tables(tables, request.out)
-    source = f"{len(samples.trace_files)} log(s) of {request.traces}"
+    source = f"{len(samples.trace_files)} log(s)"
     figures, remarks = _draw(options, request, source)
     remarks += [f"left out: {item}" for item in samples.left_out] + list(samples.notes)
     document = {
