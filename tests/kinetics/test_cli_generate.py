@@ -136,9 +136,7 @@ def test_a_log_is_not_overwritten_and_settings_must_match(made):
         (["--engine", "openai", "--base-url", "http://localhost:1/v1", "--workers", 2], "are the built-in engine's"),
     ],
 )
-def test_what_cannot_work_ends_in_one_line_before_anything_is_made(
-    made, tmp_path, options, message, monkeypatch
-):
+def test_what_cannot_work_ends_in_one_line_before_anything_is_made(made, tmp_path, options, message, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result, _ = made(*options)
     assert result.exit_code == 2
