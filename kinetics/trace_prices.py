@@ -64,10 +64,10 @@ def published_price(spec: ModelSpec) -> Price:
 def predicted_price(header: TraceHeader, spec: ModelSpec) -> Price | None:
     """Seconds by the roofline of the machine that made the log; None if the log does not carry its ceilings.
 
-    None too for policies whose kernels the step model does not describe.
+    None too for what the step model does not describe: other policies, and layers that differ.
     """
     facts = header.machine.get("ceilings")
-    if not facts or not isinstance(header.policy, Dense | BlockTopK):
+    if not facts or not isinstance(header.policy, Dense | BlockTopK) or header.num_dense_layers:
         return None
     ceilings, batch = Ceilings(**facts), int(header.engine["batch"])
 
