@@ -7,7 +7,7 @@ given to the others. Only the process that asks sees completions; workers write 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ class RayWorkers:
     `min_piece`: requests that one engine decodes together; smaller pieces would leave rows idle. `address` is that of
     a running cluster; empty starts Ray on this machine. Use as a context manager: it stops what it started.
 
-    Raises: ValueError without Ray, or if the cluster does not answer.
+    Raises: ValueError without Ray, if the cluster does not answer, or if it has too few GPUs or CPUs for the workers.
     """
 
     def __init__(
@@ -50,6 +50,11 @@ class RayWorkers:
             raise ValueError(
                 f"Ray cannot be reached at {address or 'this machine'} ({error}); see --ray-address"
             ) from error
+        try:
+            _check_resources(ray.cluster_resources(), num_workers=num_workers, num_gpus_each=num_gpus_each)
+        except ValueError:
+            ray.shutdown()
+            raise
         actor_type = ray.remote(num_cpus=1, num_gpus=num_gpus_each)(_EngineActor)
         self._workers = [_Worker(actor=actor_type.remote(make_engine)) for _ in range(num_workers)]
 
@@ -66,22 +71,27 @@ class RayWorkers:
     def __call__(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         """One completion per request, from whichever worker has one.
 
-        Raises: LostWork when the last worker has died.
+        Raises: LostWork when the last worker has died, with what the last one said.
         """
         left = deque(requests)
+        cause = ""
         idle: list[_Worker] = list(self._workers)
         busy: list[_Worker] = []
         while left or busy:
             while left and idle:
                 busy.append(self._start(idle.pop(), left))
             if not busy:
-                raise LostWork(f"all {self._num_workers} workers died with {len(left)} samples left; use --resume")
+                raise LostWork(
+                    f"all {self._num_workers} workers must not die, got {len(left)} samples left and, from the last "
+                    f"worker, {cause!r}; finished samples are safe: mend it and run again with --resume"
+                )
             streams = {worker.stream: worker for worker in busy}
             ready, _ = self._ray.wait(list(streams), num_returns=1)
             worker = streams[ready[0]]
             try:
                 completion = self._next(worker)
-            except self._ray.exceptions.RayActorError:
+            except self._ray.exceptions.RayError as error:  # its process died, or its engine failed
+                cause = _cause(error)
                 busy.remove(worker)
                 left.extend(worker.pending.values())
                 continue
@@ -121,6 +131,23 @@ class _EngineActor:
 
     def generate(self, requests: list[GenerationRequest]) -> Iterator[Completion]:
         yield from self._generate(requests)
+
+
+def _check_resources(resources: Mapping[str, float], *, num_workers: int, num_gpus_each: int) -> None:
+    """Ray would wait for ever for what a cluster does not have."""
+    for name, each in (("CPU", 1), ("GPU", num_gpus_each)):
+        there = int(resources.get(name, 0))
+        if num_workers * each > there:
+            raise ValueError(
+                f"--workers must be at most the {there // each} that Ray's {there} {name}s hold, got {num_workers}; "
+                "lower it, or name a larger cluster with --ray-address"
+            )
+
+
+def _cause(error: Exception) -> str:
+    """What a worker died of: the last line of what Ray says, which is the exception itself where there was one."""
+    lines = str(getattr(error, "cause", None) or error).strip().splitlines()
+    return lines[-1].strip()[:200] if lines else type(error).__name__
 
 
 def _import_ray() -> Any:

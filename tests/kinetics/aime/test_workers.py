@@ -85,5 +85,41 @@ def test_a_worker_killed_in_mid_run_loses_nothing():
 
 @pytest.mark.slow
 def test_when_every_worker_has_died_the_run_says_so():
-    with workers(SlowEngine(pause_s=0.01, deadly="q/3")) as generate, pytest.raises(LostWork, match="2 workers died"):
+    with workers(SlowEngine(pause_s=0.01, deadly="q/3")) as generate, pytest.raises(LostWork, match="2 workers must"):
         list(generate(requests(8)))
+
+
+@dataclass(frozen=True)
+class BrokenEngine:
+    """Cannot be made, or fails at its first request."""
+
+    fails_at_start: bool
+
+    def make(self):
+        if self.fails_at_start:
+            raise ValueError("the cache must hold one request, got 3 pages")
+        return self
+
+    def __call__(self, requests) -> Iterator[Completion]:
+        raise RuntimeError("out of memory, got 80 GiB wanted")
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fails_at_start", "cause"), [(True, "the cache must hold one request"), (False, "out of memory")]
+)
+def test_what_the_engines_died_of_is_said(fails_at_start, cause):
+    with (
+        workers(BrokenEngine(fails_at_start=fails_at_start)) as generate,
+        pytest.raises(LostWork, match=cause) as raised,
+    ):
+        list(generate(requests(4)))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_more_workers_than_gpus_are_refused_instead_of_waited_for():
+    engine = SlowEngine(pause_s=0.0)
+    with pytest.raises(ValueError, match=r"--workers must be at most the 0 that Ray's 0 GPUs hold, got 2"):
+        RayWorkers(engine.make, num_workers=2, min_piece=2, num_gpus_each=1, address="")
