@@ -63,15 +63,26 @@ class OpenAiAnswers:
     def __call__(self, trials: Sequence[Trial]) -> Iterator[Answer]:
         """One answer per trial, in the order in which they arrive.
 
-        Raises: LostWork if the server no longer gives usable answers.
+        Raises: LostWork if the server no longer gives usable answers, after what was on its way has been yielded.
         """
         pool = ThreadPoolExecutor(self._server.concurrency)
         try:
-            futures = [pool.submit(self._ask, trial) for trial in trials]
-            for future in as_completed(futures):
-                yield future.result()
+            left = {pool.submit(self._ask, trial) for trial in trials}
+            for future in as_completed(tuple(left)):
+                left.remove(future)
+                try:
+                    answer = future.result()
+                except LostWork:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    yield from (one.result() for one in left if not one.cancelled() and one.exception() is None)
+                    raise
+                yield answer
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
 
     def _negotiate(self, wanted: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
         """The fields the server takes, and those it rejects by name."""
@@ -99,6 +110,8 @@ class OpenAiAnswers:
             if error.status_code in _REJECTED:  # this request, for one: its prompt may be too long
                 return _refused(trial, _reason(error))
             raise self._lost(error) from error
+        except _UnusableAnswerError as error:  # the server is well, but has no answer to this
+            return _refused(trial, str(error))
         latency_s = time.perf_counter() - started_s
         return Answer(
             trial=trial,
@@ -113,7 +126,8 @@ class OpenAiAnswers:
     def _complete(self, prompt: str, fields: dict[str, float], *, max_tokens: int) -> _ServerAnswer:
         """One answer; what is no answer is asked for again.
 
-        Raises: openai.APIStatusError for a status that trying again does not mend; LostWork for everything else.
+        Raises: openai.APIStatusError for a status that trying again does not mend; _UnusableAnswerError for an answer
+        cut short for a reason of the server's own; LostWork for everything else.
         """
         extra = {"top_k": fields["top_k"]} if "top_k" in fields else {}
         complaint: Exception | None = None
@@ -136,6 +150,8 @@ class OpenAiAnswers:
             except (self._openai.APIError, ValueError) as error:
                 complaint = error
         assert complaint is not None
+        if isinstance(complaint, _UnusableAnswerError):
+            raise complaint
         raise self._lost(complaint)
 
     def _lost(self, error: Exception) -> LostWork:
@@ -143,6 +159,10 @@ class OpenAiAnswers:
             f"{self._server.base_url}: the server must answer for {self._server.model}, got {_reason(error)}; "
             "finished samples are safe: mend it and run again with --resume"
         )
+
+
+class _UnusableAnswerError(ValueError):
+    """A whole answer that ends for a reason that is neither the model's nor the cap's, such as a content filter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +176,7 @@ class _ServerAnswer:
 def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
     """A chat completion, checked.
 
-    Raises: ValueError if it lacks text, a known finish reason or token counts.
+    Raises: ValueError if it lacks text or token counts, _UnusableAnswerError if a known finish reason.
     """
     choices, usage = getattr(found, "choices", None), getattr(found, "usage", None)
     if not choices or usage is None:
@@ -169,7 +189,7 @@ def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
         raise ValueError(f"an answer must count its tokens, got {usage!r}")
     finish = FinishReason.LENGTH if generated_tokens >= max_tokens else _FINISHES.get(choices[0].finish_reason)
     if finish is None:
-        raise ValueError(f"an answer must end by stop or length, got {choices[0].finish_reason!r}")
+        raise _UnusableAnswerError(f"an answer must end by stop or length, got {choices[0].finish_reason!r}")
     return _ServerAnswer(
         text=thinking + (message.content or ""),
         finish=finish,

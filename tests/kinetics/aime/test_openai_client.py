@@ -76,10 +76,44 @@ def test_a_request_that_the_server_cannot_run_is_refused_and_the_others_go_on():
     assert len(answers) == 6
 
 
+def test_an_answer_that_the_server_always_cuts_for_its_own_reason_is_refused_and_the_others_go_on():
+    def rule(body):
+        return good(finish="content_filter" if "a?" in body["messages"][0]["content"] else "stop")
+
+    with StubServer(rule=rule) as stub:
+        answers = list(connect(stub, max_retries=1)(TRIALS))
+    refused = [a for a in answers if a.finish is FinishReason.REFUSED]
+    assert {a.trial.problem.problem_id for a in refused} == {"a"}
+    assert "'content_filter'" in refused[0].reason
+    assert len(answers) == 6
+
+
+def test_what_was_on_its_way_when_the_server_broke_is_kept():
+    def rule(body):
+        if body["seed"] == TRIALS[0].seed:
+            return 500, "oops"
+        time.sleep(0.3)
+        return good()
+
+    with StubServer(script=[good()], rule=rule) as stub:
+        answers = []
+        with pytest.raises(LostWork, match="oops"):
+            answers.extend(connect(stub, max_retries=0, concurrency=3)(TRIALS))
+        assert len(stub.bodies) < 1 + len(TRIALS), "what had not been asked for need not be"
+    assert len(answers) >= 2
+
+
 @pytest.mark.parametrize(
     "hiccup",
-    [(429, {"error": {"message": "slow down"}}), (500, "oops"), (503, ""), (200, "<html>not json"), (200, {"a": 1})],
-    ids=["429", "500", "503", "garbage", "no answer"],
+    [
+        (429, {"error": {"message": "slow down"}}),
+        (500, "oops"),
+        (503, ""),
+        (200, "<html>not json"),
+        (200, {"a": 1}),
+        good(finish="content_filter"),
+    ],
+    ids=["429", "500", "503", "garbage", "no answer", "filtered"],
 )
 def test_what_trying_again_can_mend_is_tried_again(hiccup):
     with StubServer(script=[good(), hiccup, hiccup]) as stub:
