@@ -32,8 +32,8 @@ from kinetics.records import write_json
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "gate-study"
 PLANTED = {BASE: 0.0, "copy": 0.0, "plus5": 0.05, "plus10": 0.10}
-LEFT_OUT = ("append", "block_topk-ours-qwen3_8b-b1-")
-"""Of the gate grid: append, whose work does not grow with the context, and one case to make six."""
+LEFT_OUT = ("append", "step")
+"""Of the gate grid: append, whose work does not grow with the context, and the step, most of whose work does not."""
 
 
 def study_cases() -> list[GateCase]:

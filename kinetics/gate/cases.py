@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from kinetics.grid import CacheState, Case, Cell, Operation
 from kinetics.model_specs import find_model
+from kinetics.step_grid import BenchCase, StepCase, StepCell, StepPolicy
 
 MAX_CASES = 8
-_MODEL = "Qwen3-8B"
+STEP = "step"
+"""What a spec says in place of a kernel's operation when it is of a decode step."""
 _PAGE_SIZE = 16
 _DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 _K = 1024
@@ -34,7 +36,7 @@ class GateCase:
     Where the machine's own `kinetics aa` says that it cannot, the gate refuses the case.
     """
 
-    case: Case
+    case: BenchCase
     detectable_budget: float
 
     @property
@@ -46,9 +48,7 @@ class GateCase:
     def spec(self) -> dict[str, Any]:
         """What a worker needs to build the case."""
         cell = self.case.cell
-        return {
-            "operation": self.case.operation.value,
-            "provider": self.case.provider,
+        spec: dict[str, Any] = {
             "model": cell.model.name,
             "batch": cell.batch,
             "context_len": cell.context_len,
@@ -57,37 +57,86 @@ class GateCase:
             "device_kind": cell.device_kind,
             "dtype": cell.dtype,
         }
+        if isinstance(self.case, StepCase):
+            return {"operation": STEP, "policy": self.case.policy.value, "num_layers": self.case.num_layers, **spec}
+        return {"operation": self.case.operation.value, "provider": self.case.provider, **spec}
 
 
-_Point = tuple[Operation, int, int, int | None, float]
-_GRIDS: dict[tuple[str, GateGrid], tuple[_Point, ...]] = {
+class _Kernel(NamedTuple):
+    """One of our own kernels at one shape of Qwen3-8B."""
+
+    operation: Operation
+    batch: int
+    context_len: int
+    kv_budget: int | None
+
+    def case(self, device_kind: str) -> Case:
+        """Cold, in the device's own dtype, from a graph where there are graphs."""
+        cell = Cell(
+            model=find_model("Qwen3-8B"),
+            batch=self.batch,
+            context_len=self.context_len,
+            page_size=_PAGE_SIZE,
+            device_kind=device_kind,
+            dtype=_DTYPES[device_kind],
+            cache_state=CacheState.COLD,
+            is_graph=device_kind == "cuda",
+        )
+        return Case(cell=cell, operation=self.operation, provider="ours", kv_budget=self.kv_budget)
+
+
+class _Step(NamedTuple):
+    """A whole decode step through the first layers and the head of Qwen3-0.6B: every kernel, and what joins them."""
+
+    policy: StepPolicy
+    num_layers: int
+    batch: int
+    context_len: int
+    kv_budget: int | None
+
+    def case(self, device_kind: str) -> StepCase:
+        """In the device's own dtype, from a graph where there are graphs."""
+        cell = StepCell(
+            model=find_model("Qwen3-0.6B"),
+            layer_counts=(self.num_layers,),
+            batch=self.batch,
+            context_len=self.context_len,
+            page_size=_PAGE_SIZE,
+            device_kind=device_kind,
+            dtype=_DTYPES[device_kind],
+            is_graph=device_kind == "cuda",
+        )
+        return StepCase(cell=cell, policy=self.policy, num_layers=self.num_layers, kv_budget=self.kv_budget)
+
+
+_GRIDS: dict[tuple[str, GateGrid], tuple[tuple[_Kernel | _Step, float], ...]] = {
     ("cpu", GateGrid.GATE): (
-        (Operation.DENSE, 1, 2 * _K, None, 0.10),
-        (Operation.DENSE, 4, 2 * _K, None, 0.10),
-        (Operation.DENSE, 1, 8 * _K, None, 0.10),
-        (Operation.BLOCK_TOPK, 4, 4 * _K, 512, 0.10),
-        (Operation.BLOCK_TOPK, 1, 16 * _K, 1 * _K, 0.10),
-        (Operation.BLOCK_TOPK, 2, 8 * _K, 1 * _K, 0.10),
-        (Operation.SEARCH, 2, 8 * _K, 1 * _K, 0.15),
-        (Operation.APPEND, 8, 1 * _K, None, 0.25),
+        (_Kernel(Operation.DENSE, 1, 2 * _K, None), 0.10),
+        (_Kernel(Operation.DENSE, 4, 2 * _K, None), 0.10),
+        (_Kernel(Operation.DENSE, 1, 8 * _K, None), 0.10),
+        (_Kernel(Operation.BLOCK_TOPK, 4, 4 * _K, 512), 0.10),
+        (_Kernel(Operation.BLOCK_TOPK, 2, 8 * _K, 1 * _K), 0.10),
+        (_Kernel(Operation.SEARCH, 2, 8 * _K, 1 * _K), 0.15),
+        (_Kernel(Operation.APPEND, 8, 1 * _K, None), 0.25),
+        (_Step(StepPolicy.BLOCK_TOPK, 4, 2, 2 * _K, 1 * _K), 0.10),
     ),
     ("cuda", GateGrid.GATE): (
-        (Operation.DENSE, 1, 8 * _K, None, 0.05),
-        (Operation.DENSE, 32, 8 * _K, None, 0.05),
-        (Operation.DENSE, 8, 32 * _K, None, 0.05),
-        (Operation.BLOCK_TOPK, 1, 32 * _K, 1 * _K, 0.05),
-        (Operation.BLOCK_TOPK, 32, 8 * _K, 1 * _K, 0.05),
-        (Operation.BLOCK_TOPK, 8, 32 * _K, 1 * _K, 0.05),
-        (Operation.SEARCH, 32, 32 * _K, 1 * _K, 0.10),
-        (Operation.APPEND, 32, 8 * _K, None, 0.10),
+        (_Kernel(Operation.DENSE, 1, 8 * _K, None), 0.05),
+        (_Kernel(Operation.DENSE, 32, 8 * _K, None), 0.05),
+        (_Kernel(Operation.DENSE, 8, 32 * _K, None), 0.05),
+        (_Kernel(Operation.BLOCK_TOPK, 32, 8 * _K, 1 * _K), 0.05),
+        (_Kernel(Operation.BLOCK_TOPK, 8, 32 * _K, 1 * _K), 0.05),
+        (_Kernel(Operation.SEARCH, 32, 32 * _K, 1 * _K), 0.10),
+        (_Kernel(Operation.APPEND, 32, 8 * _K, None), 0.10),
+        (_Step(StepPolicy.BLOCK_TOPK, 28, 8, 8 * _K, 1 * _K), 0.05),
     ),
     ("cpu", GateGrid.SMOKE): (
-        (Operation.DENSE, 1, 512, None, 1.0),
-        (Operation.BLOCK_TOPK, 1, 1 * _K, 256, 1.0),
+        (_Kernel(Operation.DENSE, 1, 512, None), 1.0),
+        (_Kernel(Operation.BLOCK_TOPK, 1, 1 * _K, 256), 1.0),
     ),
     ("cuda", GateGrid.SMOKE): (
-        (Operation.DENSE, 1, 1 * _K, None, 1.0),
-        (Operation.BLOCK_TOPK, 1, 2 * _K, 512, 1.0),
+        (_Kernel(Operation.DENSE, 1, 1 * _K, None), 1.0),
+        (_Kernel(Operation.BLOCK_TOPK, 1, 2 * _K, 512), 1.0),
     ),
 }
 
@@ -95,21 +144,5 @@ _GRIDS: dict[tuple[str, GateGrid], tuple[_Point, ...]] = {
 def gate_cases(grid: GateGrid, device_kind: str) -> list[GateCase]:
     """The cases of a grid on this kind of device."""
     return [
-        GateCase(case=make_case(operation, batch, context_len, kv_budget, device_kind), detectable_budget=budget)
-        for operation, batch, context_len, kv_budget, budget in _GRIDS[device_kind, grid]
+        GateCase(case=point.case(device_kind), detectable_budget=budget) for point, budget in _GRIDS[device_kind, grid]
     ]
-
-
-def make_case(operation: Operation, batch: int, context_len: int, kv_budget: int | None, device_kind: str) -> Case:
-    """One of our own kernels at one shape: cold, in the device's own dtype, from a graph where there are graphs."""
-    cell = Cell(
-        model=find_model(_MODEL),
-        batch=batch,
-        context_len=context_len,
-        page_size=_PAGE_SIZE,
-        device_kind=device_kind,
-        dtype=_DTYPES[device_kind],
-        cache_state=CacheState.COLD,
-        is_graph=device_kind == "cuda",
-    )
-    return Case(cell=cell, operation=operation, provider="ours", kv_budget=kv_budget)

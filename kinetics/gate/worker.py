@@ -18,9 +18,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 _CUDA_CANARY_BYTES = 2**30
+_STEP = "step"
+"""`kinetics.gate.cases.STEP`: this script imports nothing of its own checkout."""
 
 Reply = dict[str, Any]
 
@@ -59,25 +61,18 @@ class Worker:
 
     def prepare(self, spec: Reply, seed: int) -> Reply:
         """Allocate, prove and warm up one case; say how much work it is."""
-        from kinetics import workloads
-
         self._run = None
         gc.collect()
-        case = _case_of(spec)
-        work = workloads.work_of(case)
+        job = _step_job(spec) if spec["operation"] == _STEP else _kernel_job(spec)
         num_buffers = 1
         if self._device.kind == "cuda":
-            num_buffers = self._stopwatch.num_rotating_buffers(self._cache_bytes, work.num_bytes)
-        prepared = []
-        for buffer in range(num_buffers):
-            inputs = workloads.make_cell_inputs(case.cell, device=self._device.torch_name, seed=seed + buffer)
-            prepared.append(workloads.prepare(case, inputs))
+            num_buffers = self._stopwatch.num_rotating_buffers(self._cache_bytes, job.work["num_bytes"])
+        prepared = [job.make(self._device.torch_name, seed + buffer) for buffer in range(num_buffers)]
         max_abs_error = prepared[0].prove()
         self._run = self._timed([one.call for one in prepared])
         for _ in range(2):
             self._run()
-        num_launches = workloads.NUM_LAUNCHES[case.operation]
-        return {"max_abs_error": max_abs_error, **asdict(work), "num_launches": num_launches}
+        return {"max_abs_error": max_abs_error, **job.work}
 
     def run(self) -> Reply:
         """Run the prepared case once."""
@@ -148,8 +143,22 @@ def _load_stopwatch() -> ModuleType:
     return module
 
 
-def _case_of(spec: Reply) -> Any:
-    """The checkout's own case with these fields."""
+class _Prepared(NamedTuple):
+    """A call to time, and the proof that it is right."""
+
+    call: Callable[[], object]
+    prove: Callable[[], float]
+
+
+class _Job(NamedTuple):
+    """One case of the checkout: its bytes, FLOP and launches, and how to make it on a device with a seed."""
+
+    work: Reply
+    make: Callable[[str, int], _Prepared]
+
+
+def _kernel_job(spec: Reply) -> _Job:
+    from kinetics import workloads
     from kinetics.grid import CacheState, Case, Cell, Operation
     from kinetics.model_specs import find_model
 
@@ -163,9 +172,47 @@ def _case_of(spec: Reply) -> Any:
         cache_state=CacheState.COLD,
         is_graph=spec["device_kind"] == "cuda",
     )
-    return Case(
+    case = Case(
         cell=cell, operation=Operation(spec["operation"]), provider=spec["provider"], kv_budget=spec["kv_budget"]
     )
+
+    def make(device: str, seed: int) -> _Prepared:
+        prepared = workloads.prepare(case, workloads.make_cell_inputs(cell, device=device, seed=seed))
+        return _Prepared(call=prepared.call, prove=prepared.prove)
+
+    work = asdict(workloads.work_of(case)) | {"num_launches": workloads.NUM_LAUNCHES[case.operation]}
+    return _Job(work=work, make=make)
+
+
+def _step_job(spec: Reply) -> _Job:
+    from kinetics.model_specs import find_model
+    from kinetics.step_cost import step_parts
+    from kinetics.step_grid import StepCase, StepCell, StepPolicy
+    from kinetics.step_proof import prove_step
+    from kinetics.step_workload import make_step_workload
+
+    cell = StepCell(
+        model=find_model(spec["model"]),
+        layer_counts=(spec["num_layers"],),
+        batch=spec["batch"],
+        context_len=spec["context_len"],
+        page_size=spec["page_size"],
+        device_kind=spec["device_kind"],
+        dtype=spec["dtype"],
+        is_graph=spec["device_kind"] == "cuda",
+    )
+    case = StepCase(
+        cell=cell, policy=StepPolicy(spec["policy"]), num_layers=spec["num_layers"], kv_budget=spec["kv_budget"]
+    )
+
+    def make(device: str, seed: int) -> _Prepared:
+        workload = make_step_workload(cell, device=device, seed=seed)
+        call = workload.call(case.num_layers, workload.attention_of(case))
+        return _Prepared(call=call, prove=lambda: prove_step(workload, case))
+
+    parts = step_parts(case.shape).values()
+    work = {name: sum(getattr(part, name) for part in parts) for name in ("num_bytes", "flop")}
+    return _Job(work=work | {"num_launches": case.shape.num_launches}, make=make)
 
 
 def _open(root: Path, device_name: str) -> Worker | Reply:
