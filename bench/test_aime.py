@@ -5,6 +5,7 @@ law's shape, and is no claim about language models. `--traces DIR` costs logs th
 with real weights. Tables and the figure go to `aime/` beside the result file. In exact eFLOPs sparse attention must
 not be clearly less accurate than dense (95 % interval of the paired difference) at any cost where dense lies between 20
 and 90 % of its maximum, for one longer answer and for Best-of-N; measured seconds are reported whatever their sign.
+Where the logs are the paper's own traces, its claims must keep their recorded verdicts.
 """
 
 from pathlib import Path
@@ -16,9 +17,11 @@ from kinetics.aime_bench import (
     AimeCase,
     aime_cases,
     compare_logs,
+    claim_facts,
     comparison_facts,
     law_request,
     missing_weights,
+    paper_traces,
     run_case,
     run_facts,
 )
@@ -67,6 +70,17 @@ def test_the_logs_give_the_law(logs: Path, tables: Path, benchmark: Any) -> None
     benchmark.extra_info.update(operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=str(tables))
     assert not outcome.has_failed
     assert outcome.document["tables"]["your_hardware"], "some question must be solved, and seconds be measured"
+
+
+@pytest.mark.benchmark(group="aime")
+def test_the_papers_claims_keep_their_verdicts(logs: Path, tables: Path, benchmark: Any) -> None:
+    files = paper_traces(logs)
+    if not files:
+        pytest.skip("the claims are about the paper's traces of all six models on AIME24; name them with --traces")
+    request = law_request(logs, tables / "claims", files=files)
+    outcome: LawOutcome = benchmark.pedantic(run_law, args=(request,), rounds=1)
+    benchmark.extra_info.update(claim_facts(outcome))
+    assert benchmark.extra_info["changed"] == []
 
 
 @pytest.mark.benchmark(group="aime")

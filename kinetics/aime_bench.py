@@ -6,6 +6,8 @@ models.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from kinetics.aime.trace_header import TraceHeader, read_header
 from kinetics.aime.traces import TraceRules, read_trace_file
-from kinetics.attention_policy import policy_label
+from kinetics.attention_policy import BlockSummary, Dense, policy_label
 from kinetics.cost_report import Attention, Mode
 from kinetics.generate_request import MINI, GenerateRequest, PolicyChoice
 from kinetics.generate_run import GenerateOutcome, run_generate
+from kinetics.law_document import LawOutcome
+from kinetics.paper import PUBLISHED_BILLION_PARAMETERS
 from kinetics.sample_sources import LawRequest, read_samples
 from kinetics.scaling import bootstrap_interval, mean_coverage
 from kinetics.trace_law import Comparison, compare_with_dense, family_frontiers, options_of
@@ -26,9 +31,10 @@ from kinetics.trace_options import Spending, spendings
 
 MINI_QUESTIONS: Final = 20
 MINI_TRIALS: Final = 8
-MINI_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=32, num_local=16, num_sink_tokens=48)
-"""About a quarter of the longest context: the three pages that hold the problem, the page before the current one, and
-one found by its score."""
+MINI_BUDGET: Final = PolicyChoice(
+    attention=Attention.BLOCK_TOPK, kv_budget=64, num_local=16, summary=BlockSummary.MIN_MAX
+)
+"""At most 79 keys of the longest context of 354, the partial page included: 22 %."""
 REAL_TRIALS: Final = 8
 REAL_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=1024, num_local=64, page_size=16)
 
@@ -132,10 +138,32 @@ def run_facts(case: AimeCase, outcome: GenerateOutcome) -> dict[str, Any]:
     }
 
 
-def law_request(logs: Path, out: Path) -> LawRequest:
-    """The request that costs a folder of logs."""
+def paper_traces(logs: Path) -> tuple[Path, ...]:
+    """The traces of a folder, if they are the paper's: AIME24, each of its six sizes dense, not generated here."""
+    headers = {path: _header_of(path) for path in sorted(logs.glob("*.jsonl"))}
+    theirs = {path: header for path, header in headers.items() if header.dataset == "aime24" and not header.engine}
+    dense_models = {header.model for header in theirs.values() if isinstance(header.policy, Dense)}
+    return tuple(theirs) if dense_models >= set(PUBLISHED_BILLION_PARAMETERS) else ()
+
+
+def _header_of(path: Path) -> TraceHeader:
+    with path.open(encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    return read_header(path, None if "query" in first else first)
+
+
+def claim_facts(outcome: LawOutcome) -> dict[str, Any]:
+    """What a row says of the paper's claims."""
+    claims = outcome.document["claims"]
+    counts = Counter(claim["status"] for claim in claims)
+    changed = [claim["key"] for claim in claims if claim["has_changed"]]
+    return {"operation": "aime_claims", "claims": len(claims), **counts, "changed": changed}
+
+
+def law_request(logs: Path, out: Path, *, files: tuple[Path, ...] = ()) -> LawRequest:
+    """The request that costs a folder of logs; with `files`, that which holds them against the paper's claims."""
     return LawRequest(
-        files=(), traces=logs, out=out, draws_figures=True, fetch="", on="", measured=None, mode=Mode.EXACT,
+        files=files, traces=None if files else logs, out=out, draws_figures=True, fetch="", on="", measured=None, mode=Mode.EXACT,
         grader="recorded", tokenizer="", grades_cuts=False, prompt_len=200, architectures=(), batch=0,
         num_dense_layers=0, seed=0, reads_prompt_to_longest=False, keeps_going=False,
     )  # fmt: skip
