@@ -59,15 +59,15 @@ DEFAULT_OPTIONS: Final = CostOptions()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSums:
-    """Keys and blocks of one layer over all decode steps of one trial, and how many of them are read once for all.
+    """Keys, and summary vectors of blocks, of one layer over all decode steps of one trial; and those read once for all.
 
     Only a dense prompt's keys and the blocks of the prompt are shared; sparse trials pick their own keys.
     """
 
     attended_keys: int
     shared_keys: int
-    scored_blocks: int
-    shared_blocks: int
+    scored_vectors: int
+    shared_vectors: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +94,13 @@ def sum_steps(policy: AttentionPolicy, *, prompt_len: int, generated: int) -> St
     attended = policy.sum_keys(last) - policy.sum_keys(prompt_len)
     shared_keys = prompt_len * generated if isinstance(policy, Dense) else 0
     if not isinstance(policy, BlockTopK):
-        return StepSums(attended_keys=attended, shared_keys=shared_keys, scored_blocks=0, shared_blocks=0)
+        return StepSums(attended_keys=attended, shared_keys=shared_keys, scored_vectors=0, shared_vectors=0)
+    num_vectors = policy.summary.num_vectors
     return StepSums(
         attended_keys=attended,
         shared_keys=shared_keys,
-        scored_blocks=policy.sum_blocks(last) - policy.sum_blocks(prompt_len),
-        shared_blocks=policy.num_blocks(prompt_len) * generated,
+        scored_vectors=num_vectors * (policy.sum_blocks(last) - policy.sum_blocks(prompt_len)),
+        shared_vectors=num_vectors * policy.num_blocks(prompt_len) * generated,
     )
 
 
@@ -188,10 +189,10 @@ def tera_eflop(work: Work, *, intensity: float, combine: Combine = Combine.SUM) 
 def _layer_work(model: ModelSpec, sums: Sequence[StepSums], *, element_bytes: int) -> QuestionWork:
     """Attention and block search of one layer, over all steps of all answers."""
     attended, shared_keys = sum(s.attended_keys for s in sums), sum(s.shared_keys for s in sums)
-    scored, shared_blocks = sum(s.scored_blocks for s in sums), sum(s.shared_blocks for s in sums)
+    scored, shared_vectors = sum(s.scored_vectors for s in sums), sum(s.shared_vectors for s in sums)
     heads, dim = model.num_kv_heads, model.head_dim
     shared_bytes = kv_bytes(shared_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    shared_bytes += summary_bytes(shared_blocks, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    shared_bytes += summary_bytes(shared_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
     all_bytes = kv_bytes(attended, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
     all_bytes += summary_bytes(scored, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
     flop = attention_flop(attended, num_q_heads=model.num_q_heads, head_dim=dim)

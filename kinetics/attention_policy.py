@@ -6,6 +6,21 @@ in the cache, the new one included.
 """
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class BlockSummary(Enum):
+    """How a block of keys is summed up to be scored."""
+
+    MEAN = "mean"
+    """The mean key: the paper's block top-k."""
+    MIN_MAX = "min_max"
+    """Elementwise minimum and maximum: a bound on every score within the block (Quest)."""
+
+    @property
+    def num_vectors(self) -> int:
+        """Vectors that scoring a block reads."""
+        return 2 if self is BlockSummary.MIN_MAX else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +81,7 @@ class Local:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTopK:
-    """The `top_blocks` blocks whose mean key scores highest, and the last `num_local` keys.
+    """The `top_blocks` blocks whose `summary` scores highest, and the last `num_local` keys.
 
     Every complete block is scored in every step. With `keeps_partial_block` the keys after the last complete block
     are attended on top of the budget, as engines do; the published formulas leave them out.
@@ -77,6 +92,7 @@ class BlockTopK:
     num_local: int = 0
     num_sink_tokens: int = 0
     keeps_partial_block: bool = False
+    summary: BlockSummary = BlockSummary.MEAN
 
     def __post_init__(self) -> None:
         _check(
@@ -119,17 +135,28 @@ class BlockTopK:
         return _triangle(context_len) - self.block_size * self.sum_blocks(context_len)
 
 
+MIN_MAX_SUFFIX = "_minmax"
 AttentionPolicy = Dense | TopK | BlockTopK | Local
 
 
+def num_read(policy: AttentionPolicy, context_len: int) -> int:
+    """Keys attended and summary vectors scored in the step that sees `context_len` keys."""
+    scored = policy.summary.num_vectors * policy.num_blocks(context_len) if isinstance(policy, BlockTopK) else 0
+    return policy.num_keys(context_len) + scored
+
+
 def policy_label(policy: AttentionPolicy) -> str:
-    """The policy as tables and file names spell it: `dense`, `topk256`, `block128_blocktopk1`, `local64`."""
+    """The policy as tables and file names spell it: `dense`, `topk256`, `block128_blocktopk1`, `local64`.
+
+    Block top-k that scores minima and maxima ends in `_minmax`.
+    """
     match policy:
         case Dense():
             return "dense"
         case BlockTopK():
             local = f"local{policy.num_local}_" if policy.num_local else ""
-            return f"{local}block{policy.block_size}_blocktopk{policy.top_blocks}"
+            bound = MIN_MAX_SUFFIX if policy.summary is BlockSummary.MIN_MAX else ""
+            return f"{local}block{policy.block_size}_blocktopk{policy.top_blocks}{bound}"
         case Local():
             return f"local{policy.num_local}"
         case _:

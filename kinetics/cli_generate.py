@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kinetics.attention_policy import BlockSummary
 from kinetics.cost_report import Attention
 
 EXIT_LOST, EXIT_USAGE = 1, 2
@@ -41,6 +42,9 @@ def generate(
     attention: Annotated[Attention, typer.Option(help="Which keys a step attends.")] = Attention.DENSE,
     kv_budget: Annotated[int, typer.Option(help="Keys kept per KV head, the local ones included.")] = 0,
     local: Annotated[int, typer.Option(help="Last keys always kept.")] = 0,
+    summary: Annotated[
+        BlockSummary | None, typer.Option(help="How block_topk scores a page: by its mean key, or by a bound (Quest).")
+    ] = None,
     sink_tokens: Annotated[int, typer.Option(help="First keys always kept on top of the budget.")] = 0,
     dense_layers: Annotated[int, typer.Option(help="First layers that run dense.")] = 0,
     page_size: Annotated[int, typer.Option(help="Tokens per page; a block is a page.")] = 16,
@@ -84,7 +88,7 @@ def generate(
             model=model, out=out, dataset=dataset, problems=problems, num_questions=questions,
             choice=PolicyChoice(
                 attention=attention, kv_budget=kv_budget, num_local=local, num_sink_tokens=sink_tokens,
-                num_dense_layers=dense_layers, page_size=page_size,
+                num_dense_layers=dense_layers, page_size=page_size, summary=summary,
             ),
             num_trials=trials, max_new_tokens=max_new_tokens,
             sampling=SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k),

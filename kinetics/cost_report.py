@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from kinetics.answer_cost import Combine, CostOptions, answer_work, tera_eflop
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK, policy_label
+from kinetics.attention_policy import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK, policy_label
 from kinetics.hardware import Accelerator, Precision, find_accelerator
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import num_published_parameters, paper_cost
@@ -34,7 +34,7 @@ class Attention(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyOptions:
-    """Policy options as typed; 0 means not given."""
+    """Policy options as typed; 0 and None mean not given."""
 
     kv_budget: int = 0
     num_local: int = 0
@@ -42,6 +42,7 @@ class PolicyOptions:
     top_blocks: int = 0
     num_sink_tokens: int = 0
     keeps_partial_block: bool = False
+    summary: BlockSummary | None = None
 
 
 # Which options each family needs, and which it may take besides.
@@ -54,12 +55,13 @@ _NEEDED: dict[Attention, tuple[str, ...]] = {
 _ALLOWED: dict[Attention, tuple[str, ...]] = {
     Attention.DENSE: (),
     Attention.TOPK: ("num_sink_tokens",),
-    Attention.BLOCK_TOPK: ("kv_budget", "num_local", "top_blocks", "num_sink_tokens", "keeps_partial_block"),
+    Attention.BLOCK_TOPK: ("kv_budget", "num_local", "top_blocks", "num_sink_tokens", "keeps_partial_block", "summary"),
     Attention.LOCAL: ("num_sink_tokens",),
 }
 _FLAGS = {
     "kv_budget": "--kv-budget", "num_local": "--local", "block_size": "--block-size", "top_blocks": "--top-blocks",
     "num_sink_tokens": "--sink-tokens", "keeps_partial_block": "--partial-block",
+    "summary": "--summary",
 }  # fmt: skip
 
 
@@ -89,7 +91,8 @@ def build_policy(attention: Attention, given: PolicyOptions) -> AttentionPolicy:
             raise ValueError(f"{_FLAGS[name]} must be given for {attention.value} attention, got none")
     for name, value in asdict(given).items():
         if value and name not in _NEEDED[attention] + _ALLOWED[attention]:
-            raise ValueError(f"{_FLAGS[name]} means nothing to {attention.value} attention, got {value}; leave it out")
+            said = value.value if isinstance(value, Enum) else value
+            raise ValueError(f"{_FLAGS[name]} means nothing to {attention.value} attention, got {said}; leave it out")
     match attention:
         case Attention.DENSE:
             return Dense()
@@ -104,6 +107,7 @@ def build_policy(attention: Attention, given: PolicyOptions) -> AttentionPolicy:
                 num_local=given.num_local,
                 num_sink_tokens=given.num_sink_tokens,
                 keeps_partial_block=given.keeps_partial_block,
+                summary=given.summary or BlockSummary.MEAN,
             )
 
 

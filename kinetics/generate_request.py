@@ -12,7 +12,7 @@ from typing import Final
 
 from kinetics.aime.problems import HUB_DATASETS, Problem, check_unique, load_problems, read_problems
 from kinetics.aime.prompts import PromptStyle
-from kinetics.attention_policy import AttentionPolicy, policy_label
+from kinetics.attention_policy import AttentionPolicy, BlockSummary, policy_label
 from kinetics.cost_report import Attention, PolicyOptions, build_policy
 from kinetics.generation import RepetitionRule, SamplingSettings
 from kinetics.model_specs import find_model
@@ -32,7 +32,7 @@ class EngineName(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoice:
-    """Attention as asked for; 0 means not given. `kv_budget` includes the local keys of block top-k, and of local
+    """Attention as asked for; 0 and None mean not given. `kv_budget` includes the local keys of block top-k, and of local
     attention is nothing else."""
 
     attention: Attention = Attention.DENSE
@@ -41,6 +41,7 @@ class PolicyChoice:
     num_sink_tokens: int = 0
     num_dense_layers: int = 0
     page_size: int = 16
+    summary: BlockSummary | None = None
 
     def policy(self) -> AttentionPolicy:
         """The policy, its blocks being the engine's pages.
@@ -59,6 +60,7 @@ class PolicyChoice:
             block_size=self.page_size if is_block else 0,
             num_sink_tokens=self.num_sink_tokens,
             keeps_partial_block=is_block,
+            summary=self.summary,
         )
         return build_policy(self.attention, given)
 

@@ -22,7 +22,7 @@ from kinetics.generate_request import (
     prompt_style,
     task_name,
 )
-from kinetics.generate_sources import open_source
+from kinetics.generate_sources import Source, open_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcom
     """
     problems = choose_problems(request)
     with open_source(request, problems, on_tokens=progress.on_tokens) as source:
-        header = _header(request, problems, source.facts)
+        header = _header(request, problems, source)
         path = log_path(request)
         with SampleLog.resume(path, header) if request.resumes else SampleLog.create(path, header) as log:
             trials = plan_trials(problems, num_trials=request.num_trials, seed=request.seed, done=log.done)
@@ -74,7 +74,7 @@ def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcom
     return GenerateOutcome(document=document, remarks=remarks, refused=tuple(refused))
 
 
-def _header(request: GenerateRequest, problems: Sequence[Problem], facts: dict[str, Any]) -> dict[str, Any]:
+def _header(request: GenerateRequest, problems: Sequence[Problem], source: Source) -> dict[str, Any]:
     from kinetics.environment import installed_versions
 
     listed = "\n".join(f"{p.problem_id}\t{p.gold}\t{p.text}" for p in problems)
@@ -82,9 +82,10 @@ def _header(request: GenerateRequest, problems: Sequence[Problem], facts: dict[s
         "kinetics_log": LOG_SCHEMA,
         "task": task_name(request),
         "model": model_name(request),
-        **facts,
+        **source.facts,
         "prompt": prompt_style(request).value,
         "problems": {"count": len(problems), "sha256": hashlib.sha256(listed.encode()).hexdigest()},
+        "prompt_token_ids_sha256": source.prompts_sha256,
         "trials": request.num_trials,
         "max_new_tokens": max_new_tokens(request),
         "seed": request.seed,

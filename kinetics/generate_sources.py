@@ -6,8 +6,9 @@ Wires rooms together: `aime` knows no engine, the engine knows no text.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kinetics.aime.evaluate import Answerer, EngineAnswers
 from kinetics.aime.problems import Problem
 from kinetics.aime.prompts import open_encoder
-from kinetics.attention_policy import BlockTopK, Dense
+from kinetics.attention_policy import Dense
 from kinetics.generate_request import (
     EngineName,
     GenerateRequest,
@@ -29,6 +30,7 @@ from kinetics.generation import Completion, GenerationRequest
 from kinetics.model_specs import ModelSpec, find_model
 
 if TYPE_CHECKING:
+    from kinetics.aime.openai_client import OpenAiAnswers
     from kinetics.engine.builtin import EngineRecipe
 
 DEFAULT_BATCH: Final = {"cpu": 32, "cuda": 64}
@@ -36,14 +38,20 @@ SMALL_MODEL_PARAMETERS: Final = 10_000_000
 """Steps of smaller models are too short to share out: beside other work a run on two threads was seen to take longer
 than the same run on one."""
 _PROBE_S: Final = 0.15
+_NUM_PIECES: Final = 256
+_PIECE_BYTES: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Who answers, what the header says of it, and what people should know."""
+    """Who answers, what the header says of it, and what people should know.
+
+    `prompts_sha256`: of the prompts as tokens; None where a server makes them.
+    """
 
     answer: Answerer
     facts: dict[str, Any]
+    prompts_sha256: str | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -56,16 +64,19 @@ def open_source(
     Raises: ValueError for what cannot work; LostWork for a server that does not answer.
     """
     if request.engine is EngineName.OPENAI:
-        yield _server(request)
+        with closing(_server_answers(request)) as answers:
+            yield _server(request, answers)
         return
     if request.base_url:
         raise ValueError(
             f"--base-url means nothing to the built-in engine, got {request.base_url}; add --engine openai"
         )
     recipe, answers = _builtin(request, problems)
-    facts = _builtin_facts(request, recipe)
+    source = Source(
+        answer=answers, facts=_builtin_facts(request, recipe), prompts_sha256=_prompts_sha256(answers, problems)
+    )
     if not request.num_workers:
-        yield Source(answer=replace(answers, generate=recipe.make(on_tokens)), facts=facts)
+        yield replace(source, answer=replace(answers, generate=recipe.make(on_tokens)))
         return
     from kinetics.aime.workers import RayWorkers
 
@@ -76,7 +87,7 @@ def open_source(
         num_gpus_each=int(recipe.device_kind == "cuda"),
         address=request.ray_address,
     ) as workers:
-        yield Source(answer=replace(answers, generate=workers), facts=facts)
+        yield replace(source, answer=replace(answers, generate=workers))
 
 
 def _builtin(request: GenerateRequest, problems: Sequence[Problem]) -> tuple[EngineRecipe, EngineAnswers]:
@@ -102,7 +113,7 @@ def _builtin_facts(request: GenerateRequest, recipe: EngineRecipe) -> dict[str, 
 
     return {
         "model_spec": asdict(read_model(recipe.folder, name=recipe.name).model),
-        "weights_sha256": _fingerprint(recipe.folder),
+        "weights_sample_sha256": _sample_sha256(recipe.folder),
         "attention": _attention_facts(request.choice),
         "sampling": asdict(request.sampling),
         "repetition": asdict(request.repetition) if request.repetition else None,
@@ -111,7 +122,7 @@ def _builtin_facts(request: GenerateRequest, recipe: EngineRecipe) -> dict[str, 
     }
 
 
-def _server(request: GenerateRequest) -> Source:
+def _server_answers(request: GenerateRequest) -> OpenAiAnswers:
     from kinetics.aime.openai_client import OpenAiAnswers, Server
 
     if not request.base_url:
@@ -121,13 +132,16 @@ def _server(request: GenerateRequest) -> Source:
     server = Server(
         base_url=request.base_url,
         model=request.model,
-        concurrency=request.batch or DEFAULT_BATCH["cpu"],
+        concurrency=_concurrency(request),
         timeout_s=request.timeout_s,
         api_key=request.api_key or "none",
     )
-    answers = OpenAiAnswers(
+    return OpenAiAnswers(
         server, style=prompt_style(request), max_new_tokens=max_new_tokens(request), sampling=request.sampling
     )
+
+
+def _server(request: GenerateRequest, answers: OpenAiAnswers) -> Source:
     remarks = [f"{request.base_url} rejects {name}: sampled without it" for name in answers.rejected]
     facts = {
         "model_spec": _known_spec(request),
@@ -138,12 +152,16 @@ def _server(request: GenerateRequest) -> Source:
         "engine": {
             "name": "openai",
             "served_model": request.model,
-            "batch": server.concurrency,
+            "batch": _concurrency(request),
             "takes_seed": "seed" in answers.accepted,
         },
         "machine": {"base_url": request.base_url},
     }
     return Source(answer=answers, facts=facts, remarks=tuple(remarks))
+
+
+def _concurrency(request: GenerateRequest) -> int:
+    return request.batch or DEFAULT_BATCH["cpu"]
 
 
 def _recipe(request: GenerateRequest, folder: Path, *, longest: int, num_parameters: int) -> EngineRecipe:
@@ -196,7 +214,6 @@ def _attention_facts(choice: PolicyChoice) -> dict[str, Any]:
         "kind": choice.attention.value,
         **asdict(choice.policy()),
         "num_dense_layers": choice.num_dense_layers,
-        **({"summary": "mean"} if isinstance(choice.policy(), BlockTopK) else {}),
     }
 
 
@@ -213,12 +230,27 @@ def _known_spec(request: GenerateRequest) -> dict[str, Any] | None:
     return asdict(spec)
 
 
-def _fingerprint(folder: Path) -> str:
-    """A hash of the weights' file names, sizes and headers: other weights under the same name must not be resumed."""
+def _sample_sha256(folder: Path) -> str:
+    """A hash of the weights' file names, sizes and of pieces all over them; other weights must not be resumed.
+
+    Pieces, because whole files of a large model take minutes. Training moves every tensor, so pieces tell.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode() + file.read(2**20))
+            for piece in range(_NUM_PIECES):
+                file.seek(piece * size // _NUM_PIECES)
+                digest.update(file.read(_PIECE_BYTES))
+    return digest.hexdigest()
+
+
+def _prompts_sha256(answers: EngineAnswers, problems: Sequence[Problem]) -> str:
+    """A hash of what the model is asked, as tokens: tokenizer, chat template and style decide it."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps(answers.prompt(problem)).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -100,7 +100,8 @@ class Completion:
     """What came of a request: its tokens, the stop token included, and why there are no more.
 
     `reason` says in words why a request was refused; empty otherwise. `decode_s` sums the seconds of the decode steps
-    that it was part of, each counted whole: divided by the batch they are its share.
+    that it was part of, each counted whole: divided by the batch they are its share. `row_keys`: the mean over those
+    steps of the keys and summary vectors that a row of the batch read, idle rows counted as none.
     """
 
     request_id: str
@@ -108,6 +109,7 @@ class Completion:
     finish: FinishReason
     reason: str = ""
     decode_s: float = 0.0
+    row_keys: float = 0.0
 
 
 class Generate(Protocol):

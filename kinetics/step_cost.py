@@ -32,7 +32,8 @@ class StepShape:
     """One decode step. `num_kept_pages` per KV head, the current one included; None is dense attention.
 
     `element_bytes` of weights and activations; `kv_element_bytes` of keys, values and summaries, if they differ.
-    `scores_pages`: the kept pages are searched for, as block top-k does; local attention knows them.
+    `num_summary_vectors` of a page, by which kept pages are searched: 1 for the mean, 2 for minimum and maximum; 0 for
+    local attention, which knows its pages.
     `num_devices`: tensor parallelism, weights and heads split evenly, activations summed twice a layer.
 
     Raises: ValueError if a size is not positive, or the devices do not divide the query heads.
@@ -44,7 +45,7 @@ class StepShape:
     page_size: int
     element_bytes: int
     num_kept_pages: int | None
-    scores_pages: bool = True
+    num_summary_vectors: int = 1
     kv_element_bytes: int | None = None
     num_devices: int = 1
 
@@ -74,14 +75,14 @@ class StepShape:
         return max(1, self.model.num_kv_heads // self.num_devices)
 
     @property
-    def has_summaries(self) -> bool:
-        """Whether pages are summed up to be searched."""
-        return self.num_kept_pages is not None and self.scores_pages
+    def summary_vectors(self) -> int:
+        """Per page, of what is kept to search pages by; 0 under dense attention too."""
+        return 0 if self.num_kept_pages is None else self.num_summary_vectors
 
     @property
     def num_launches(self) -> int:
         """Dependent launches of the plain algorithm."""
-        per_layer = _LAUNCHES_PER_LAYER + _ATTENTION_LAUNCHES + (_SEARCH_LAUNCHES if self.has_summaries else 0)
+        per_layer = _LAUNCHES_PER_LAYER + _ATTENTION_LAUNCHES + (_SEARCH_LAUNCHES if self.summary_vectors else 0)
         if self.model.num_experts:
             per_layer += _LAUNCHES_OF_EXPERTS
         return self.model.num_layers * per_layer + _LAUNCHES_PER_STEP
@@ -110,7 +111,7 @@ def step_memory(shape: StepShape) -> MemoryNeed:
         parts={
             "weights": model.num_parameters * size // shape.num_devices,
             "kv": 2 * cached_tokens * heads,
-            "summaries": shape.batch * shape.num_pages * heads if shape.has_summaries else 0,
+            "summaries": shape.summary_vectors * shape.batch * shape.num_pages * heads,
             "workspace": 2 * shape.batch * model.vocab_size * _LOGIT_BYTES + activations,
         }
     )
@@ -138,13 +139,13 @@ def _attention_work(shape: StepShape) -> Work:
         **sizes,
         tokens_in_page=(shape.context_len - 1) % shape.page_size + 1,
         page_size=shape.page_size,
-        num_summary_vectors=int(shape.has_summaries),
+        num_summary_vectors=shape.summary_vectors,
     )
     if shape.num_kept_pages is None:
         return appended + cost.dense_attention_work(**sizes, num_q_heads=num_q_heads, context_len=shape.context_len)
     num_kept = min(shape.num_kept_pages, shape.num_pages)
     num_keys = num_kept * shape.page_size - (shape.num_pages * shape.page_size - shape.context_len)
-    if not shape.scores_pages:
+    if not shape.summary_vectors:
         return appended + cost.dense_attention_work(**sizes, num_q_heads=num_q_heads, context_len=num_keys)
     return appended + cost.block_topk_work(
         **sizes,
@@ -152,7 +153,7 @@ def _attention_work(shape: StepShape) -> Work:
         num_pages=shape.num_pages,
         num_kept_pages=num_kept,
         num_keys=num_keys,
-        num_summary_vectors=1,
+        num_summary_vectors=shape.summary_vectors,
     )
 
 

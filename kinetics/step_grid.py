@@ -128,7 +128,7 @@ class StepCase:
             element_bytes=_ELEMENT_BYTES[cell.dtype],
             kv_element_bytes=_ELEMENT_BYTES[cell.kv_dtype],
             num_kept_pages=None if self.kv_budget is None else self.kv_budget // cell.page_size,
-            scores_pages=self.policy is StepPolicy.BLOCK_TOPK,
+            num_summary_vectors=int(self.policy is StepPolicy.BLOCK_TOPK),
         )
 
     def __str__(self) -> str:

@@ -90,7 +90,7 @@ def settings_of(case: StepCase) -> AttentionSettings:
     if case.policy is StepPolicy.LOCAL:
         return AttentionSettings(policy=Local(**kept))
     policy = BlockTopK(block_size=page_size, top_blocks=case.num_scored_pages, keeps_partial_block=True, **kept)
-    return AttentionSettings(policy=policy, summary_kind=_SUMMARY_KIND)
+    return AttentionSettings(policy=policy)
 
 
 def first_layers(decoder: Decoder, num_layers: int) -> Decoder:

@@ -32,8 +32,8 @@ def step_s(model: ModelSpec, policy: AttentionPolicy, *, context_len: int, batch
     sums = sum_steps(policy, prompt_len=context_len - 1, generated=1)
     kv_shape = {"num_kv_heads": model.num_kv_heads, "head_dim": model.head_dim, "element_bytes": ELEMENT_BYTES}
     q_shape = {"num_q_heads": model.num_q_heads, "head_dim": model.head_dim}
-    num_bytes = kv_bytes(sums.attended_keys, **kv_shape) + summary_bytes(sums.scored_blocks, **kv_shape)
-    flop = attention_flop(sums.attended_keys, **q_shape) + summary_flop(sums.scored_blocks, **q_shape)
+    num_bytes = kv_bytes(sums.attended_keys, **kv_shape) + summary_bytes(sums.scored_vectors, **kv_shape)
+    flop = attention_flop(sums.attended_keys, **q_shape) + summary_flop(sums.scored_vectors, **q_shape)
     rate = device.flop_per_s(Precision.BF16)
     attention_s = model.num_layers * max(num_bytes / device.memory_bytes_per_s, flop / rate)
     weight_bytes = model.weights_read_per_step(batch) * ELEMENT_BYTES

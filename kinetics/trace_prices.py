@@ -1,7 +1,8 @@
 """What the answers of a log cost: in exact and published eFLOPs, in predicted and in measured seconds.
 
 Each price is a `kinetics.pricing.Price`. Seconds are a full batch's, divided by its rows: what one answer adds to a
-run that is never short of others. Prefill is not in them, as it is not in the law.
+run that is never short of others. Prefill is not in them, as it is not in the law. A run measures steps of whole
+batches, not answers: measured seconds are a fit to them, for a log of a server to how long its answers took.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from kinetics.aime.trace_header import TraceHeader
 from kinetics.aime.traces import SampleTiming
 from kinetics.answer_cost import CostOptions, sum_steps
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
+from kinetics.attention_policy import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK
 from kinetics.measured_price import MeasuredDevice, seconds_price
 from kinetics.model_specs import ModelSpec
 from kinetics.paper import INTENSITY
@@ -28,12 +29,14 @@ _PREDICTED_POINTS: Final = 5
 """Contexts at which a step is predicted per answer; between them it is linear."""
 _MIN_TIMINGS: Final = 8
 """Fewer answers than that are fitted with a time per token alone."""
+_MIN_SPREAD: Final = 0.05
+"""So are answers whose steps all read about as many keys: nothing in them tells the two parts apart."""
 _ELEMENT_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
-    """Seconds of one decode step of a full batch: a fixed part, and one per key that a row attends."""
+    """Seconds of one decode step of a full batch: a fixed part, and one per key that its rows read on average."""
 
     step_s: float
     key_s: float
@@ -46,7 +49,7 @@ def law_price(header: TraceHeader, spec: ModelSpec, *, batch: int) -> Price:
 
 
 def published_price(spec: ModelSpec) -> Price:
-    """1e12 eFLOP by the published formulas; sinks and partial blocks, which those do not know, are left out."""
+    """1e12 eFLOP by the published formulas; sinks, partial blocks and minima, which those do not know, are left out."""
     try:
         as_published = paper_price(spec)
         as_published(Dense(), prompt_len=1, lengths=[1], trials=[1])
@@ -79,6 +82,7 @@ def predicted_price(header: TraceHeader, spec: ModelSpec) -> Price | None:
             page_size=int(header.engine["page_size"]),
             element_bytes=_ELEMENT_BYTES[header.engine["dtype"]],
             num_kept_pages=_kept_pages(header.policy),
+            num_summary_vectors=header.policy.summary.num_vectors if isinstance(header.policy, BlockTopK) else 0,
         )
         return predict_parts(step_parts(shape), ceilings, num_launches=shape.num_launches).total_s
 
@@ -91,7 +95,7 @@ def predicted_price(header: TraceHeader, spec: ModelSpec) -> Price | None:
 
 
 def measured_price(header: TraceHeader, times: StepTimes) -> Price:
-    """Seconds that the run itself took."""
+    """Seconds by the run's own steps: a row pays its share of the fixed part, and for the keys that it reads."""
     batch = int(header.engine["batch"])
 
     def answer_s(prompt_len: int, length: int) -> float:
@@ -114,8 +118,8 @@ def bench_price(header: TraceHeader, spec: ModelSpec, device: MeasuredDevice) ->
     return price
 
 
-def fit_step_times(header: TraceHeader, timings: Sequence[SampleTiming]) -> StepTimes | None:
-    """Fixed and per-key seconds that explain best how long answers took; neither is negative. None without timings."""
+def fit_step_times(timings: Sequence[SampleTiming]) -> StepTimes | None:
+    """Fixed and per-key seconds that explain best how long steps took; neither is negative. None without timings."""
     from scipy.optimize import nnls
 
     used = [one for one in timings if one.generated_tokens > 1 and one.decode_s > 0]
@@ -124,9 +128,10 @@ def fit_step_times(header: TraceHeader, timings: Sequence[SampleTiming]) -> Step
     # The first token of an answer comes from the prefill.
     steps = np.array([one.generated_tokens - 1 for one in used], dtype=np.float64)
     seconds = np.array([one.decode_s for one in used])
-    if len(used) < _MIN_TIMINGS:
+    row_keys = np.array([np.nan if one.row_keys is None else one.row_keys for one in used])
+    if len(used) < _MIN_TIMINGS or not row_keys.std() > _MIN_SPREAD * row_keys.mean():
         return StepTimes(step_s=float(seconds.sum() / steps.sum()), key_s=0.0)
-    keys = np.array([_attended(header.policy, one.prompt_tokens, one.generated_tokens - 1) for one in used])
+    keys = steps * row_keys
     scale = np.array([steps.max(), keys.max()])
     (step_share, key_share), _ = nnls(np.stack([steps, keys], axis=1) / scale, seconds)
     return StepTimes(step_s=float(step_share / scale[0]), key_s=float(key_share / scale[1]))
@@ -141,7 +146,7 @@ def prices_of(
     device: MeasuredDevice | None,
 ) -> Mapping[str, Price | None]:
     """The price of each cost that tables have a column for, by the column's name."""
-    times = fit_step_times(header, timings)
+    times = fit_step_times(timings)
     measured = measured_price(header, times) if times else None
     return {
         "exact_tera_eflop": law_price(header, spec, batch=batch),
@@ -169,7 +174,7 @@ def _per_answer(answer_s: Any) -> Price:
 
 def _attended(policy: AttentionPolicy, prompt_len: int, generated: int) -> int:
     sums = sum_steps(policy, prompt_len=prompt_len, generated=generated)
-    return sums.attended_keys + sums.scored_blocks
+    return sums.attended_keys + sums.scored_vectors
 
 
 def _kept_pages(policy: AttentionPolicy) -> int | None:
@@ -181,7 +186,7 @@ def _kept_pages(policy: AttentionPolicy) -> int | None:
 def _published_policy(policy: AttentionPolicy) -> AttentionPolicy:
     match policy:
         case BlockTopK():
-            return replace(policy, num_sink_tokens=0, keeps_partial_block=False)
+            return replace(policy, num_sink_tokens=0, keeps_partial_block=False, summary=BlockSummary.MEAN)
         case TopK() | Local():
             return replace(policy, num_sink_tokens=0)
         case _:

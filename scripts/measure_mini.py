@@ -11,19 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, policy_label
+from kinetics.attention_policy import AttentionPolicy, BlockSummary, BlockTopK, Dense, policy_label
 from kinetics.engine.attention import AttentionSettings
 from kinetics.mini.exam import MAX_CONTEXT, PAGE_SIZE, QUARTERS, ExamResult, sit_exam
 from kinetics.mini.family import MINI_MODELS, contest_problems, model_folder
 from kinetics.scaling import bootstrap_interval, coverage
-from kinetics_kernels.shapes import PageSummaryKind
 
 COLUMNS = (
     "model", "attention", "most keys of context", *(f"at {budget} tokens" for budget in QUARTERS), "pass@8",
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8, help="at least 8, for pass@8")
     parser.add_argument("--models", nargs="*", default=list(MINI_MODELS), help="names, or folders of models")
     parser.add_argument("--sparse", nargs="*", default=list(MINI_MODELS[-1:]), help="which of them also sparsely")
-    parser.add_argument("--summary", choices=[kind.value for kind in PageSummaryKind], default="min_max")
+    parser.add_argument("--summary", choices=[kind.value for kind in BlockSummary], default="min_max")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -87,7 +86,9 @@ def _name(policy: AttentionPolicy) -> str:
 
 def _row(model: str, policy: AttentionPolicy, options: argparse.Namespace) -> dict[str, Any]:
     folder = model_folder(model) if model in MINI_MODELS else Path(model)
-    settings = AttentionSettings(policy=policy, summary_kind=PageSummaryKind(options.summary))
+    if isinstance(policy, BlockTopK):
+        policy = replace(policy, summary=BlockSummary(options.summary))
+    settings = AttentionSettings(policy=policy)
     start_s = time.monotonic()
     result = sit_exam(
         folder,
@@ -107,7 +108,6 @@ def _row(model: str, policy: AttentionPolicy, options: argparse.Namespace) -> di
     return {
         "model": folder.name,
         "policy": name,
-        "summary": options.summary,
         "num_problems": options.problems,
         "num_trials": options.trials,
         "most_keys_over_context": kept,

@@ -37,7 +37,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a trial. `token_ids` is None where only counts are known; `reason` says why one was refused."""
+    """What came of a trial. `token_ids` and `row_keys` are None where nothing tells them; `reason`: why one was refused.
+
+    `decode_s` of an engine: see `kinetics.generation.Completion`; of a server: from asking to the whole answer.
+    """
 
     trial: Trial
     text: str
@@ -46,6 +49,7 @@ class Answer:
     prompt_tokens: int
     generated_tokens: int
     decode_s: float
+    row_keys: float | None = None
     reason: str = ""
 
 
@@ -112,6 +116,7 @@ def graded_sample(answer: Answer) -> Sample:
         prompt_tokens=answer.prompt_tokens,
         generated_tokens=answer.generated_tokens,
         decode_s=answer.decode_s,
+        row_keys=answer.row_keys,
     )
 
 
@@ -151,6 +156,7 @@ class EngineAnswers:
                 prompt_tokens=len(prompts[trial.problem.problem_id]),
                 generated_tokens=len(done.token_ids),
                 decode_s=done.decode_s,
+                row_keys=done.row_keys,
                 reason=done.reason,
             )
 

@@ -32,7 +32,7 @@ class LostWork(RuntimeError):  # noqa: N818 - it names what happened, not a bug
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One finished answer as the log keeps it. `decode_s`: see `kinetics.generation.Completion`."""
+    """One finished answer as the log keeps it; fields as in `kinetics.aime.evaluate.Answer`."""
 
     problem_id: str
     trial: int
@@ -47,6 +47,7 @@ class Sample:
     prompt_tokens: int
     generated_tokens: int
     decode_s: float
+    row_keys: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """The line's fields, named as trace files name them."""
@@ -64,6 +65,8 @@ class Sample:
             "generated_tokens": self.generated_tokens,
             "decode_s": self.decode_s,
         }
+        if self.row_keys is not None:
+            record["row_keys"] = self.row_keys
         return record if self.token_ids is None else record | {"token_ids": list(self.token_ids)}
 
 

@@ -7,11 +7,20 @@ it takes every sparse file for a dense one.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK, policy_label
+from kinetics.attention_policy import (
+    MIN_MAX_SUFFIX,
+    AttentionPolicy,
+    BlockSummary,
+    BlockTopK,
+    Dense,
+    Local,
+    TopK,
+    policy_label,
+)
 from kinetics.data_files import DataFileError
 from kinetics.model_specs import ModelSpec, find_model
 
@@ -24,7 +33,7 @@ _ATTENTION_KEYS: Final = ("attn_local", "attn_topk", "attn_block_size", "attn_bl
 
 _KINDS: Final = {"dense": Dense, "topk": TopK, "block_topk": BlockTopK, "local": Local}
 _POLICY_FIELDS: Final = frozenset(
-    {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block"}
+    {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block", "summary"}
 )
 
 
@@ -89,7 +98,10 @@ def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:
     try:
         attention = dict(facts["attention"])
         kind = _KINDS[attention["kind"]]
-        policy = kind(**{key: value for key, value in attention.items() if key in _POLICY_FIELDS})
+        fields = {key: value for key, value in attention.items() if key in _POLICY_FIELDS}
+        if "summary" in fields:
+            fields["summary"] = BlockSummary(fields["summary"])
+        policy = kind(**fields)
         shape = facts["model_spec"]
         return TraceHeader(
             model=str(facts["model"]),
@@ -110,8 +122,10 @@ def parse_policy(label: str) -> AttentionPolicy:
 
     Raises: ValueError for any other label.
     """
-    policy = _policy_from_name(label)
-    if policy is None:
+    policy = _policy_from_name(label.removesuffix(MIN_MAX_SUFFIX))
+    if isinstance(policy, BlockTopK) and label.endswith(MIN_MAX_SUFFIX):
+        return replace(policy, summary=BlockSummary.MIN_MAX)
+    if policy is None or label.endswith(MIN_MAX_SUFFIX):
         raise ValueError(f"policy must read dense, topk256, local64 or block128_blocktopk1, got {label[:60]!r}")
     return policy
 

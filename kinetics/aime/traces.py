@@ -45,11 +45,11 @@ class TraceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleTiming:
-    """How long one answer took: tokens of prompt and answer, and the seconds of the decode steps it was part of."""
+    """How long one answer took; `decode_s` and `row_keys` as in `kinetics.generation.Completion`, None if not told."""
 
-    prompt_tokens: int
     generated_tokens: int
     decode_s: float
+    row_keys: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,7 @@ class _Answer:
     cuts: tuple[bool, ...]
     prompt_tokens: int | None
     decode_s: float | None
+    row_keys: float | None
 
 
 def question_id(text: str) -> str:
@@ -117,9 +118,9 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     samples = _sample_set(header, answers, rules, complaints)
     notes = _notes(path, header, samples)
     timings = tuple(
-        SampleTiming(prompt_tokens=a.prompt_tokens, generated_tokens=a.length, decode_s=a.decode_s)
+        SampleTiming(generated_tokens=a.length, decode_s=a.decode_s, row_keys=a.row_keys)
         for _, a in answers
-        if a.prompt_tokens is not None and a.decode_s is not None
+        if a.decode_s is not None
     )
     return TraceFile(header=header, samples=samples, timings=timings, notes=notes, left_out=tuple(complaints.left_out))
 
@@ -175,7 +176,8 @@ def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaint
             answer=grade.answer if grade else (last_boxed(text) or "").strip(),
             cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
             prompt_tokens=_count(record, "prompt_tokens"),
-            decode_s=_seconds(record, "decode_s"),
+            decode_s=_amount(record, "decode_s"),
+            row_keys=_amount(record, "row_keys"),
         )
     except ValueError as error:
         complaints.add(line, str(error))
@@ -209,10 +211,10 @@ def _count(record: dict[str, Any], key: str) -> int | None:
     return value
 
 
-def _seconds(record: dict[str, Any], key: str) -> float | None:
+def _amount(record: dict[str, Any], key: str) -> float | None:
     value = record.get(key)
     if value is not None and (not isinstance(value, int | float) or not 0 <= value < float("inf")):
-        raise ValueError(f"{key} must be seconds, got {str(value)[:40]!r}")
+        raise ValueError(f"{key} must be a number from 0 on, got {str(value)[:40]!r}")
     return value
 
 

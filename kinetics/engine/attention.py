@@ -31,12 +31,11 @@ class DecodeBatch:
 class AttentionSettings:
     """How the engine attends: the first `num_dense_layers` to every key, the others by `policy`.
 
-    `summary_kind` is how block top-k sees a page. `num_splits` 0 lets the kernel choose, and the choice depends on
-    the batch; a fixed number makes a sample independent of what else is in it.
+    `num_splits` 0 lets the kernel choose, and the choice depends on the batch; a fixed number makes a sample
+    independent of what else is in it.
     """
 
     policy: AttentionPolicy = DENSE
-    summary_kind: PageSummaryKind = PageSummaryKind.MEAN
     num_dense_layers: int = 0
     num_splits: int = 0
     backend: str = "auto"
@@ -48,7 +47,7 @@ class AttentionSettings:
     @property
     def needed_summary(self) -> PageSummaryKind | None:
         """The page summaries the cache must keep; None for policies that score no pages."""
-        return self.summary_kind if isinstance(self.policy, BlockTopK) else None
+        return PageSummaryKind(self.policy.summary.value) if isinstance(self.policy, BlockTopK) else None
 
 
 class Attention(Protocol):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from kinetics.attention_policy import AttentionPolicy
+from kinetics.attention_policy import AttentionPolicy, BlockTopK
 from kinetics.engine.attention import AttentionSettings, page_selection
 from kinetics.engine.checkpoint import load_weights, read_spec
 from kinetics.engine.decode_buffers import why_no_graph
@@ -108,7 +108,7 @@ class EngineRecipe:
         per_request = num_pages_for(self.longest, self.page_size) + 1
         wanted = per_request * (self.batch + 1)
         element_bytes: int = getattr(torch, self.dtype).itemsize
-        summary = 1 if AttentionSettings(policy=self.policy).needed_summary else 0
+        summary = self.policy.summary.num_vectors if isinstance(self.policy, BlockTopK) else 0
         heads_bytes = model.num_layers * model.num_kv_heads * model.head_dim * element_bytes
         page_bytes = (2 * self.page_size + summary) * heads_bytes
         num_pages = min(wanted, int(_CACHE_SHARE * free_bytes) // page_bytes - self.batch)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from kinetics.attention_policy import num_read
 from kinetics.engine.attention import AttentionSettings, PolicyAttention
 from kinetics.engine.compute_dtype import cache_dtype
 from kinetics.engine.decode_buffers import DecodeBuffers, EagerStep, GraphStep
@@ -41,6 +42,7 @@ class _Running:
     num_reserved_pages: int
     token_ids: list[int] = field(default_factory=list)
     decode_s: float = 0.0
+    row_keys_sum: float = 0.0
 
     def finish(self, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
         """Why there is no next token; None if there is one."""
@@ -177,8 +179,11 @@ class Generator:
         logits = self._step()
         self._draw(logits[list(self._rows)], list(self._rows.values()))
         step_s = time.perf_counter() - started_s
+        contexts = [running.sequence.num_tokens for running in self._rows.values()]
+        row_keys = sum(num_read(self._settings.policy, context) for context in contexts) / self._max_batch
         for running in self._rows.values():
             running.decode_s += step_s
+            running.row_keys_sum += row_keys
         if self._observe is not None:
             self._observe(len(self._rows))
 
@@ -202,6 +207,7 @@ class Generator:
                     token_ids=tuple(running.token_ids),
                     finish=finish,
                     decode_s=running.decode_s,
+                    row_keys=running.row_keys_sum / max(1, len(running.token_ids) - 1),
                 )
 
     def _leave(self, row: int) -> None:

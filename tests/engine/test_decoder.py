@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from decoding import Decoding, MaskedAttention, random_prompts
 from small_models import FAMILIES, VOCAB_SIZE
 
-from kinetics.attention_policy import BlockTopK, Dense, Local, TopK
+from kinetics.attention_policy import BlockSummary, BlockTopK, Dense, Local, TopK
 from kinetics.engine.attention import AttentionSettings
 from kinetics_kernels.shapes import PageSummaryKind
 
@@ -48,12 +50,12 @@ def test_64_greedy_tokens_equal_those_of_transformers_for_any_page_size(load_mod
         assert ours.tolist() == theirs.tolist(), f"page_size {page_size}"
 
 
-@pytest.mark.parametrize("kind", list(PageSummaryKind))
-def test_block_topk_that_selects_every_page_chooses_the_tokens_of_dense(load_model, kind):
+@pytest.mark.parametrize("summary", list(BlockSummary))
+def test_block_topk_that_selects_every_page_chooses_the_tokens_of_dense(load_model, summary):
     decoder = load_model("qwen3").ours
     prompts = random_prompts([40, 75], vocab_size=VOCAB_SIZE)
-    every_page = BlockTopK(block_size=16, top_blocks=16, keeps_partial_block=True)
-    sparse = AttentionSettings(policy=every_page, summary_kind=kind, backend="reference")
+    every_page = BlockTopK(block_size=16, top_blocks=16, keeps_partial_block=True, summary=summary)
+    sparse = AttentionSettings(policy=every_page, backend="reference")
     dense_tokens = Decoding(decoder, prompts, settings=DENSE).greedy(64)
     assert torch.equal(Decoding(decoder, prompts, settings=sparse).greedy(64), dense_tokens)
 
@@ -62,21 +64,20 @@ BLOCKS = BlockTopK(block_size=16, top_blocks=2, num_local=16, num_sink_tokens=16
 
 
 @pytest.mark.parametrize(
-    ("policy", "kind"),
+    "policy",
     [
-        (BLOCKS, PageSummaryKind.MEAN),
-        (BLOCKS, PageSummaryKind.MIN_MAX),
-        (Local(num_local=32, num_sink_tokens=16), PageSummaryKind.MEAN),
-        (TopK(kv_budget=24, num_sink_tokens=4), PageSummaryKind.MEAN),
+        BLOCKS,
+        replace(BLOCKS, summary=BlockSummary.MIN_MAX),
+        Local(num_local=32, num_sink_tokens=16),
+        TopK(kv_budget=24, num_sink_tokens=4),
     ],
     ids=["block_topk_mean", "block_topk_min_max", "local", "topk"],
 )
 @pytest.mark.parametrize("num_dense_layers", [0, 2])
-def test_a_sparse_policy_equals_masked_attention(load_model, policy, kind, num_dense_layers):
+def test_a_sparse_policy_equals_masked_attention(load_model, policy, num_dense_layers):
     decoder = load_model("qwen3").ours
-    settings = AttentionSettings(
-        policy=policy, summary_kind=kind, num_dense_layers=num_dense_layers, backend="reference"
-    )
+    settings = AttentionSettings(policy=policy, num_dense_layers=num_dense_layers, backend="reference")
+    kind = settings.needed_summary or PageSummaryKind.MEAN
     prompts = random_prompts([5, 16, 150, 201], vocab_size=VOCAB_SIZE)
     ours = Decoding(decoder, prompts, settings=settings)
     masked = Decoding(decoder, prompts, settings=settings)

@@ -137,6 +137,17 @@ def test_a_caller_that_stops_listening_leaves_no_page_behind(decoder):
     assert len(list(generator(some_requests(num_trials=1)))) == 4
 
 
+def test_a_completion_tells_what_the_rows_of_its_steps_read(decoder):
+    prompts = random_prompts([20, 9], vocab_size=VOCAB_SIZE)
+    requests = [
+        request("long", prompts[0].tolist(), max_new_tokens=6), request("short", prompts[1].tolist(), max_new_tokens=3)
+    ]  # fmt: skip
+    read = {one.request_id: one.row_keys for one in make_generator(decoder, max_batch=4)(requests)}
+    # The first token comes from the prefill. Of 4 rows two are idle, later three.
+    steps = [(21 + 10) / 4, (22 + 11) / 4, 23 / 4, 24 / 4, 25 / 4]
+    assert read == {"long": sum(steps) / 5, "short": sum(steps[:2]) / 2}
+
+
 def test_sparse_generation_keeps_its_summaries_across_shared_prompts(decoder):
     policy = BlockTopK(block_size=16, top_blocks=1, num_local=16, num_sink_tokens=16, keeps_partial_block=True)
     settings = AttentionSettings(policy=policy, backend="reference", num_splits=1)

@@ -49,7 +49,7 @@ def test_exact_counts_equal_the_reference_integers(row):
     )  # fmt: skip
     sums = sum_steps(policy, prompt_len=prompt_len, generated=generated)
     assert sums.attended_keys == int(row["exact_attended_keys_per_trial"])
-    assert sums.scored_blocks == int(row["exact_blocks_scored_per_trial"])
+    assert sums.scored_vectors == int(row["exact_blocks_scored_per_trial"])
     assert work.num_bytes == int(row["exact_memory_bytes"])
     assert work.flop / 1e12 == pytest.approx(float(row["exact_compute_tflop"]), rel=1e-14)
     assert tera_eflop(Work(flop=0, num_bytes=work.num_bytes), intensity=float(row["E_flops"])) == pytest.approx(

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetics.attention_policy import BlockTopK, Dense, Local, TopK
+from kinetics.answer_cost import sum_steps
+from kinetics.attention_policy import BlockSummary, BlockTopK, Dense, Local, TopK, num_read
 
 block_policies = st.builds(
     BlockTopK,
@@ -13,6 +14,7 @@ block_policies = st.builds(
     num_local=st.integers(0, 9),
     num_sink_tokens=st.integers(0, 5),
     keeps_partial_block=st.booleans(),
+    summary=st.sampled_from(BlockSummary),
 )
 policies = st.one_of(
     st.just(Dense()),
@@ -30,6 +32,13 @@ def test_summed_keys_equal_the_loop_over_steps(policy, context_len):
 @given(block_policies, st.integers(0, 200))
 def test_summed_blocks_equal_the_loop_over_steps(policy, context_len):
     assert policy.sum_blocks(context_len) == sum(policy.num_blocks(n) for n in range(1, context_len + 1))
+
+
+@given(policies, st.integers(0, 50), st.integers(1, 60))
+def test_what_steps_read_sums_to_what_an_answer_costs(policy, prompt_len, generated):
+    sums = sum_steps(policy, prompt_len=prompt_len, generated=generated)
+    read = sum(num_read(policy, prompt_len + step) for step in range(1, generated + 1))
+    assert read == sums.attended_keys + sums.scored_vectors
 
 
 @given(policies, st.integers(0, 200))

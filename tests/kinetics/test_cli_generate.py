@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -117,6 +118,34 @@ def test_a_log_is_not_overwritten_and_settings_must_match(made):
         result, _ = made("--resume", *options)
         assert result.exit_code == 2
         assert field in message_of(result)
+
+
+def test_other_weights_and_another_chat_template_are_not_resumed(made, model, tmp_path):
+    made()
+    other = tmp_path / model.name
+    shutil.copytree(model, other)
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-7] ^= 1
+    (other / "model.safetensors").write_bytes(weights)
+    result, _ = made("--resume", "--model", other)
+    assert "weights_sample_sha256 must be" in message_of(result)
+    shutil.copytree(model, other, dirs_exist_ok=True)
+    config = (other / "tokenizer_config.json").read_text()
+    (other / "tokenizer_config.json").write_text(config.replace("user", "u").replace("assistant", "helper"))
+    assert made("--resume", "--model", model)[1]["generated"] == 0
+    result, _ = made("--resume", "--model", other)
+    assert "prompt_token_ids_sha256 must be" in message_of(result)
+
+
+def test_pages_scored_by_bounds_are_another_log(made):
+    sparse = ["--attention", "block_topk", "--kv-budget", 32]
+    _, mean = made(*sparse)
+    _, bound = made(*sparse, "--summary", "min_max")
+    assert Path(bound["log"]).name == "made_tiny_block16_blocktopk2_minmax.jsonl" != Path(mean["log"]).name
+    header = json.loads(Path(bound["log"]).read_text().splitlines()[0])
+    assert header["attention"]["summary"] == "min_max"
+    result, _ = made("--summary", "min_max")
+    assert "--summary means nothing to dense attention, got min_max" in message_of(result)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,14 @@ def test_a_wider_cache_changes_attention_and_memory_and_nothing_else():
 
 
 def test_pages_that_are_known_need_no_search():
-    searched, known = (shape_of(num_kept_pages=64, scores_pages=scores) for scores in (True, False))
+    searched, known = (shape_of(num_kept_pages=64, num_summary_vectors=count) for count in (1, 0))
     assert step_parts(known)["attention"].num_bytes < step_parts(searched)["attention"].num_bytes
     assert searched.num_launches - known.num_launches == 2 * 36
     assert step_memory(known).parts["summaries"] == 0 < step_memory(searched).parts["summaries"]
+
+
+def test_minima_and_maxima_are_twice_as_much_to_keep_and_to_search():
+    known, mean, min_max = (shape_of(num_kept_pages=64, num_summary_vectors=count) for count in (0, 1, 2))
+    assert step_memory(min_max).parts["summaries"] == 2 * step_memory(mean).parts["summaries"]
+    read = [step_parts(shape)["attention"].num_bytes for shape in (known, mean, min_max)]
+    assert read[0] < read[1] < read[2]

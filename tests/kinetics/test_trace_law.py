@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kinetics.aime.traces import SampleTiming, TraceRules, read_trace_file
 from kinetics.answer_cost import CostOptions, sum_steps
-from kinetics.attention_policy import BlockTopK, Dense
+from kinetics.attention_policy import BlockSummary, BlockTopK, Dense
 from kinetics.claims import BEST_OF_N, LONG_COT
 from kinetics.law import Family
 from kinetics.model_specs import find_model
@@ -44,17 +45,16 @@ def header(model, attention, *, max_new_tokens=640, **changes):
     } | changes  # fmt: skip
 
 
-def write_log(path, head, *, lengths, correct, policy):
-    """Trials of each question; seconds follow an exact rule."""
+def write_log(path, head, *, lengths, correct):
+    """Trials of each question; seconds follow an exact rule. Who shares the batch varies from answer to answer."""
     rows = []
     for question, (own_lengths, own_correct) in enumerate(zip(lengths, correct, strict=True)):
         for trial, (length, is_correct) in enumerate(zip(own_lengths, own_correct, strict=True)):
-            sums = sum_steps(policy, prompt_len=100, generated=length - 1)
-            keys = sums.attended_keys + sums.scored_blocks
+            row_keys = 40.0 + 7 * question + 11 * trial
             rows.append({
                 "problem_id": str(question), "trial": trial, "query": f"q{question}", "choices": ["7"],
                 "prediction": [""], "score": 100.0 * is_correct, "prompt_tokens": 100, "generated_tokens": length,
-                "decode_s": (length - 1) * STEP_S + keys * KEY_S,
+                "decode_s": (length - 1) * (STEP_S + row_keys * KEY_S), "row_keys": row_keys,
             })  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]))
     return read_trace_file(path, TraceRules(tokenizer=None, grader=None))
@@ -70,13 +70,8 @@ CORRECT = [[1, 1, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]]
 def logs(tmp_path):
     spec = find_model("Qwen3-0.6B")
     made = []
-    for name, attention, policy in (
-        ("dense", DENSE, Dense()),
-        ("block", BLOCK, BlockTopK(block_size=16, top_blocks=2, num_sink_tokens=16, keeps_partial_block=True)),
-    ):
-        file = write_log(
-            tmp_path / f"{name}.jsonl", header("m", attention), lengths=LENGTHS, correct=CORRECT, policy=policy
-        )
+    for name, attention in (("dense", DENSE), ("block", BLOCK)):
+        file = write_log(tmp_path / f"{name}.jsonl", header("m", attention), lengths=LENGTHS, correct=CORRECT)
         made.append(Log(file=file, spec=spec))
     return made
 
@@ -115,11 +110,10 @@ def test_costs_are_those_of_the_law_and_of_the_published_formulas(logs):
 
 
 def test_layers_that_ran_dense_are_charged_dense(tmp_path):
-    policy = BlockTopK(block_size=16, top_blocks=2, num_sink_tokens=16, keeps_partial_block=True)
     costs = []
     for num_dense in (0, 28):
         head = header("m", BLOCK | {"num_dense_layers": num_dense})
-        file = write_log(tmp_path / f"{num_dense}.jsonl", head, lengths=LENGTHS, correct=CORRECT, policy=policy)
+        file = write_log(tmp_path / f"{num_dense}.jsonl", head, lengths=LENGTHS, correct=CORRECT)
         (whole,) = (
             option
             for option in spendings([Log(file=file, spec=file.header.spec)], batch=0, device=None)
@@ -132,26 +126,49 @@ def test_layers_that_ran_dense_are_charged_dense(tmp_path):
     assert costs[1] == pytest.approx(expected, rel=1e-12)
 
 
+def test_minima_and_maxima_are_told_by_the_header_and_cost_twice_the_search(tmp_path):
+    policies, costs = {}, {}
+    for kind in ("mean", "min_max"):
+        head = header("m", BLOCK | {"summary": kind})
+        file = write_log(tmp_path / f"{kind}.jsonl", head, lengths=LENGTHS, correct=CORRECT)
+        policies[kind] = file.samples.policy
+        whole = spendings([Log(file=file, spec=file.header.spec)], batch=0, device=None)[-1]
+        costs[kind] = whole.cost
+    assert policies["min_max"] == replace(policies["mean"], summary=BlockSummary.MIN_MAX)
+    for cost in ("exact_tera_eflop", "predicted_s"):
+        assert costs["mean"][cost] < costs["min_max"][cost] < 1.5 * costs["mean"][cost]
+    assert costs["mean"]["paper_tera_eflop"] == costs["min_max"]["paper_tera_eflop"]
+
+
 def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(logs):
     for log in logs:
-        times = fit_step_times(log.file.header, log.file.timings)
+        times = fit_step_times(log.file.timings)
         assert times.step_s == pytest.approx(STEP_S, rel=1e-6)
         assert times.key_s == pytest.approx(KEY_S, rel=1e-6)
         (one,) = (o for o in spendings([log], batch=0, device=None) if (o.max_generated, o.trials) == (640, 1))
         policy = log.file.samples.policy
         sums = [sum_steps(policy, prompt_len=100, generated=n) for own in LENGTHS for n in own]
         seconds = [
-            n * STEP_S + (s.attended_keys + s.scored_blocks) * KEY_S
+            n * STEP_S + (s.attended_keys + s.scored_vectors) * KEY_S
             for n, s in zip([n for own in LENGTHS for n in own], sums, strict=True)
         ]
         assert one.cost["measured_s"] == pytest.approx(np.mean(seconds) / BATCH, rel=1e-6)
 
 
+@pytest.mark.parametrize("row_keys", [None, 50.0], ids=["not told", "all alike"])
+def test_steps_that_cannot_tell_keys_from_fixed_time_give_a_time_per_token(row_keys):
+    timings = [SampleTiming(generated_tokens=1 + n, decode_s=0.1 * n, row_keys=row_keys) for n in range(1, 21)]
+    times = fit_step_times(timings)
+    assert times.key_s == 0.0
+    assert times.step_s == pytest.approx(0.1)
+
+
 def test_few_timings_give_a_time_per_token_and_none_give_none(logs):
     head = logs[0].file.header
-    timings = [SampleTiming(prompt_tokens=10, generated_tokens=11, decode_s=1.0)]
-    assert fit_step_times(head, timings) == StepTimes(step_s=0.1, key_s=0.0)
-    assert fit_step_times(head, [SampleTiming(prompt_tokens=1, generated_tokens=1, decode_s=0.0)]) is None
+    assert fit_step_times([SampleTiming(generated_tokens=11, decode_s=1.0, row_keys=9.0)]) == StepTimes(
+        step_s=0.1, key_s=0.0
+    )
+    assert fit_step_times([SampleTiming(generated_tokens=1, decode_s=0.0, row_keys=0.0)]) is None
     priced = prices_of(head, logs[0].spec, [], batch=0, device=None)
     assert priced["measured_s"] is None
     assert priced["predicted_s"] is not None
