@@ -16,8 +16,8 @@ import pytest
 from kinetics.aime_bench import (
     AimeCase,
     aime_cases,
-    compare_logs,
     claim_facts,
+    compare_logs,
     comparison_facts,
     law_request,
     missing_weights,

@@ -163,8 +163,8 @@ def claim_facts(outcome: LawOutcome) -> dict[str, Any]:
 def law_request(logs: Path, out: Path, *, files: tuple[Path, ...] = ()) -> LawRequest:
     """The request that costs a folder of logs; with `files`, that which holds them against the paper's claims."""
     return LawRequest(
-        files=files, traces=None if files else logs, out=out, draws_figures=True, fetch="", on="", measured=None, mode=Mode.EXACT,
-        grader="recorded", tokenizer="", grades_cuts=False, prompt_len=200, architectures=(), batch=0,
+        files=files, traces=None if files else logs, out=out, draws_figures=True, fetch="", on="", measured=None,
+        mode=Mode.EXACT, grader="recorded", tokenizer="", grades_cuts=False, prompt_len=200, architectures=(), batch=0,
         num_dense_layers=0, seed=0, reads_prompt_to_longest=False, keeps_going=False,
     )  # fmt: skip
 

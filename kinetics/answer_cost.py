@@ -59,7 +59,7 @@ DEFAULT_OPTIONS: Final = CostOptions()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSums:
-    """Keys, and summary vectors of blocks, of one layer over all decode steps of one trial; and those read once for all.
+    """Keys and blocks' summary vectors of one layer over all decode steps of one trial, and those read once for all.
 
     Only a dense prompt's keys and the blocks of the prompt are shared; sparse trials pick their own keys.
     """

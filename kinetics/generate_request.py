@@ -32,8 +32,10 @@ class EngineName(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoice:
-    """Attention as asked for; 0 and None mean not given. `kv_budget` includes the local keys of block top-k, and of local
-    attention is nothing else."""
+    """Attention as asked for; 0 and None mean not given.
+
+    `kv_budget` includes the local keys of block top-k, and of local attention is nothing else.
+    """
 
     attention: Attention = Attention.DENSE
     kv_budget: int = 0

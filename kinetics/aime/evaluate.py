@@ -37,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a trial. `token_ids` and `row_keys` are None where nothing tells them; `reason`: why one was refused.
+    """What came of a trial. `token_ids` and `row_keys` are None where not told; `reason`: why one was refused.
 
     `decode_s` of an engine: see `kinetics.generation.Completion`; of a server: from asking to the whole answer.
     """
