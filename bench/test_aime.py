@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from kinetics.aime_bench import (
+from kinetics.accuracy_per_cost.frontiers import EFLOP, MEASURED
+from kinetics.accuracy_per_cost.run import run_trace_law
+from kinetics.bench.aime import (
     AimeCase,
     aime_cases,
     claim_facts,
@@ -25,11 +27,10 @@ from kinetics.aime_bench import (
     run_case,
     run_facts,
 )
-from kinetics.claims import BEST_OF_N, LONG_COT
-from kinetics.law_document import LawOutcome
-from kinetics.law_run import run_law
+from kinetics.law.claims import BEST_OF_N, LONG_COT
+from kinetics.law.document import LawOutcome
+from kinetics.law.run import run_law
 from kinetics.pytest_plugin import settings_of
-from kinetics.trace_law import EFLOP, MEASURED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -66,7 +67,7 @@ def test_generate(case: AimeCase, logs: Path, request: pytest.FixtureRequest, be
 def test_the_logs_give_the_law(logs: Path, tables: Path, benchmark: Any) -> None:
     if not list(logs.glob("*.jsonl")):
         pytest.skip("no log was made")
-    outcome: LawOutcome = benchmark.pedantic(run_law, args=(law_request(logs, tables),), rounds=1)
+    outcome: LawOutcome = benchmark.pedantic(run_trace_law, args=(law_request(logs, tables),), rounds=1)
     benchmark.extra_info.update(operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=str(tables))
     assert not outcome.has_failed
     assert outcome.document["tables"]["your_hardware"], "some question must be solved, and seconds be measured"

@@ -13,7 +13,7 @@ import pytest
 from kinetics.engine.compute_dtype import choose_dtype
 from kinetics.pytest_plugin import settings_of
 from kinetics.rows import Row
-from kinetics.step_grid import StepCase, step_cases
+from kinetics.steps.grid import StepCase, step_cases
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -16,12 +16,12 @@ from kinetics.allocation import allocate, best_of_n_options
 from kinetics.attention_policy import TopK
 from kinetics.cost_report import Mode
 from kinetics.frontier import Curve, build_frontier
-from kinetics.law_document import LawOutcome
-from kinetics.law_run import run_law
+from kinetics.law.document import LawOutcome
+from kinetics.law.run import run_law
+from kinetics.law.sources import LawRequest
 from kinetics.model_specs import find_model
 from kinetics.paper import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
 from kinetics.pricing import exact_price
-from kinetics.sample_sources import LawRequest
 from kinetics.scaling import Question, SampleSet
 
 TABLES = Path(__file__).parents[1] / "results" / "tables"

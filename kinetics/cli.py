@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kinetics import cli_compare, cli_gate, cli_generate, cli_law, cli_mini
+from kinetics.commands import compare, gate, generate, law, mini
 
 app = typer.Typer(
     name="kinetics",
@@ -29,26 +29,24 @@ EXIT_USAGE = 2
 
 
 app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_topk --kv-budget 1024 --block-size 16")(
-    cli_law.cost
+    law.cost
 )
-app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(cli_law.coverage)
-app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(cli_law.grade)
-app.command(epilog="Example: kinetics law, or kinetics law runs/aime24/dense.jsonl")(cli_law.law)
+app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(law.coverage)
+app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(law.grade)
+app.command(epilog="Example: kinetics law, or kinetics law runs/aime24/dense.jsonl")(law.law)
 app.command(
     epilog="Example: kinetics generate --model Qwen/Qwen3-0.6B --dataset aime24 --attention block_topk "
     "--kv-budget 1024 --trials 8"
-)(cli_generate.generate)
-app.command(epilog="Example: kinetics validate latencies.csv --json")(cli_law.validate)
-app.command(epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")(cli_gate.gate)
-app.command(epilog="Example: kinetics aa --launches 20")(cli_gate.aa)
-app.add_typer(cli_mini.app, name="mini")
-app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(
-    cli_compare.compare
-)
+)(generate.generate)
+app.command(epilog="Example: kinetics validate latencies.csv --json")(law.validate)
+app.command(epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")(gate.gate)
+app.command(epilog="Example: kinetics aa --launches 20")(gate.aa)
+app.add_typer(mini.app, name="mini")
+app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(compare.compare)
 app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwen3_8b --batch 1,4 --context 1k,8k,32k")(
-    cli_compare.import_latencies
+    compare.import_latencies
 )
-app.command(epilog="Example: kinetics report results/*/*.json --out report.html")(cli_compare.report)
+app.command(epilog="Example: kinetics report results/*/*.json --out report.html")(compare.report)
 
 
 def main() -> None:
@@ -67,7 +65,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Measure this machine's ceilings: read, cached read and copy bandwidth, matmul rate, price of a launch."""
-    from kinetics.bench_options import parse_dtype
+    from kinetics.bench.options import parse_dtype
     from kinetics.environment import resolve_device
     from kinetics.probe import probe as measure_ceilings
 

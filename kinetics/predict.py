@@ -15,8 +15,8 @@ from kinetics.hardware import Precision, find_accelerator
 from kinetics.model_specs import find_model
 from kinetics.probe import probe
 from kinetics.roofline import Ceilings, predict, predict_parts
-from kinetics.step_cost import step_memory, step_parts
-from kinetics.step_grid import StepCase, StepCell, StepPolicy
+from kinetics.steps.cost import step_memory, step_parts
+from kinetics.steps.grid import StepCase, StepCell, StepPolicy
 from kinetics.workloads import NUM_LAUNCHES, work_of
 
 _STEP_PREFIX = "step_"

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kinetics.grid import Cell, short
-from kinetics.step_grid import StepCell
+from kinetics.steps.grid import StepCell
 
 
 class CellProgress:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from kinetics.bench_options import BenchSettings, add_options, bench_settings
-from kinetics.bench_run import BenchRun
+from kinetics.bench.options import BenchSettings, add_options, bench_settings
+from kinetics.bench.run import BenchRun
 from kinetics.progress import CellProgress
 from kinetics.rows import Row
-from kinetics.step_grid import BenchCase
+from kinetics.steps.grid import BenchCase
 
 _RUN = pytest.StashKey[BenchRun]()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from kinetics.grid import short
-from kinetics.law_tables import Table, Value, format_value
+from kinetics.law.tables import Table, Value, format_value
 from kinetics.units import GIGA, TERA, format_seconds
 
 HEADINGS: Final = {

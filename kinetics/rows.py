@@ -115,7 +115,7 @@ def calibrate(rows: Sequence[Row]) -> dict[str, Calibration]:
     """Fit each (provider, operation) on every other of its rows and write both into all of them.
 
     Returns the calibrations by "provider/operation". Groups with fewer than two shapes to fit keep `calibrated_s` None.
-    Whole decode steps are left to `kinetics.step_calibration`.
+    Whole decode steps are left to `kinetics.steps.calibration`.
     """
     kernels = [row for row in rows if "predicted_roof_s" in row and "predicted_part_s" not in row]
     fitted = {}

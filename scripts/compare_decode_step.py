@@ -20,8 +20,8 @@ from kinetics.environment import last_level_cache_bytes, resolve_device
 from kinetics.grid import parse_count, short
 from kinetics.measure import CpuEvictor, RoundPlan, measure_cpu
 from kinetics.model_specs import ModelSpec, find_model
-from kinetics.step_grid import StepCase, StepCell, StepPolicy
-from kinetics.step_workload import StepWorkload, make_step_workload
+from kinetics.steps.grid import StepCase, StepCell, StepPolicy
+from kinetics.steps.workload import StepWorkload, make_step_workload
 
 Step = Callable[[], torch.Tensor]
 

@@ -25,7 +25,7 @@ from kinetics.aime.prompts import PromptStyle, open_encoder
 from kinetics.attention_policy import Dense
 from kinetics.engine.builtin import EngineRecipe
 from kinetics.engine.checkpoint import resolve_folder
-from kinetics.generate_request import GenerateRequest, choose_problems, max_new_tokens
+from kinetics.generate.request import GenerateRequest, choose_problems, max_new_tokens
 from kinetics.generation import SamplingSettings
 from kinetics.mini import family
 

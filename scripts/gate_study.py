@@ -36,6 +36,9 @@ LEFT_OUT = ("append", "step")
 """Of the gate grid: append, whose work does not grow with the context, and the step, most of whose work does not."""
 
 
+MAX_REFUSED = 5
+
+
 def study_cases() -> list[GateCase]:
     return [case for case in gate_cases(GateGrid.GATE, "cpu") if not case.name.startswith(LEFT_OUT)]
 
@@ -51,7 +54,7 @@ def planted_spec(spec: Mapping[str, Any], share: float) -> dict[str, Any]:
     return {**spec, "context_len": longer(spec["context_len"]), "kv_budget": longer(budget) if budget else None}
 
 
-def rows_of(run: CaseRun) -> list[dict[str, Any]]:
+def rows_of(run: CaseRun, commit: str) -> list[dict[str, Any]]:
     """One row per side."""
     return [
         {
@@ -63,6 +66,7 @@ def rows_of(run: CaseRun) -> list[dict[str, Any]]:
             "median_s": f"{seconds:.4e}",
             "canary_bytes_per_s": f"{run.canary_bytes_per_s[side]:.4e}",
             "others_cpu_share": f"{run.others_cpu_share:.3f}",
+            "commit": commit[:7],
         }
         for side, seconds in run.median_s.items()
     ]
@@ -99,22 +103,27 @@ def collect(num_launches: int, *, max_s: float) -> None:
     launch_cases = [
         LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
     ]
-    launch = stored["launch"].nunique()
+    launch = int(stored["launch"].max()) + 1 if len(stored) else 0
+    num_refused = 0
     while fewest_counting(stored) < num_launches and time.monotonic() - started < max_s:
         runs = list(run_launch(place, launch_cases, launch=launch, look=1))
+        launch += 1
         if refused := [run for run in runs if run.refusals]:
-            raise ValueError(f"a case cannot be run here: {refused[0].refusals}")
-        new = pd.DataFrame([row for run in runs for row in rows_of(run)])
+            num_refused += 1
+            print(f"launch {launch - 1} left out, {refused[0].case}: {refused[0].refusals}", file=sys.stderr)
+            if num_refused == MAX_REFUSED:
+                raise ValueError(f"{MAX_REFUSED} launches had a case that could not be run, the last is named above")
+            continue
+        new = pd.DataFrame([row for run in runs for row in rows_of(run, commit)])
         stored = pd.concat([stored, new]) if len(stored) else new
         stored.to_csv(path.with_suffix(".partial"), index=False)
         path.with_suffix(".partial").replace(path)
         busiest = max(run.others_cpu_share or 0.0 for run in runs)
         print(
-            f"[{time.monotonic() - started:.0f} s] launch {launch}, others took at most {100 * busiest:.0f} % of the "
+            f"[{time.monotonic() - started:.0f} s] launch {launch - 1}, others took at most {100 * busiest:.0f} % of the "
             f"CPUs; {fewest_counting(stored)} of {num_launches} count in every case",
             file=sys.stderr,
         )
-        launch += 1
 
 
 def analyse() -> None:

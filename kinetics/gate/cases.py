@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from kinetics.grid import CacheState, Case, Cell, Operation
 from kinetics.model_specs import find_model
-from kinetics.step_grid import BenchCase, StepCase, StepCell, StepPolicy
+from kinetics.steps.grid import BenchCase, StepCase, StepCell, StepPolicy
 
 MAX_CASES = 8
 STEP = "step"

@@ -186,10 +186,10 @@ def _kernel_job(spec: Reply) -> _Job:
 
 def _step_job(spec: Reply) -> _Job:
     from kinetics.model_specs import find_model
-    from kinetics.step_cost import step_parts
-    from kinetics.step_grid import StepCase, StepCell, StepPolicy
-    from kinetics.step_proof import prove_step
-    from kinetics.step_workload import make_step_workload
+    from kinetics.steps.cost import step_parts
+    from kinetics.steps.grid import StepCase, StepCell, StepPolicy
+    from kinetics.steps.proof import prove_step
+    from kinetics.steps.workload import make_step_workload
 
     cell = StepCell(
         model=find_model(spec["model"]),

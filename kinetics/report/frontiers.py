@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.law_frontiers import FrontierLine, LawTask
+from kinetics.law.stored_frontiers import FrontierLine, LawTask
 from kinetics.report.style import Axis, add_hover, add_legend, color_of, log_axis, new_figure
 from kinetics.units import format_seconds
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kinetics.compare_tables import paired_fields
+from kinetics.compare.tables import paired_fields
 from kinetics.grid import short
 from kinetics.report.style import Axis, add_hover, diverging, new_figure
 from kinetics.result_files import ResultFile

@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.compare import Comparison
-from kinetics.compare_tables import left_out_table, prediction_table, remarks
+from kinetics.compare.comparison import Comparison
+from kinetics.compare.tables import left_out_table, prediction_table, remarks
 from kinetics.readable_tables import show, table_for_people
 from kinetics.records import to_strict
 from kinetics.report.frontiers import draw_frontiers

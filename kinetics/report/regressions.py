@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.compare import Comparison, MatchedCase
-from kinetics.median_ratio import MedianRatio
+from kinetics.compare.comparison import Comparison, MatchedCase
+from kinetics.compare.median_ratio import MedianRatio
 from kinetics.report.style import GREY, PALETTE, Axis, add_hover, add_legend, new_figure
 from kinetics.units import format_seconds
 

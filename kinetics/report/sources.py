@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinetics.compare import Comparison, compare_files, is_one_device
+from kinetics.compare.comparison import Comparison, compare_files, is_one_device
 from kinetics.data_files import DataFileError
-from kinetics.law_frontiers import LawTask, split_law_documents
+from kinetics.law.stored_frontiers import LawTask, split_law_documents
 from kinetics.result_files import ResultFile, read_result_files
 
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinetics import step_runner
 from kinetics.engine import qwen3
 from kinetics.environment import resolve_device
 from kinetics.measure import RoundPlan
 from kinetics.model_specs import ModelSpec
-from kinetics.step_cost import step_memory
-from kinetics.step_grid import StepCase, StepCell, StepPolicy
-from kinetics.step_proof import prove_step
-from kinetics.step_runner import StepRunner
-from kinetics.step_workload import make_step_workload
+from kinetics.steps import runner as step_runner
+from kinetics.steps.cost import step_memory
+from kinetics.steps.grid import StepCase, StepCell, StepPolicy
+from kinetics.steps.proof import prove_step
+from kinetics.steps.runner import StepRunner
+from kinetics.steps.workload import make_step_workload
 
 DENSE_MODEL = ModelSpec(
     name="Small", num_layers=3, hidden_size=128, num_q_heads=4, num_kv_heads=2, head_dim=64, intermediate_size=192,

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from kinetics.cost_report import Attention
-from kinetics.generate_request import GenerateRequest, PolicyChoice, log_path
-from kinetics.generate_run import run_generate
+from kinetics.generate.request import GenerateRequest, PolicyChoice, log_path
+from kinetics.generate.run import run_generate
 from kinetics.generation import SamplingSettings
 
 NUM_TRIALS = 6

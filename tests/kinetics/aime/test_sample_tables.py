@@ -8,7 +8,7 @@ import pytest
 from kinetics.aime.sample_tables import read_sample_table, read_table_answers
 from kinetics.attention_policy import TopK
 from kinetics.data_files import DataFileError
-from kinetics.sample_accuracy import accuracy_tables
+from kinetics.law.accuracy import accuracy_tables
 from kinetics.scaling import mean_coverage, mean_length
 
 HEADER = "model,dataset,question_id,trial,generated_length,length_unit,answer,gold,correct"

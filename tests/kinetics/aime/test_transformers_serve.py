@@ -16,8 +16,8 @@ import pytest
 
 from kinetics.aime.evaluate import Answer
 from kinetics.aime.prompts import PromptStyle, open_encoder
-from kinetics.generate_request import EngineName, GenerateRequest
-from kinetics.generate_run import run_generate
+from kinetics.generate.request import EngineName, GenerateRequest
+from kinetics.generate.run import run_generate
 
 NEEDED = ("openai", "fastapi", "uvicorn", "accelerate")
 MISSING = [name for name in NEEDED if find_spec(name) is None]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinetics.compare import FASTEST, compare_files
+from kinetics.compare.comparison import FASTEST, compare_files
+from kinetics.compare.median_ratio import median_interval, median_ratio
 from kinetics.data_files import DataFileError
-from kinetics.median_ratio import median_interval, median_ratio
 from kinetics.result_files import LeftOutKind, read_result_files
 
 SAMPLES = st.lists(st.floats(min_value=1e-9, max_value=1e3), min_size=1, max_size=40)

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli import app
-from kinetics.law_frontiers import FrontierLine, LawTask, cheapest, compare_choices
+from kinetics.law.stored_frontiers import FrontierLine, LawTask, cheapest, compare_choices
 
 
 def make_task(device, lines, *, task="best_of_n"):

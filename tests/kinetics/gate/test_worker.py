@@ -11,8 +11,8 @@ import torch
 from kinetics import workloads
 from kinetics.gate import worker
 from kinetics.gate.cases import MAX_CASES, GateCase, GateGrid, gate_cases
-from kinetics.step_cost import step_parts
-from kinetics.step_grid import StepCase
+from kinetics.steps.cost import step_parts
+from kinetics.steps.grid import StepCase
 
 ROOT = Path(__file__).resolve().parents[3]
 GRIDS = [(grid, kind) for grid in GateGrid for kind in ("cpu", "cuda")]

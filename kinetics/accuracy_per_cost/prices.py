@@ -1,0 +1,193 @@
+"""What the answers of a log cost: in exact and published eFLOPs, in predicted and in measured seconds.
+
+Each price is a `kinetics.pricing.Price`. Seconds are a full batch's, divided by its rows: what one answer adds to a
+run that is never short of others. Prefill is not in them, as it is not in the law. A run measures steps of whole
+batches, not answers: measured seconds are a fit to them, for a log of a server to how long its answers took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from kinetics.aime.trace_header import TraceHeader
+from kinetics.aime.traces import SampleTiming
+from kinetics.answer_cost import CostOptions, sum_steps
+from kinetics.attention_policy import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK
+from kinetics.measured_price import MeasuredDevice, seconds_price
+from kinetics.model_specs import ModelSpec
+from kinetics.paper import INTENSITY
+from kinetics.pricing import Price, exact_price, paper_price
+from kinetics.roofline import Ceilings, predict_parts
+from kinetics.steps.cost import StepShape, step_parts
+from kinetics.units import TERA
+
+_PREDICTED_POINTS: Final = 5
+"""Contexts at which a step is predicted per answer; between them it is linear."""
+_MIN_TIMINGS: Final = 8
+"""Fewer answers than that are fitted with a time per token alone."""
+_MIN_SPREAD: Final = 0.05
+"""So are answers whose steps all read about as many keys: nothing in them tells the two parts apart."""
+_ELEMENT_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimes:
+    """Seconds of one decode step of a full batch: a fixed part, and one per key that its rows read on average."""
+
+    step_s: float
+    key_s: float
+
+
+def law_price(header: TraceHeader, spec: ModelSpec, *, batch: int) -> Price:
+    """Exact 1e12 eFLOP at the paper's intensity, the log's dense layers charged dense."""
+    options = CostOptions(batch=batch, num_dense_layers=header.num_dense_layers)
+    return exact_price(spec, intensity=INTENSITY, options=options)
+
+
+def published_price(spec: ModelSpec) -> Price:
+    """1e12 eFLOP by the published formulas; sinks, partial blocks and minima, which those do not know, are left out."""
+    try:
+        as_published = paper_price(spec)
+        as_published(Dense(), prompt_len=1, lengths=[1], trials=[1])
+    except ValueError:  # a model outside the published table: its own parameters, embeddings included as there
+        as_published = paper_price(spec, num_parameters=spec.num_parameters)
+
+    def price(
+        policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
+    ) -> list[float]:
+        return as_published(_published_policy(policy), prompt_len=prompt_len, lengths=lengths, trials=trials)
+
+    return price
+
+
+def predicted_price(header: TraceHeader, spec: ModelSpec) -> Price | None:
+    """Seconds by the roofline of the machine that made the log; None if the log does not carry its ceilings.
+
+    None too for what the step model does not describe: other policies, and layers that differ.
+    """
+    facts = header.machine.get("ceilings")
+    if not facts or not isinstance(header.policy, Dense | BlockTopK) or header.num_dense_layers:
+        return None
+    ceilings, batch = Ceilings(**facts), int(header.engine["batch"])
+
+    def step_s(context_len: int) -> float:
+        shape = StepShape(
+            model=spec,
+            batch=batch,
+            context_len=context_len,
+            page_size=int(header.engine["page_size"]),
+            element_bytes=_ELEMENT_BYTES[header.engine["dtype"]],
+            num_kept_pages=_kept_pages(header.policy),
+            num_summary_vectors=header.policy.summary.num_vectors if isinstance(header.policy, BlockTopK) else 0,
+        )
+        return predict_parts(step_parts(shape), ceilings, num_launches=shape.num_launches).total_s
+
+    def answer_s(prompt_len: int, length: int) -> float:
+        contexts = np.linspace(prompt_len + 1, prompt_len + max(1, length), _PREDICTED_POINTS)
+        mean_s = float(np.mean([step_s(round(context)) for context in contexts]))
+        return length * mean_s / batch
+
+    return _per_answer(answer_s)
+
+
+def measured_price(header: TraceHeader, times: StepTimes) -> Price:
+    """Seconds by the run's own steps: a row pays its share of the fixed part, and for the keys that it reads."""
+    batch = int(header.engine["batch"])
+
+    def answer_s(prompt_len: int, length: int) -> float:
+        return (length * times.step_s + _attended(header.policy, prompt_len, length) * times.key_s) / batch
+
+    return _per_answer(answer_s)
+
+
+def bench_price(header: TraceHeader, spec: ModelSpec, device: MeasuredDevice) -> Price:
+    """Seconds by a result file of `pytest bench/`."""
+    priced = seconds_price(spec, device, num_dense_layers=header.num_dense_layers)
+    per_second = device.matmul_flop_per_s / TERA
+
+    def price(
+        policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
+    ) -> list[float]:
+        costs = priced(policy, prompt_len=prompt_len, lengths=lengths, trials=trials)
+        return [cost / per_second for cost in costs]
+
+    return price
+
+
+def fit_step_times(timings: Sequence[SampleTiming]) -> StepTimes | None:
+    """Fixed and per-key seconds that explain best how long steps took; neither is negative. None without timings."""
+    from scipy.optimize import nnls
+
+    used = [one for one in timings if one.generated_tokens > 1 and one.decode_s > 0]
+    if not used:
+        return None
+    # The first token of an answer comes from the prefill.
+    steps = np.array([one.generated_tokens - 1 for one in used], dtype=np.float64)
+    seconds = np.array([one.decode_s for one in used])
+    row_keys = np.array([np.nan if one.row_keys is None else one.row_keys for one in used])
+    if len(used) < _MIN_TIMINGS or not row_keys.std() > _MIN_SPREAD * row_keys.mean():
+        return StepTimes(step_s=float(seconds.sum() / steps.sum()), key_s=0.0)
+    keys = steps * row_keys
+    scale = np.array([steps.max(), keys.max()])
+    (step_share, key_share), _ = nnls(np.stack([steps, keys], axis=1) / scale, seconds)
+    return StepTimes(step_s=float(step_share / scale[0]), key_s=float(key_share / scale[1]))
+
+
+def prices_of(
+    header: TraceHeader,
+    spec: ModelSpec,
+    timings: Sequence[SampleTiming],
+    *,
+    batch: int,
+    device: MeasuredDevice | None,
+) -> Mapping[str, Price | None]:
+    """The price of each cost that tables have a column for, by the column's name."""
+    times = fit_step_times(timings)
+    measured = measured_price(header, times) if times else None
+    return {
+        "exact_tera_eflop": law_price(header, spec, batch=batch),
+        "paper_tera_eflop": published_price(spec),
+        "predicted_s": predicted_price(header, spec),
+        "measured_s": bench_price(header, spec, device) if device else measured,
+    }
+
+
+def _per_answer(answer_s: Any) -> Price:
+    """A price whose trials share nothing."""
+
+    def price(
+        policy: AttentionPolicy,  # noqa: ARG001 - the protocol asks; seconds belong to one log and its policy
+        *,
+        prompt_len: int,
+        lengths: Sequence[int],
+        trials: Sequence[int],
+    ) -> list[float]:
+        mean_s = sum(answer_s(prompt_len, length) for length in lengths) / len(lengths)
+        return [n * mean_s for n in trials]
+
+    return price
+
+
+def _attended(policy: AttentionPolicy, prompt_len: int, generated: int) -> int:
+    sums = sum_steps(policy, prompt_len=prompt_len, generated=generated)
+    return sums.attended_keys + sums.scored_vectors
+
+
+def _kept_pages(policy: AttentionPolicy) -> int | None:
+    if not isinstance(policy, BlockTopK):
+        return None
+    return (policy.kv_budget + policy.num_sink_tokens) // policy.block_size + 1
+
+
+def _published_policy(policy: AttentionPolicy) -> AttentionPolicy:
+    match policy:
+        case BlockTopK():
+            return replace(policy, num_sink_tokens=0, keeps_partial_block=False, summary=BlockSummary.MEAN)
+        case TopK() | Local():
+            return replace(policy, num_sink_tokens=0)
+        case _:
+            return policy

@@ -1,0 +1,210 @@
+"""The verbs `compare`, `import-latencies` and `report`: options in, tables and files out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from kinetics.law.tables import Table
+
+EXIT_USAGE = 2
+EXIT_INVALID = 3
+_FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
+_MIN_WIDTH = 150  # a wrapped line loses nothing, a column cut to fit does
+
+
+_NO_CHOICES = (
+    "Accuracy per cost is not compared: that needs one law document a device, made by "
+    "`kinetics law SAMPLES --measured FILE --json > law.json`, named beside the result files."
+)
+
+
+class Format(Enum):
+    """How a comparison is printed."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
+def compare(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Two result files or more, the first being the base; and law documents of their devices."),
+    ],
+    print_as: Annotated[
+        Format, typer.Option("--format", help="table, markdown or json: everything; csv: one line per case and file.")
+    ] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """How result files differ: across devices by shape, between runs on one device case by case."""
+    from kinetics.compare.comparison import compare_files
+    from kinetics.compare.tables import choice_table, comparison_tables, remarks, tables_for_people
+    from kinetics.law.stored_frontiers import compare_choices, split_law_documents
+    from kinetics.readable_tables import table_for_people
+    from kinetics.result_files import read_result_files
+
+    with _one_line_errors():
+        laws, results = split_law_documents(files)
+        comparison = compare_files(read_result_files(results))
+        wanted, notes = (Format.JSON if as_json else print_as), remarks(comparison)
+        is_for_people = wanted in (Format.TABLE, Format.MARKDOWN)
+        tables = tables_for_people(comparison) if is_for_people else comparison_tables(comparison)
+        choices = choice_table(compare_choices(laws))
+        if choices.rows:
+            tables.insert(3, table_for_people(choices) if is_for_people else choices)
+        else:
+            notes.append(_NO_CHOICES)
+        if wanted is Format.TABLE and out is None:
+            _print_tables(tables, notes)
+            return
+        _put(_render(tables, notes, wanted), out)
+
+
+def import_latencies(
+    table: Annotated[Path, typer.Argument(help="Latency table; docs/law.md describes its columns.")],
+    out: Annotated[Path, typer.Option(help="Folder for one result file per device.")] = Path("results/published"),
+    model: Annotated[str, typer.Option(help="Only the head shapes of these models, separated by commas.")] = "",
+    batch: Annotated[str, typer.Option(help="Only these batches, separated by commas.")] = "",
+    context: Annotated[str, typer.Option(help="Only these contexts, such as 1k,8k,32k.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files written as JSON.")] = False,
+) -> None:
+    """Turn published decode latencies into result files, labelled as published, for `compare` and `report`."""
+    from kinetics.compare.published_latencies import LatencySelection
+    from kinetics.compare.published_latencies import import_latencies as write_result_files
+    from kinetics.grid import parse_count
+
+    with _one_line_errors():
+        selection = LatencySelection(
+            models=_listed(model),
+            batches=[parse_count(one) for one in _listed(batch)],
+            context_lens=[parse_count(one) for one in _listed(context)],
+        )
+        written = write_result_files(table, out, selection=selection)
+    if as_json:
+        typer.echo(json.dumps({"files": [str(path) for path in written]}))
+    else:
+        typer.echo("\n".join(str(path) for path in written))
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Result files, and documents of `kinetics law --json`.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    baseline: Annotated[Path | None, typer.Option(help="An older result file of a device among them.")] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Decode attention, measured beside predicted",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """One HTML page of result files: it needs no network and no other file."""
+    from kinetics.report.page import write_report
+    from kinetics.report.sources import read_sources
+
+    with _one_line_errors():
+        sources = read_sources(files, baseline=baseline)
+        write_report(sources, out, title=title)
+    num_rows = sum(len(file.rows) for file in sources.files)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "files": len(files), "rows": num_rows}))
+    else:
+        typer.echo(f"{out}: {num_rows} rows of {len(sources.files)} result files")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _render(tables: list[Table], notes: list[str], wanted: Format) -> str:
+    from kinetics.readable_tables import table_records
+    from kinetics.records import to_strict
+
+    if wanted is Format.CSV:
+        return next(table for table in tables if table.name == "cases").as_csv()
+    if wanted is Format.JSON:
+        document: dict[str, Any] = {"schema": 1, "remarks": notes}
+        document |= {table.name: table_records(table) for table in tables}
+        return json.dumps(to_strict(document), indent=1, allow_nan=False) + "\n"
+    if wanted is Format.MARKDOWN:
+        from html import escape
+
+        parts = [f"## {_title(table)}\n\n{table.as_markdown()}" for table in tables]
+        return "\n".join(["".join(f"> {escape(_printable(note), quote=False)}\n>\n" for note in notes), *parts])
+    return "\n\n".join([*(f"{_title(table)}\n{table.as_text()}" for table in tables), *map(_printable, notes)]) + "\n"
+
+
+def _print_tables(tables: list[Table], notes: list[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    for table in tables:
+        printed = RichTable(title=_title(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        numeric = _numeric_columns(table)
+        for index, name in enumerate(table.columns):
+            justify: Literal["left", "right"] = "right" if index in numeric else "left"
+            printed.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDING)
+        previous = ""
+        for row in table.rows:
+            cells = [_printable(str(cell)) for cell in row]
+            first, previous = ("" if cells[0] == previous else cells[0]), cells[0]
+            printed.add_row(first, *cells[1:])
+        console.print(printed)
+    for note in notes:
+        console.print(_printable(note))
+
+
+def _numeric_columns(table: Table) -> set[int]:
+    columns = enumerate(zip(*table.rows, strict=True))
+    return {i for i, cells in columns if all(str(cell)[:1].isdigit() or cell == "-" for cell in cells if cell)}
+
+
+def _title(table: Table) -> str:
+    return table.name.replace("_", " ").capitalize()
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Print, or write so that the file is the old one or the new, never half.
+
+    Raises: ValueError naming the file if it cannot be written.
+    """
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(out)
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
+    typer.echo(f"written: {out}", err=True)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what a caller can cause into one line on stderr: unusable files exit 3, anything else 2."""
+    from kinetics.data_files import DataFileError
+
+    try:
+        yield
+    except DataFileError as error:
+        typer.echo(f"kinetics: {_printable(str(error))}", err=True)
+        raise typer.Exit(EXIT_INVALID) from None
+    except (ValueError, RuntimeError) as error:
+        typer.echo(f"kinetics: {_printable(str(error))}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+def _printable(text: str) -> str:
+    """Untrusted text for a terminal: no control characters, no line breaks."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,109 @@
+"""From a request to a log of samples, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kinetics.aime.evaluate import Answer, Refused, evaluate, plan_trials
+from kinetics.aime.problems import Problem
+from kinetics.aime.sample_log import LOG_SCHEMA, SampleLog
+from kinetics.generate.request import (
+    GenerateRequest,
+    choose_problems,
+    log_path,
+    max_new_tokens,
+    model_name,
+    prompt_style,
+    task_name,
+)
+from kinetics.generate.sources import Source, open_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOutcome:
+    """What to print: a document, remarks, and the trials that nobody answered."""
+
+    document: dict[str, Any]
+    remarks: tuple[str, ...]
+    refused: tuple[Refused, ...]
+
+
+class Progress(Protocol):
+    """What is told how a run goes on."""
+
+    def start(self, *, num_samples: int, num_done: int, max_new_tokens: int) -> None:
+        """Generation begins."""
+
+    def on_tokens(self, num_tokens: int) -> None:
+        """A step drew so many tokens."""
+
+    def on_sample(self, answer: Answer) -> None:
+        """A sample is finished and in the log."""
+
+
+def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcome:
+    """Generate every sample that the log lacks.
+
+    Raises: ValueError for what cannot work, before anything is generated; LostWork for what stops the run later.
+    """
+    problems = choose_problems(request)
+    with open_source(request, problems, on_tokens=progress.on_tokens) as source:
+        header = _header(request, problems, source)
+        path = log_path(request)
+        with SampleLog.resume(path, header) if request.resumes else SampleLog.create(path, header) as log:
+            trials = plan_trials(problems, num_trials=request.num_trials, seed=request.seed, done=log.done)
+            num_samples = len(problems) * request.num_trials
+            progress.start(num_samples=num_samples, num_done=len(log.done), max_new_tokens=max_new_tokens(request))
+            made: list[Answer] = []
+
+            def on_sample(answer: Answer) -> None:
+                made.append(answer)
+                progress.on_sample(answer)
+
+            started_s = time.perf_counter()
+            refused = evaluate(trials, source.answer, log, on_sample=on_sample) if trials else []
+            wall_s = time.perf_counter() - started_s
+            remarks = (*log.remarks, *source.remarks)
+    document = _document(path, made, num_samples=num_samples, num_done=len(log.done), wall_s=wall_s)
+    return GenerateOutcome(document=document, remarks=remarks, refused=tuple(refused))
+
+
+def _header(request: GenerateRequest, problems: Sequence[Problem], source: Source) -> dict[str, Any]:
+    from kinetics.environment import installed_versions
+
+    listed = "\n".join(f"{p.problem_id}\t{p.gold}\t{p.text}" for p in problems)
+    return {
+        "kinetics_log": LOG_SCHEMA,
+        "task": task_name(request),
+        "model": model_name(request),
+        **source.facts,
+        "prompt": prompt_style(request).value,
+        "problems": {"count": len(problems), "sha256": hashlib.sha256(listed.encode()).hexdigest()},
+        "prompt_token_ids_sha256": source.prompts_sha256,
+        "trials": request.num_trials,
+        "max_new_tokens": max_new_tokens(request),
+        "seed": request.seed,
+        "grader": "strict",
+        "versions": installed_versions(),
+        "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _document(path: Path, made: Sequence[Answer], *, num_samples: int, num_done: int, wall_s: float) -> dict[str, Any]:
+    num_tokens = sum(answer.generated_tokens for answer in made)
+    return {
+        "log": str(path),
+        "samples": num_samples,
+        "found": num_done,
+        "generated": len(made),
+        "generated_tokens": num_tokens,
+        "wall_s": wall_s,
+        "tokens_per_s": num_tokens / wall_s if wall_s else 0.0,
+        "finishes": dict(Counter(answer.finish.value for answer in made)),
+    }

@@ -1,0 +1,257 @@
+"""The paper's claims as checks: each recomputes one number, or says what evidence it lacks.
+
+A check takes the evidence at hand and returns the number it finds, or None where the evidence is missing. Which
+published number it answers to, and how closely, stands in the table of claims.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from kinetics.frontier import (
+    Curve,
+    Frontier,
+    PowerLaw,
+    accuracy_at,
+    cost_to_reach,
+    fit_power_law,
+    largest_gain,
+    switch_points,
+)
+from kinetics.hardware import Precision, find_accelerator
+from kinetics.law.published import ClaimStatus, PublishedClaim
+from kinetics.model_specs import ModelSpec, find_model
+from kinetics.paper import (
+    INTENSITY,
+    PUBLISHED_BILLION_PARAMETERS,
+    TERA_EFLOP_PER_B200_S,
+    attention_to_parameter_ratio,
+    num_published_parameters,
+)
+from kinetics.units import GIBI, TERA
+
+LONG_COT: Final = "long_cot"
+BEST_OF_N: Final = "best_of_n"
+MAX_LONG_COT: Final = "long_cot_max"
+MAX_BEST_OF_N: Final = "best_of_n_max"
+
+SETTLED_STEP: Final = 0.002
+# The published fit of the AIME24 KV budget against cost in TeFLOPs.
+PUBLISHED_BUDGET_FIT: Final = PowerLaw(scale=81.77, exponent=0.25, offset=-212.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What checks may draw on. `curves` and `frontiers` are keyed by task, then by attention family.
+
+    `numbers` holds figures that only samples give, by claim key: pass@1, mean lengths, refitted exponents.
+    """
+
+    curves: Mapping[str, Sequence[Curve]]
+    frontiers: Mapping[tuple[str, str], Frontier]
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedClaim:
+    """A published number, the number found, and the verdict."""
+
+    claim: PublishedClaim
+    found: float | None
+    status: ClaimStatus
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the verdict differs from the recorded one, other than by evidence that was missing before."""
+        return self.status is not self.claim.expected and self.claim.expected is not ClaimStatus.NEEDS_TRACES
+
+
+Check = Callable[[Evidence, list[str]], float | None]
+
+
+def check_claims(claims: Sequence[PublishedClaim], evidence: Evidence) -> tuple[CheckedClaim, ...]:
+    """A verdict on every claim."""
+    return tuple(check_claim(claim, evidence) for claim in claims)
+
+
+def check_claim(claim: PublishedClaim, evidence: Evidence) -> CheckedClaim:
+    """A verdict on one claim: its key names the check, and after colons the check's arguments."""
+    name, *arguments = claim.key.split(":")
+    if claim.key in evidence.numbers:
+        found: float | None = evidence.numbers[claim.key]
+    elif name in CHECKS:
+        found = CHECKS[name](evidence, arguments)
+    else:
+        found = None
+    if found is None:
+        is_measured = claim.expected is ClaimStatus.NEEDS_MEASUREMENT
+        missing = ClaimStatus.NEEDS_MEASUREMENT if is_measured else ClaimStatus.NEEDS_TRACES
+        return CheckedClaim(claim=claim, found=None, status=missing)
+    is_close = abs(found - claim.published) <= claim.tolerance
+    return CheckedClaim(
+        claim=claim, found=found, status=ClaimStatus.REPRODUCED if is_close else ClaimStatus.NOT_REPRODUCED
+    )
+
+
+def kv_width(model: ModelSpec) -> int:
+    """Elements of keys and values per token: the D of the paper."""
+    return model.kv_bytes_per_token(1)
+
+
+def iso_cost_tokens(model: ModelSpec, eflop: float) -> float:
+    """Tokens on an iso-cost contour when attention memory is all that counts: I x D x L^2 = eflop.
+
+    Source: Kinetics, figure 6b; it draws Qwen3-14B with 48 layers where the model has 40.
+    """
+    return float((eflop / (INTENSITY * kv_width(model))) ** 0.5)
+
+
+def tokens_for_equal_eflop(model: ModelSpec, eflop: float, *, intensity: float = INTENSITY) -> float:
+    """Tokens of one answer without a prompt that cost `eflop` under the published law."""
+    quadratic = (model.group_size + intensity) * kv_width(model)
+    linear = 2 * num_published_parameters(model)
+    return float((-linear + (linear**2 + 4 * quadratic * eflop) ** 0.5) / (2 * quadratic))
+
+
+def kv_growth_per_doubling() -> float:
+    """Factor by which KV bytes a token grow per doubling of parameters, fitted over the six Qwen3 sizes."""
+    models = [find_model(name) for name in PUBLISHED_BILLION_PARAMETERS]
+    law = fit_power_law([num_published_parameters(m) for m in models], [m.kv_bytes_per_token(2) for m in models])
+    return float(2**law.exponent)
+
+
+def _tokens_4b(_: Evidence, arguments: list[str]) -> float:
+    large, small, tokens = find_model("Qwen3-14B"), find_model("Qwen3-4B"), 8192
+    params = 2 * num_published_parameters(large) * tokens
+    if arguments == ["params"]:
+        return params / (2 * num_published_parameters(small))
+    attention = (large.group_size + INTENSITY) * kv_width(large) * tokens**2
+    return tokens_for_equal_eflop(small, params + attention)
+
+
+def _phi(generated: int) -> list[float]:
+    models = (find_model(name) for name in PUBLISHED_BILLION_PARAMETERS)
+    return [attention_to_parameter_ratio(model, prompt_len=0, generated=generated) for model in models]
+
+
+def _first_cost(evidence: Evidence, model: str) -> float | None:
+    frontier = evidence.frontiers.get((LONG_COT, "dense"))
+    found = [s.cost for s in switch_points(frontier) if s.model == model] if frontier else []
+    return found[0] if found else None
+
+
+def _last_14b_cost(evidence: Evidence, _: list[str]) -> float | None:
+    frontier = evidence.frontiers.get((LONG_COT, "dense"))
+    switches = switch_points(frontier) if frontier else []
+    return switches[-1].cost if switches and switches[-1].model == "Qwen3-14B" else None
+
+
+def _gain_at(seconds: float) -> Check:
+    def check(evidence: Evidence, _: list[str]) -> float | None:
+        pair = _pair(evidence, LONG_COT, "topk")
+        if pair is None:
+            return None
+        cost = seconds * TERA_EFLOP_PER_B200_S
+        return 100 * (accuracy_at(cost, pair[1]) - accuracy_at(cost, pair[0]))
+
+    return check
+
+
+def _gain_at_end(evidence: Evidence, _: list[str]) -> float | None:
+    pair = _pair(evidence, LONG_COT, "topk")
+    return None if pair is None else float(100 * (pair[1].accuracy[-1] - pair[0].accuracy[-1]))
+
+
+def _largest_gain(task: str) -> Check:
+    def check(evidence: Evidence, arguments: list[str]) -> float | None:
+        pair = _pair(evidence, task, arguments[0] if arguments else "topk")
+        return None if pair is None else 100 * largest_gain(pair[1], pair[0])[1]
+
+    return check
+
+
+def _speedup(task: str) -> Check:
+    def check(evidence: Evidence, arguments: list[str]) -> float | None:
+        pair = _pair(evidence, task, arguments[0] if arguments else "topk")
+        return None if pair is None else speedup_at_dense_maximum(*pair)
+
+    return check
+
+
+def speedup_at_dense_maximum(dense: Frontier, sparse: Frontier) -> float:
+    """How much less the sparse frontier pays for the highest accuracy that dense attention reaches."""
+    highest = float(dense.accuracy.max())
+    return cost_to_reach(highest, dense) / cost_to_reach(highest, sparse)
+
+
+def _counterpart(task: str, *, known: str, wanted: str) -> Check:
+    """Accuracy of one attention at the cost where the other reaches a given accuracy, for one model."""
+
+    def check(evidence: Evidence, arguments: list[str]) -> float | None:
+        model, accuracy = arguments
+        curves = {curve.attention: curve for curve in evidence.curves.get(task, ()) if curve.model == model}
+        if known not in curves or wanted not in curves:
+            return None
+        cost = cost_to_reach(float(accuracy), curves[known])
+        return accuracy_at(cost, curves[wanted]) if np.isfinite(cost) else None
+
+    return check
+
+
+def _saturated_pass1(evidence: Evidence, arguments: list[str]) -> float | None:
+    """Accuracy in percent that a dense curve settles at; None while its last grid step still adds 0.2 points."""
+    for curve in evidence.curves.get(LONG_COT, ()):
+        if curve.model == arguments[0] and curve.attention == "dense":
+            before, last = curve.accuracy[-2:]
+            return float(100 * last) if last - before < SETTLED_STEP else None
+    return None
+
+
+def _pair(evidence: Evidence, task: str, attention: str) -> tuple[Frontier, Frontier] | None:
+    dense, sparse = evidence.frontiers.get((task, "dense")), evidence.frontiers.get((task, attention))
+    return None if dense is None or sparse is None else (dense, sparse)
+
+
+def _budget_offset(_: Evidence, __: list[str]) -> float:
+    # The printed 212 only comes out if 8.19 billion means 8.19 x 2^30; with 1e9 it is 197.5.
+    return PUBLISHED_BILLION_PARAMETERS["Qwen3-8B"] * GIBI / (INTENSITY * kv_width(find_model("Qwen3-8B")))
+
+
+def _b200_intensity(_: Evidence, __: list[str]) -> float:
+    # fp8's rate over the advertised 8 TB/s, though the bytes are counted in bf16.
+    return find_accelerator("B200").flop_per_s(Precision.FP8) / (8 * TERA)
+
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "intensity": _b200_intensity,
+    "b200_seconds": lambda _, __: 1e5 / TERA_EFLOP_PER_B200_S,
+    "kv_gib_32k": lambda _, arguments: find_model(arguments[0]).kv_bytes_per_token(2) * 32768 / GIBI,
+    "kv_growth_per_doubling": lambda _, __: kv_growth_per_doubling(),
+    "smallest_phi_4096": lambda _, __: min(_phi(4096)),
+    "largest_phi_32768": lambda _, __: max(_phi(32768)),
+    "tokens_4b_for_14b_8k": _tokens_4b,
+    "iso_tokens_2e16": lambda _, arguments: iso_cost_tokens(find_model(arguments[0]), 2e16),
+    "first_4b_cost": lambda evidence, _: _first_cost(evidence, "Qwen3-4B"),
+    "first_14b_cost": lambda evidence, _: _first_cost(evidence, "Qwen3-14B"),
+    "last_14b_cost": _last_14b_cost,
+    "longcot_gain_at_80ms": _gain_at(0.08),
+    "longcot_gain_at_end": _gain_at_end,
+    "longcot_gain": _largest_gain(LONG_COT),
+    "longcot_speedup": _speedup(LONG_COT),
+    "bon_gain": _largest_gain(BEST_OF_N),
+    "bon_speedup": _speedup(BEST_OF_N),
+    "max_longcot_gain": _largest_gain(MAX_LONG_COT),
+    "max_longcot_speedup": _speedup(MAX_LONG_COT),
+    "max_bon_gain": _largest_gain(MAX_BEST_OF_N),
+    "max_bon_speedup": _speedup(MAX_BEST_OF_N),
+    "longcot_dense_where_topk": _counterpart(LONG_COT, known="topk", wanted="dense"),
+    "longcot_topk_where_dense": _counterpart(LONG_COT, known="dense", wanted="topk"),
+    "bon_dense_where_topk": _counterpart(BEST_OF_N, known="topk", wanted="dense"),
+    "bon_topk_where_dense": _counterpart(BEST_OF_N, known="dense", wanted="topk"),
+    "doubling_factor": lambda _, arguments: 2 ** float(arguments[0]),
+    "budget_growth_at": lambda _, arguments: PUBLISHED_BUDGET_FIT.growth_per_doubling(float(arguments[0])),
+    "budget_offset": _budget_offset,
+    "saturated_pass1": _saturated_pass1,
+}

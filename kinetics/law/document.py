@@ -1,0 +1,98 @@
+"""A law report as one JSON document: plain types, units in the keys; and what a run of the law comes to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kinetics.law.report import LawReport, ModelResult, TaskResult
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawOutcome:
+    """What to print: a document, the same for people, remarks, and whether the run counts as failed."""
+
+    document: dict[str, Any]
+    text: str
+    remarks: tuple[str, ...]
+    has_failed: bool
+
+
+def law_document(report: LawReport) -> dict[str, Any]:
+    """Source, pricing, tasks with curves, frontiers, switch points and gains, and every checked claim."""
+    return {
+        "schema": SCHEMA,
+        "source": report.source,
+        "pricing": report.pricing,
+        "device": report.device,
+        "tera_eflop_per_s": report.tera_eflop_per_s,
+        "notes": list(report.notes),
+        "tasks": [_task(report, task) for task in report.tasks],
+        "claims": [
+            {
+                "claim": checked.claim.claim,
+                "key": checked.claim.key,
+                "statement": checked.claim.statement,
+                "published": checked.claim.published,
+                "found": checked.found,
+                "tolerance": checked.claim.tolerance,
+                "unit": checked.claim.unit,
+                "status": checked.status.value,
+                "has_changed": checked.has_changed,
+                "source": checked.claim.source,
+            }
+            for checked in report.claims
+        ],
+    }
+
+
+def _task(report: LawReport, task: TaskResult) -> dict[str, Any]:
+    return {
+        "task": task.task,
+        "curves": [_curve(model) for model in task.models],
+        "frontiers": [
+            {
+                "attention": frontier.attention,
+                "cost_tera_eflop": frontier.cost.tolist(),
+                "seconds": (frontier.cost / report.tera_eflop_per_s).tolist(),
+                "accuracy": frontier.accuracy.tolist(),
+                "best_model": list(frontier.best_model),
+            }
+            for frontier in task.frontiers
+        ],
+        "switch_points": [
+            {"attention": attention, "from_cost_tera_eflop": switch.cost, "best_model": switch.model}
+            for attention, switches in task.switches.items()
+            for switch in switches
+        ],
+        "gains": [
+            {
+                "attention": gain.attention,
+                "cost_tera_eflop": gain.cost,
+                "seconds": gain.cost / report.tera_eflop_per_s,
+                "largest_gain_points": gain.points,
+                "dense_maximum_accuracy": gain.dense_maximum,
+                "cost_ratio_at_dense_maximum": gain.speedup,
+                "cost_ratio_on_grid": gain.grid_speedup,
+            }
+            for gain in task.gains
+        ],
+    }
+
+
+def _curve(model: ModelResult) -> dict[str, Any]:
+    arrays = {
+        "accuracy": model.curve.accuracy,
+        "low": model.low,
+        "high": model.high,
+        "half_oracle_accuracy": model.half_oracle,
+        "held_out_accuracy": model.held_out,
+        "uniform_accuracy": model.uniform,
+    }
+    return {
+        "attention": model.curve.attention,
+        "model": model.curve.model,
+        "lengths": "estimated" if model.has_estimated_lengths else "tokens",
+        "max_trials": model.max_trials,
+        "cost_tera_eflop": model.curve.cost.tolist(),
+    } | {name: values.tolist() for name, values in arrays.items() if values is not None}

@@ -1,0 +1,90 @@
+"""The published figures this suite checks itself against: where they lie, and how to read them.
+
+They are data with a source, restated as numbers. Nothing here computes; `kinetics.law.claims` does.
+"""
+
+import csv
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from kinetics.frontier import Curve
+
+_ATTENTION_NAMES = {"dense": "dense", "sparse_topk": "topk"}
+
+
+class ClaimStatus(Enum):
+    """What became of a published claim."""
+
+    REPRODUCED = "reproduced"
+    NOT_REPRODUCED = "not_reproduced"
+    NEEDS_TRACES = "needs_traces"
+    NEEDS_MEASUREMENT = "needs_measurement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedClaim:
+    """One number of the paper. `key` names the check; `expected` is what the check is known to find without traces."""
+
+    claim: str
+    key: str
+    statement: str
+    published: float
+    tolerance: float
+    unit: str
+    expected: ClaimStatus
+    source: str
+
+
+def published_dir() -> Path:
+    """The folder of published figures: inside an installed package, or `results/paper` of a checkout.
+
+    Raises: FileNotFoundError if neither is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "published_data", package.parent / "results" / "paper"):
+        if (folder / "claims.csv").is_file():
+            return folder
+    raise FileNotFoundError(f"published figures must lie in {package.parent / 'results' / 'paper'}; reinstall")
+
+
+def read_published_curves() -> tuple[Curve, ...]:
+    """AIME24 long-CoT accuracy against cost: six Qwen3 sizes in order of size, dense and top-k, 100 costs each.
+
+    The values carry the published moving average over three grid points.
+    """
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    with (published_dir() / "longcot_topk_aime24.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            key = (_ATTENTION_NAMES[row["attention"]], f"Qwen3-{row['model']}")
+            points.setdefault(key, []).append((float(row["cost_tera_eflops"]), float(row["accuracy_smoothed3"])))
+    by_size = sorted(points, key=lambda key: (key[0], float(key[1].removeprefix("Qwen3-").removesuffix("B"))))
+    return tuple(
+        Curve(
+            model=model,
+            attention=attention,
+            cost=np.array([cost for cost, _ in points[attention, model]]),
+            accuracy=np.array([accuracy for _, accuracy in points[attention, model]]),
+        )
+        for attention, model in by_size
+    )
+
+
+def read_claims() -> tuple[PublishedClaim, ...]:
+    """Every checked number of the paper, in order."""
+    with (published_dir() / "claims.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedClaim(
+                claim=row["claim"],
+                key=row["key"],
+                statement=row["statement"],
+                published=float(row["published"]),
+                tolerance=float(row["tolerance"]),
+                unit=row["unit"],
+                expected=ClaimStatus(row["expected"]),
+                source=row["source"],
+            )
+            for row in csv.DictReader(file)
+        )

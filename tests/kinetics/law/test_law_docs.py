@@ -1,0 +1,17 @@
+"""The page on the law shows the recorded tables, and every file it points to is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "law.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_recorded_claims():
+    assert (ROOT / "results" / "tables" / "claims.md").read_text(encoding="utf-8") in PAGE
+
+
+def test_every_linked_file_is_there():
+    links = re.findall(r"\]\((\.\./[^)]+)\)", PAGE)
+    assert len(links) >= 4
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
