@@ -25,6 +25,7 @@ from kinetics.gate.checkout import repository_root
 from kinetics.gate.evidence import BASE, CaseRun
 from kinetics.gate.launch import LaunchCase, run_launch
 from kinetics.gate.session import scout, workplace
+from kinetics.gate.stored import machine_difference
 from kinetics.gate.study import report
 from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
 from kinetics.records import write_json
@@ -37,6 +38,7 @@ LEFT_OUT = ("append", "step")
 
 
 MAX_REFUSED = 5
+"""Launches with a case that could not be run; after so many something is wrong."""
 
 
 def study_cases() -> list[GateCase]:
@@ -89,6 +91,18 @@ def fewest_counting(stored: pd.DataFrame) -> int:
     return int(counts.min())
 
 
+def check_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Launches of one study must be of one machine and one set of cases.
+
+    Raises: ValueError if the stored ones are not.
+    """
+    difference = machine_difference(here["machine_info"], there["machine_info"])
+    if here["specs"] != there["specs"]:
+        difference = "its cases are others"
+    if difference:
+        raise ValueError(f"{FOLDER} must hold launches of this study, got others: {difference}; move it away")
+
+
 def collect(num_launches: int, *, max_s: float) -> None:
     path, cases = FOLDER / "launches.csv", study_cases()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -98,6 +112,8 @@ def collect(num_launches: int, *, max_s: float) -> None:
     commit, is_dirty = source_state(root)
     planted = {side: {case.name: planted_spec(case.spec, share) for case in cases} for side, share in PLANTED.items()}
     facts = {"commit": commit, "dirty": is_dirty, "machine_info": machine.facts, "specs": planted}
+    if len(stored):
+        check_same(json.loads((FOLDER / "machine.json").read_text()), facts)
     write_json(FOLDER / "machine.json", facts)
     place = workplace(dict.fromkeys(PLANTED, root), "cpu", machine)
     launch_cases = [
@@ -120,8 +136,8 @@ def collect(num_launches: int, *, max_s: float) -> None:
         path.with_suffix(".partial").replace(path)
         busiest = max(run.others_cpu_share or 0.0 for run in runs)
         print(
-            f"[{time.monotonic() - started:.0f} s] launch {launch - 1}, others took at most {100 * busiest:.0f} % of the "
-            f"CPUs; {fewest_counting(stored)} of {num_launches} count in every case",
+            f"[{time.monotonic() - started:.0f} s] launch {launch - 1}, others took at most {100 * busiest:.0f} % of "
+            f"the CPUs; {fewest_counting(stored)} of {num_launches} count in every case",
             file=sys.stderr,
         )
 

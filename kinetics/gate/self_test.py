@@ -14,7 +14,13 @@ from typing import Any
 from scipy import stats
 
 from kinetics.gate.cases import GateCase
-from kinetics.gate.error_rates import confirmed_rate, first_look_rate, measured_margin, smallest_detectable
+from kinetics.gate.error_rates import (
+    confirmed_rate,
+    cross_fitted,
+    first_look_rate,
+    measured_margin,
+    smallest_detectable,
+)
 from kinetics.gate.evidence import CaseRun, case_run
 from kinetics.gate.stored import machine_difference
 from kinetics.gate.verdicts import CasePlan, fastest_seen, log_ratios, measured_over_predicted
@@ -26,7 +32,10 @@ _SEED = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTest:
-    """One case of an A/A run. Rates are shares of decisions of identical code that say SLOW."""
+    """One case of an A/A run. Rates are shares of decisions of identical code that say SLOW.
+
+    Each half of the launches is judged at the margin that the other half asks for; `margin` itself is from all.
+    """
 
     case: str
     num_launches: int
@@ -47,7 +56,7 @@ def self_test(case: str, runs: Sequence[CaseRun], ceilings: Ceilings, *, num_lau
     counting = [run for run in runs if run.case == case and run.counts]
     values = log_ratios(counting, look=1)
     margin = measured_margin(values, num_launches=num_launches, seed=_SEED)
-    rates = {"num_launches": num_launches, "margin": margin, "seed": _SEED}
+    rates = {"num_launches": num_launches, "seed": _SEED}
     launch_sd = statistics.stdev(values)
     return SelfTest(
         case=case,
@@ -56,8 +65,8 @@ def self_test(case: str, runs: Sequence[CaseRun], ceilings: Ceilings, *, num_lau
         launch_sd=launch_sd,
         margin=margin,
         detectable=smallest_detectable(launch_sd, num_launches=num_launches, margin=margin),
-        first_look_false_alarms=first_look_rate(values, **rates),  # type: ignore[arg-type]
-        confirmed_false_alarms=confirmed_rate(values, **rates),  # type: ignore[arg-type]
+        first_look_false_alarms=cross_fitted(first_look_rate, values, **rates),
+        confirmed_false_alarms=cross_fitted(confirmed_rate, values, **rates),
         residual_band=residual_band([measured_over_predicted(run, ceilings) for run in counting]),
     )
 
@@ -74,15 +83,22 @@ def residual_band(residuals: Sequence[float]) -> tuple[float, float]:
 def case_plans(
     cases: Sequence[GateCase], document: Mapping[str, Any] | None, machine: Mapping[str, Any], *, num_launches: int
 ) -> tuple[list[CasePlan], str | None]:
-    """How each case is to be judged, given this machine's A/A file, and why that file was not used (None if it was)."""
+    """How each case is to be judged, given this machine's A/A file; and what that file tells nothing of, None if all.
+
+    A case that it lacks, has in another form, or has too few launches of, is judged as on an unknown machine.
+    """
     why_not = "kinetics aa has not run on this machine" if document is None else None
     if document is not None and (difference := machine_difference(machine, document["machine_info"])):
         why_not = f"the stored kinetics aa is of another setting: {difference}"
     if document is None or why_not:
         plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
         return plans, why_not
-    known = {test.case: test for test in self_tests(document, num_launches=num_launches)}
-    return [_planned(case, known.get(case.name)) for case in cases], None
+    same = {plan["name"] for plan in document["cases"] if plan["spec"] in [case.spec for case in cases]}
+    known = {test.case: test for test in self_tests(document, num_launches=num_launches) if test.case in same}
+    if unknown := [case.name for case in cases if case.name not in known]:
+        why_not = f"the stored kinetics aa has not {2 * num_launches} launches that count of {', '.join(unknown)}; "
+        why_not += "the others are judged by it"
+    return [_planned(case, known.get(case.name)) for case in cases], why_not
 
 
 def self_tests(document: Mapping[str, Any], *, num_launches: int) -> list[SelfTest]:

@@ -1,7 +1,7 @@
 """Error rates of the gate from stored launches with planted slow-downs, beside the rule people use instead. Pure.
 
-Decisions are drawn, without replacement, from the launches of one case; a decision takes five launches for its first
-look and five others for its second. The rule beside it is pytest-benchmark's `--benchmark-compare-fail=median:5%`: one
+Decisions are drawn, with replacement, from the launches of one case; a decision takes five launches for its first look
+and five more for its second. The rule beside it is pytest-benchmark's `--benchmark-compare-fail=median:5%`: one
 run's median against the median of an earlier run.
 """
 
@@ -20,6 +20,7 @@ from kinetics.gate.error_rates import (
     Rate,
     clopper_pearson,
     confirmed_rate,
+    cross_fitted,
     first_look_rate,
     measured_margin,
     smallest_detectable,
@@ -34,12 +35,13 @@ PROMISES = {"plus10": (0.025, 0.8), "plus5": (0.015, 0.6)}
 """Per planted side: up to which launch SD, and at least which confirmed power."""
 _SEED = 40
 _METHOD = f"""\
-Every launch ran base, an identical copy, and 5 % and 10 % more context and KV budget (in whole pages) in lockstep. A
-decision is drawn from these launches: {NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} others for the
-second. Brackets: 95 % Clopper-Pearson intervals as if every launch were a trial. Draws overlap, and only every
-{2 * NUM_LAUNCHES_A_LOOK}th launch makes an independent confirmed decision, so these are the narrowest intervals that
-can be defended. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the same launches, each
-against the base of the launch before. Measured margin: what `kinetics aa` would have set from the copies.
+Every launch ran base, an identical copy, and 5 % and 10 % more context and KV budget, in whole pages, in lockstep:
+what was planted in a case stands in its row. A decision is drawn from these launches, with replacement:
+{NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} for the second. Brackets: 95 % Clopper-Pearson intervals
+that take every launch for a trial; cases share launches, and a confirmed decision takes {2 * NUM_LAUNCHES_A_LOOK} of
+them, so the truth may lie further off. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the
+same launches, each against the base of the launch before. Measured margin: what `kinetics aa` would have set from the
+copies; the copies themselves are judged half by half, each at the margin of the other half.
 """
 
 
@@ -65,9 +67,14 @@ def side_rates(launches: pd.DataFrame, case: str, side: str) -> SideRates:
     of_case = launches[launches["case"] == case]
     values = of_case[of_case["side"] == side]["log_ratio"].tolist()
     copies = of_case[of_case["side"] == "copy"]["log_ratio"].tolist()
-    margin = measured_margin(copies, num_launches=NUM_LAUNCHES_A_LOOK, seed=_SEED)
-    sd = statistics.stdev(values)
     common = {"num_launches": NUM_LAUNCHES_A_LOOK, "seed": _SEED}
+    margin = measured_margin(copies, **common)
+    sd = statistics.stdev(values)
+    at_margin = (
+        cross_fitted(confirmed_rate, values, **common)
+        if side == "copy"
+        else confirmed_rate(values, margin=margin, **common)
+    )
     return SideRates(
         case=case,
         side=side,
@@ -76,7 +83,7 @@ def side_rates(launches: pd.DataFrame, case: str, side: str) -> SideRates:
         ratio=float(np.exp(np.mean(values))),
         first_look=first_look_rate(values, margin=MIN_MARGIN, **common),
         confirmed=confirmed_rate(values, margin=MIN_MARGIN, **common),
-        confirmed_at_measured_margin=confirmed_rate(values, margin=margin, **common),
+        confirmed_at_measured_margin=at_margin,
         compare_fail=_compare_fail_rate(of_case, side),
         detectable=smallest_detectable(sd, num_launches=NUM_LAUNCHES_A_LOOK, margin=MIN_MARGIN),
         margin=margin,
@@ -89,11 +96,12 @@ def report(launches: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     cases = list(dict.fromkeys(counting["case"]))
     rates = {side: [side_rates(counting, case, side) for case in cases] for side in ("copy", *PROMISES)}
     info, num_launches = facts["machine_info"], launches["launch"].nunique()
+    commits = " and ".join(dict.fromkeys(launches["commit"]))
     dirty = " with changes" if facts["dirty"] else ""
     lines = [
         "# What the gate's verdicts are worth",
         "",
-        f"{info['device']} with {info['num_cpus']} CPUs, commit {facts['commit'][:7]}{dirty}; {num_launches} launches "
+        f"{info['device']} with {info['num_cpus']} CPUs, commit {commits}{dirty}; {num_launches} launches "
         f"of {len(cases)} cases; {len(launches) - len(counting)} of {len(launches)} records left out because other "
         f"programs took more than {100 * MAX_OTHERS_CPU_SHARE:.0f} % of the CPUs. Written by "
         "`python scripts/gate_study.py analyse` from `launches.csv`, which `collect` measured.",
@@ -101,22 +109,30 @@ def report(launches: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         *_METHOD.split("\n"),
         "## Identical code: false alarms",
         "",
-        *_table(rates["copy"]),
+        *_table(rates["copy"], facts["specs"]),
         "",
         _pooled_line(rates["copy"], "false alarms"),
     ]
     for side, name in (("plus5", "5 % more work"), ("plus10", "10 % more work")):
-        lines += ["", f"## {name}: found", "", *_table(rates[side]), "", _pooled_line(rates[side], "found")]
+        lines += [
+            "",
+            f"## {name}: found",
+            "",
+            *_table(rates[side], facts["specs"]),
+            "",
+            _pooled_line(rates[side], "found"),
+        ]
     return "\n".join([*lines, "", "## Promises", "", *_promises(rates)]) + "\n"
 
 
-def _table(rates: Sequence[SideRates]) -> list[str]:
-    columns = ("case", "time", "launch SD", "first look", "confirmed", "confirmed at the measured margin",
+def _table(rates: Sequence[SideRates], specs: Mapping[str, Any]) -> list[str]:
+    columns = ("case", "planted", "time", "launch SD", "first look", "confirmed", "confirmed at the measured margin",
                "smallest detectable", "compare-fail")  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
     for one in rates:
         cells = (
             one.case,
+            _planted(specs[BASE][one.case], specs[one.side][one.case]),
             f"{100 * (one.ratio - 1):+.1f} %",
             f"{100 * one.launch_sd:.2f} %",
             f"{100 * one.first_look:.1f} %",
@@ -129,9 +145,19 @@ def _table(rates: Sequence[SideRates]) -> list[str]:
     return lines
 
 
+def _planted(base: Mapping[str, Any], side: Mapping[str, Any]) -> str:
+    """How much longer context and KV budget are."""
+    shares = [
+        f"{name} {100 * (side[key] / base[key] - 1):+.1f} %"
+        for name, key in (("context", "context_len"), ("kept", "kv_budget"))
+        if base[key]
+    ]
+    return ", ".join(shares)
+
+
 def _pooled_line(rates: Sequence[SideRates], what: str) -> str:
     return (
-        f"All cases, {what}: confirmed {_pooled(rates, [one.confirmed for one in rates])}; at the first look "
+        f"Mean of all cases, {what}: confirmed {_pooled(rates, [one.confirmed for one in rates])}; at the first look "
         f"{_pooled(rates, [one.first_look for one in rates])}; at the measured margins, confirmed "
         f"{_pooled(rates, [one.confirmed_at_measured_margin for one in rates])}; compare-fail "
         f"{_pooled(rates, [one.compare_fail for one in rates])}."
@@ -139,7 +165,7 @@ def _pooled_line(rates: Sequence[SideRates], what: str) -> str:
 
 
 def _pooled(rates: Sequence[SideRates], values: Sequence[float]) -> Rate:
-    return clopper_pearson(statistics.fmean(values), sum(one.num_launches for one in rates))
+    return clopper_pearson(statistics.fmean(values), max(one.num_launches for one in rates))
 
 
 def _promises(rates: Mapping[str, Sequence[SideRates]]) -> list[str]:

@@ -75,20 +75,23 @@ def test_nothing_a_stranger_can_write_is_pasted_into_a_shell(path):
         (pull_request("reopened", head="stranger/fork"), False),
         (pull_request("labeled", head="stranger/fork", label="documentation"), False),
         (pull_request("labeled", head="stranger/fork", label="run-gpu"), True),
-        ({"event_name": "workflow_dispatch", "repository": OURS}, True),
+        ({"event_name": "workflow_dispatch", "repository": OURS, "event": {"inputs": {"what": "gate"}}}, True),
+        ({"event_name": "workflow_dispatch", "repository": OURS, "event": {"inputs": {"what": "self-test"}}}, False),
         ({"event_name": "schedule", "repository": OURS}, False),
     ],
 )
 def test_code_of_forks_reaches_the_gpu_only_when_the_label_was_just_set(gpu, event, may_run):
     assert runs_for(gpu["jobs"]["gate"]["if"], event) is may_run
-    assert runs_for(gpu["jobs"]["self-test"]["if"], event) is (event["event_name"] == "schedule")
+    is_ours = event["event_name"] in ("schedule", "workflow_dispatch")
+    assert runs_for(gpu["jobs"]["self-test"]["if"], event) is (is_ours and not may_run)
 
 
 def test_the_gpu_is_checked_first_used_by_one_run_at_a_time_and_its_evidence_kept(gpu):
-    assert gpu["concurrency"] == {"group": "gpu-runner", "cancel-in-progress": False}
+    assert "concurrency" not in gpu, "runs whose jobs are all skipped would take part in it"
     assert gpu[True].keys() == {"pull_request", "workflow_dispatch", "schedule"}  # YAML reads the key `on` as true
     for job in gpu["jobs"].values():
         assert job["runs-on"][0] == "self-hosted"
+        assert job["concurrency"] == {"group": "gpu-runner", "cancel-in-progress": False}
         order = defaultdict(int, {step.get("name", step.get("uses")): i for i, step in enumerate(job["steps"])})
         measuring = next(i for i, step in enumerate(job["steps"]) if ".venv/bin/kinetics" in step.get("run", ""))
         assert order["preflight"] < measuring < order["summary"]

@@ -2,6 +2,7 @@
 
 import math
 import random
+import statistics
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from kinetics.gate.decision import Verdict, decide
 from kinetics.gate.error_rates import (
     clopper_pearson,
     confirmed_rate,
+    cross_fitted,
     first_look_rate,
     measured_margin,
     smallest_detectable,
@@ -72,6 +74,25 @@ def test_the_margin_grows_with_what_identical_code_shows():
     assert 0.03 <= measured_margin(biased, num_launches=5, seed=1) <= 0.04
 
 
+def test_the_measured_margin_holds_for_new_launches():
+    """On average 1 % of new means stray further; a margin from too narrow draws would let 3 % through."""
+    rng, sd, strays = random.Random(7), 0.02, []
+    for _ in range(150):
+        margin = measured_margin([rng.gauss(0.0, sd) for _ in range(20)], num_launches=5, seed=1)
+        new = [abs(statistics.fmean(rng.gauss(0.0, sd) for _ in range(5))) for _ in range(200)]
+        strays.append(sum(mean > math.log1p(margin) for mean in new) / len(new))
+    assert statistics.fmean(strays) < 0.025
+
+
+def test_a_margin_is_not_judged_by_the_launches_it_was_made_from():
+    """Every other launch strays: the margin of all of them covers that, the margin of the quiet half does not."""
+    rng = random.Random(8)
+    values = [rng.gauss(0.06 * (i % 2), 0.004) for i in range(40)]
+    arguments = {"num_launches": 5, "seed": 1}
+    assert confirmed_rate(values, margin=measured_margin(values, **arguments), **arguments) == 0.0
+    assert cross_fitted(confirmed_rate, values, **arguments) > 0.4
+
+
 def test_too_few_launches_for_a_rate_are_refused():
-    with pytest.raises(ValueError, match="at least 10 launches"):
-        confirmed_rate([0.0] * 9, num_launches=5, margin=0.01, seed=1)
+    with pytest.raises(ValueError, match="at least 5 launches"):
+        confirmed_rate([0.0] * 4, num_launches=5, margin=0.01, seed=1)

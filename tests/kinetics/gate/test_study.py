@@ -8,7 +8,11 @@ import pytest
 
 from kinetics.gate.study import report, side_rates
 
-FACTS = {"commit": "0123456789", "dirty": False, "machine_info": {"device": "a device", "num_cpus": 2}}
+SPECS = {
+    side: {"case": {"context_len": 1000 + longer, "kv_budget": None}}
+    for side, longer in (("base", 0), ("copy", 0), ("plus5", 48), ("plus10", 96))
+}
+FACTS = {"dirty": False, "machine_info": {"device": "a device", "num_cpus": 2}, "specs": SPECS}
 SHIFTS = {"base": 0.0, "copy": 0.0, "plus5": 0.05, "plus10": 0.10}
 
 
@@ -27,6 +31,7 @@ def launches(*, sd=0.01, weather=0.2, share=0.0, count=40, shifts=SHIFTS):
                     "log_ratio": theta,
                     "median_s": base_s * math.exp(theta),
                     "others_cpu_share": share,
+                    "commit": "0123456",
                 }
             )
     return pd.DataFrame(rows)
@@ -37,6 +42,8 @@ def test_quiet_launches_keep_every_promise_where_the_common_rule_alarms_falsely(
     assert text.count(": reached") == 3
     assert "missed" not in text
     assert "0 of 160 records left out" in text
+    assert "| case | context +4.8 % |" in text
+    assert "commit 0123456;" in text
     copy = side_rates(launches(), "case", "copy")
     assert copy.confirmed == 0.0
     assert copy.compare_fail > 0.2
