@@ -24,6 +24,9 @@ FloatArray = NDArray[np.float64]
 EFLOP: Final = "exact_tera_eflop"
 MEASURED: Final = "measured_s"
 PREDICTED: Final = "predicted_s"
+JOULES: Final = "measured_j"
+AXES: Final = (EFLOP, PREDICTED, MEASURED, JOULES)
+"""What frontiers are drawn over; one that no log tells has none."""
 NUM_COSTS: Final = 60
 NUM_RESAMPLES: Final = 1000
 NUM_LEVELS: Final = 10
@@ -147,7 +150,7 @@ def options_of(task: str, options: Sequence[Spending]) -> list[Spending]:
 
 def trace_tables(options: Sequence[Spending], *, seed: int = 0) -> list[Table]:
     """All tables of a set of logs."""
-    frontiers = {name: family_frontiers(options, name, seed=seed) for name in (EFLOP, PREDICTED, MEASURED)}
+    frontiers = {name: family_frontiers(options, name, seed=seed) for name in AXES}
     return [
         _options_table(options, seed=seed),
         _frontier_table(frontiers),
@@ -193,7 +196,7 @@ def _comparison_table(options: Sequence[Spending], *, seed: int) -> Table:
             100 * c.largest_gain, c.cost_ratio_at_dense_maximum,
         )
         for task in (LONG_COT, BEST_OF_N)
-        for name in (EFLOP, PREDICTED, MEASURED)
+        for name in AXES
         for c in compare_with_dense(family_frontiers(options_of(task, options), name, seed=seed))
     )  # fmt: skip
     columns = (

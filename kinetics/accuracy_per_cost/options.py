@@ -27,7 +27,7 @@ from kinetics.scaling import Question, correct_within, coverage
 FloatArray = NDArray[np.float64]
 NUM_CAPS: Final = 16
 """Length caps, in equal steps up to the longest there is: as many as the paper has."""
-COSTS: Final = ("exact_tera_eflop", "paper_tera_eflop", "predicted_s", "measured_s")
+COSTS: Final = ("exact_tera_eflop", "paper_tera_eflop", "predicted_s", "measured_s", "measured_j")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,8 +1,8 @@
-"""What the answers of a log cost: in exact and published eFLOPs, in predicted and in measured seconds.
+"""What the answers of a log cost: in exact and published eFLOPs, in predicted and measured seconds, in joules.
 
 Each price is a `kinetics.pricing.Price`. Seconds are a full batch's, divided by its rows: what one answer adds to a
 run that is never short of others. Prefill is not in them, as it is not in the law. A run measures steps of whole
-batches, not answers: measured seconds are a fit to them, for a log of a server to how long its answers took.
+batches, not answers: measured seconds and joules are a fit to them, for a log of a server to how long its answers took.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _ELEMENT_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepTimes:
-    """Seconds of one decode step of a full batch: a fixed part, and one per key that its rows read on average."""
+class StepPrice:
+    """Seconds or joules of one decode step of a full batch: a fixed part, and one per key its rows read on average."""
 
-    step_s: float
-    key_s: float
+    step: float
+    key: float
 
 
 def law_price(header: TraceHeader, spec: ModelSpec, *, batch: int) -> Price:
@@ -94,14 +94,16 @@ def predicted_price(header: TraceHeader, spec: ModelSpec) -> Price | None:
     return _per_answer(answer_s)
 
 
-def measured_price(header: TraceHeader, times: StepTimes) -> Price:
-    """Seconds by the run's own steps: a row pays its share of the fixed part, and for the keys that it reads."""
-    batch = int(header.engine["batch"])
+def measured_price(header: TraceHeader, of_step: StepPrice | None) -> Price | None:
+    """By the run's own steps: a row pays its share of the fixed part, and for the keys that it reads."""
+    if of_step is None:
+        return None
+    batch, price = int(header.engine["batch"]), of_step
 
-    def answer_s(prompt_len: int, length: int) -> float:
-        return (length * times.step_s + _attended(header.policy, prompt_len, length) * times.key_s) / batch
+    def answer(prompt_len: int, length: int) -> float:
+        return (length * price.step + _attended(header.policy, prompt_len, length) * price.key) / batch
 
-    return _per_answer(answer_s)
+    return _per_answer(answer)
 
 
 def bench_price(header: TraceHeader, spec: ModelSpec, device: MeasuredDevice) -> Price:
@@ -118,23 +120,26 @@ def bench_price(header: TraceHeader, spec: ModelSpec, device: MeasuredDevice) ->
     return price
 
 
-def fit_step_times(timings: Sequence[SampleTiming]) -> StepTimes | None:
-    """Fixed and per-key seconds that explain best how long steps took; neither is negative. None without timings."""
+def fit_step_price(timings: Sequence[SampleTiming], *, amount: str = "decode_s") -> StepPrice | None:
+    """Fixed and per-key part that explain best what steps took; neither is negative. None if nothing tells.
+
+    `amount`: the field of the timings, `decode_s` or `device_j`.
+    """
     from scipy.optimize import nnls
 
-    used = [one for one in timings if one.generated_tokens > 1 and one.decode_s > 0]
+    used = [one for one in timings if one.generated_tokens > 1 and (getattr(one, amount) or 0.0) > 0]
     if not used:
         return None
     # The first token of an answer comes from the prefill.
     steps = np.array([one.generated_tokens - 1 for one in used], dtype=np.float64)
-    seconds = np.array([one.decode_s for one in used])
+    taken = np.array([getattr(one, amount) for one in used], dtype=np.float64)
     row_keys = np.array([np.nan if one.row_keys is None else one.row_keys for one in used])
     if len(used) < _MIN_TIMINGS or not row_keys.std() > _MIN_SPREAD * row_keys.mean():
-        return StepTimes(step_s=float(seconds.sum() / steps.sum()), key_s=0.0)
+        return StepPrice(step=float(taken.sum() / steps.sum()), key=0.0)
     keys = steps * row_keys
     scale = np.array([steps.max(), keys.max()])
-    (step_share, key_share), _ = nnls(np.stack([steps, keys], axis=1) / scale, seconds)
-    return StepTimes(step_s=float(step_share / scale[0]), key_s=float(key_share / scale[1]))
+    (step_share, key_share), _ = nnls(np.stack([steps, keys], axis=1) / scale, taken)
+    return StepPrice(step=float(step_share / scale[0]), key=float(key_share / scale[1]))
 
 
 def prices_of(
@@ -146,13 +151,13 @@ def prices_of(
     device: MeasuredDevice | None,
 ) -> Mapping[str, Price | None]:
     """The price of each cost that tables have a column for, by the column's name."""
-    times = fit_step_times(timings)
-    measured = measured_price(header, times) if times else None
+    measured_s = measured_price(header, fit_step_price(timings))
     return {
         "exact_tera_eflop": law_price(header, spec, batch=batch),
         "paper_tera_eflop": published_price(spec),
         "predicted_s": predicted_price(header, spec),
-        "measured_s": bench_price(header, spec, device) if device else measured,
+        "measured_s": bench_price(header, spec, device) if device else measured_s,
+        "measured_j": measured_price(header, fit_step_price(timings, amount="device_j")),
     }
 
 

@@ -37,9 +37,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a trial. `token_ids` and `row_keys` are None where not told; `reason`: why one was refused.
+    """What came of a trial; None is what nobody told. `reason`: why one was refused.
 
-    `decode_s` of an engine: see `kinetics.generation.Completion`; of a server: from asking to the whole answer.
+    `decode_s`, `row_keys`, `device_j` of an engine: see `kinetics.generation.Completion`. `decode_s` of a server: from
+    asking to the whole answer.
     """
 
     trial: Trial
@@ -50,6 +51,7 @@ class Answer:
     generated_tokens: int
     decode_s: float
     row_keys: float | None = None
+    device_j: float | None = None
     reason: str = ""
 
 
@@ -117,6 +119,7 @@ def graded_sample(answer: Answer) -> Sample:
         generated_tokens=answer.generated_tokens,
         decode_s=answer.decode_s,
         row_keys=answer.row_keys,
+        device_j=answer.device_j,
     )
 
 
@@ -157,6 +160,7 @@ class EngineAnswers:
                 generated_tokens=len(done.token_ids),
                 decode_s=done.decode_s,
                 row_keys=done.row_keys,
+                device_j=done.device_j,
                 reason=done.reason,
             )
 

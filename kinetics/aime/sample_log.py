@@ -48,6 +48,7 @@ class Sample:
     generated_tokens: int
     decode_s: float
     row_keys: float | None = None
+    device_j: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """The line's fields, named as trace files name them."""
@@ -65,9 +66,12 @@ class Sample:
             "generated_tokens": self.generated_tokens,
             "decode_s": self.decode_s,
         }
-        if self.row_keys is not None:
-            record["row_keys"] = self.row_keys
-        return record if self.token_ids is None else record | {"token_ids": list(self.token_ids)}
+        told = {
+            "row_keys": self.row_keys,
+            "device_j": self.device_j,
+            "token_ids": None if self.token_ids is None else list(self.token_ids),
+        }
+        return record | {name: value for name, value in told.items() if value is not None}
 
 
 class SampleLog:

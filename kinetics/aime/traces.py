@@ -33,7 +33,7 @@ class TraceRules:
     """How texts become samples.
 
     `tokenizer`: for lengths where no token ids are stored, and for cuts. `grader`: None keeps the recorded scores.
-    `cut_budgets`: generation budgets at which the cut text is graded too, as the published long-CoT scripts do.
+    `cut_budgets`: at which cut texts are graded too, as the published long-CoT scripts do.
     """
 
     tokenizer: Tokenizer | None
@@ -45,19 +45,17 @@ class TraceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleTiming:
-    """How long one answer took; `decode_s` and `row_keys` as in `kinetics.generation.Completion`, None if not told."""
+    """What one answer took: as in `kinetics.generation.Completion`, None if not told."""
 
     generated_tokens: int
     decode_s: float
     row_keys: float | None
+    device_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFile:
-    """A trace file read: its samples, what engines are known to have done, and the lines left out.
-
-    `timings`: of samples that say how long decoding took.
-    """
+    """A trace file read; `timings` are of samples that say how long decoding took."""
 
     header: TraceHeader
     samples: SampleSet
@@ -87,6 +85,7 @@ class _Answer:
     prompt_tokens: int | None
     decode_s: float | None
     row_keys: float | None
+    device_j: float | None
 
 
 def question_id(text: str) -> str:
@@ -118,7 +117,7 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     samples = _sample_set(header, answers, rules, complaints)
     notes = _notes(path, header, samples)
     timings = tuple(
-        SampleTiming(generated_tokens=a.length, decode_s=a.decode_s, row_keys=a.row_keys)
+        SampleTiming(generated_tokens=a.length, decode_s=a.decode_s, row_keys=a.row_keys, device_j=a.device_j)
         for _, a in answers
         if a.decode_s is not None
     )
@@ -178,6 +177,7 @@ def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaint
             prompt_tokens=_count(record, "prompt_tokens"),
             decode_s=_amount(record, "decode_s"),
             row_keys=_amount(record, "row_keys"),
+            device_j=_amount(record, "device_j"),
         )
     except ValueError as error:
         complaints.add(line, str(error))

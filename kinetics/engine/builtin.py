@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 
 from kinetics.attention_policy import AttentionPolicy, BlockTopK
+from kinetics.energy import Absent, energy_counter
 from kinetics.engine.attention import AttentionSettings, page_selection
 from kinetics.engine.checkpoint import load_weights, read_spec
 from kinetics.engine.decode_buffers import why_no_graph
@@ -92,6 +93,7 @@ class EngineRecipe:
         settings = AttentionSettings(
             policy=self.policy, num_dense_layers=self.num_dense_layers, num_splits=FIXED_SPLITS[device.kind]
         )
+        counter = energy_counter(device)
         return Generator(
             Decoder(spec, weights),
             settings=settings,
@@ -101,6 +103,7 @@ class EngineRecipe:
             max_context=self.longest,
             uses_graph=why_no_graph(torch.device(device.torch_name)) is None,
             observe=observe,
+            read_j=None if isinstance(counter, Absent) else counter.read_j,
         )
 
     def _num_pages(self, model: ModelSpec, free_bytes: int) -> int:

@@ -43,6 +43,7 @@ class _Running:
     token_ids: list[int] = field(default_factory=list)
     decode_s: float = 0.0
     row_keys_sum: float = 0.0
+    started_j: float = 0.0
 
     def finish(self, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
         """Why there is no next token; None if there is one."""
@@ -60,6 +61,7 @@ class Generator:
 
     `max_batch` is the batch every step runs at, idle rows included. `num_pages` of cache besides one page per row.
     With `uses_graph` the step is captured in a CUDA graph. `observe` is told after each step how many tokens it drew.
+    `read_j` is the device's counter of joules.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Generator:
         max_context: int | None = None,
         uses_graph: bool = False,
         observe: Callable[[int], None] | None = None,
+        read_j: Callable[[], float] | None = None,
     ) -> None:
         device, dtype = decoder.weights.embedding.device, decoder.weights.embedding.dtype
         self._decoder, self._settings = decoder, settings
@@ -94,7 +97,7 @@ class Generator:
         self._prompts: dict[Prompt, _SharedPrompt] = {}
         self._rows: dict[int, _Running] = {}
         self._max_batch = max_batch
-        self._observe = observe
+        self._observe, self._read_j = observe, read_j
 
     def __call__(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         """One completion per request, each as soon as it is whole."""
@@ -162,6 +165,7 @@ class Generator:
             request=request,
             sequence=self.cache.fork(prompt.sequence),
             num_reserved_pages=self._own_pages(request),
+            started_j=self._read_j() if self._read_j else 0.0,
         )
         self._rows[row] = running
         self._draw(prompt.logits[None], [running])
@@ -208,6 +212,7 @@ class Generator:
                     finish=finish,
                     decode_s=running.decode_s,
                     row_keys=running.row_keys_sum / max(1, len(running.token_ids) - 1),
+                    device_j=self._read_j() - running.started_j if self._read_j else None,
                 )
 
     def _leave(self, row: int) -> None:

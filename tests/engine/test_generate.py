@@ -148,6 +148,15 @@ def test_a_completion_tells_what_the_rows_of_its_steps_read(decoder):
     assert read == {"long": sum(steps) / 5, "short": sum(steps[:2]) / 2}
 
 
+def test_a_completion_tells_the_joules_of_its_time_where_they_are_counted(decoder):
+    reading = iter(range(0, 1000, 10))
+    one = request("one", random_prompts([9], vocab_size=VOCAB_SIZE)[0].tolist(), max_new_tokens=3)
+    (counted,) = make_generator(decoder, read_j=lambda: float(next(reading)))([one])
+    assert counted.device_j == 10.0
+    (uncounted,) = make_generator(decoder)([one])
+    assert uncounted.device_j is None
+
+
 def test_sparse_generation_keeps_its_summaries_across_shared_prompts(decoder):
     policy = BlockTopK(block_size=16, top_blocks=1, num_local=16, num_sink_tokens=16, keeps_partial_block=True)
     settings = AttentionSettings(policy=policy, backend="reference", num_splits=1)

@@ -17,7 +17,7 @@ from kinetics.accuracy_per_cost.frontiers import (
     trace_tables,
 )
 from kinetics.accuracy_per_cost.options import COSTS, Log, Spending, caps_of, spendings
-from kinetics.accuracy_per_cost.prices import StepTimes, fit_step_times, prices_of
+from kinetics.accuracy_per_cost.prices import StepPrice, fit_step_price, prices_of
 from kinetics.aime.traces import SampleTiming, TraceRules, read_trace_file
 from kinetics.answer_cost import CostOptions, sum_steps
 from kinetics.attention_policy import BlockSummary, BlockTopK, Dense
@@ -55,6 +55,7 @@ def write_log(path, head, *, lengths, correct):
                 "problem_id": str(question), "trial": trial, "query": f"q{question}", "choices": ["7"],
                 "prediction": [""], "score": 100.0 * is_correct, "prompt_tokens": 100, "generated_tokens": length,
                 "decode_s": (length - 1) * (STEP_S + row_keys * KEY_S), "row_keys": row_keys,
+                "device_j": 50.0 * (length - 1) * (STEP_S + row_keys * KEY_S),
             })  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]))
     return read_trace_file(path, TraceRules(tokenizer=None, grader=None))
@@ -142,9 +143,9 @@ def test_minima_and_maxima_are_told_by_the_header_and_cost_twice_the_search(tmp_
 
 def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(logs):
     for log in logs:
-        times = fit_step_times(log.file.timings)
-        assert times.step_s == pytest.approx(STEP_S, rel=1e-6)
-        assert times.key_s == pytest.approx(KEY_S, rel=1e-6)
+        times = fit_step_price(log.file.timings)
+        assert times.step == pytest.approx(STEP_S, rel=1e-6)
+        assert times.key == pytest.approx(KEY_S, rel=1e-6)
         (one,) = (o for o in spendings([log], batch=0, device=None) if (o.max_generated, o.trials) == (640, 1))
         policy = log.file.samples.policy
         sums = [sum_steps(policy, prompt_len=100, generated=n) for own in LENGTHS for n in own]
@@ -153,22 +154,23 @@ def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(l
             for n, s in zip([n for own in LENGTHS for n in own], sums, strict=True)
         ]
         assert one.cost["measured_s"] == pytest.approx(np.mean(seconds) / BATCH, rel=1e-6)
+        assert one.cost["measured_j"] == pytest.approx(50 * np.mean(seconds) / BATCH, rel=1e-6)
 
 
 @pytest.mark.parametrize("row_keys", [None, 50.0], ids=["not told", "all alike"])
 def test_steps_that_cannot_tell_keys_from_fixed_time_give_a_time_per_token(row_keys):
     timings = [SampleTiming(generated_tokens=1 + n, decode_s=0.1 * n, row_keys=row_keys) for n in range(1, 21)]
-    times = fit_step_times(timings)
-    assert times.key_s == 0.0
-    assert times.step_s == pytest.approx(0.1)
+    times = fit_step_price(timings)
+    assert times.key == 0.0
+    assert times.step == pytest.approx(0.1)
 
 
 def test_few_timings_give_a_time_per_token_and_none_give_none(logs):
     head = logs[0].file.header
-    assert fit_step_times([SampleTiming(generated_tokens=11, decode_s=1.0, row_keys=9.0)]) == StepTimes(
-        step_s=0.1, key_s=0.0
+    assert fit_step_price([SampleTiming(generated_tokens=11, decode_s=1.0, row_keys=9.0)]) == StepPrice(
+        step=0.1, key=0.0
     )
-    assert fit_step_times([SampleTiming(generated_tokens=1, decode_s=0.0, row_keys=0.0)]) is None
+    assert fit_step_price([SampleTiming(generated_tokens=1, decode_s=0.0, row_keys=0.0)]) is None
     priced = prices_of(head, logs[0].spec, [], batch=0, device=None)
     assert priced["measured_s"] is None
     assert priced["predicted_s"] is not None
