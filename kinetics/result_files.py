@@ -173,7 +173,8 @@ def _read(path: Path) -> ResultFile:
     if not rows:
         raise DataFileError(f"{path}: a result file must hold a usable row, got {len(invalid)} rows that are not")
     origin = Origin.PUBLISHED if document.get("origin") == Origin.PUBLISHED.value else Origin.MEASURED
-    skipped = [_mapping(skip) for skip in document.get("skipped") or [] if isinstance(skip, Mapping)]
+    skipped = document.get("skipped")
+    skips = [skip for skip in skipped if isinstance(skip, Mapping)] if isinstance(skipped, list) else []
     return ResultFile(
         path=path,
         label=f"{device} (published)" if origin is Origin.PUBLISHED else device,
@@ -188,7 +189,7 @@ def _read(path: Path) -> ResultFile:
         data_sheet_bytes_per_s=_data_sheet_bytes_per_s(device, origin),
         versions={str(key): _text(value) for key, value in _mapping(machine.get("versions")).items()},
         rows=tuple(rows),
-        left_out=(*invalid, *(_skip(skip, device) for skip in skipped)),
+        left_out=(*invalid, *(_skip(skip, device) for skip in skips)),
         notes=tuple(_notes(document)),
     )
 
@@ -236,6 +237,8 @@ def _read_row(name: str, bench: Mapping[str, Any]) -> ResultRow:
     for field in _NUMBER_FIELDS:
         if not (fields.get(field) is None or (_is_number(fields[field]) and fields[field] >= 0)):
             raise ValueError(f"{field} must be a finite number of at least 0, got {_shown(fields[field])}")
+    if not isinstance(fields.get("graph"), bool | None):
+        raise ValueError(f"graph must be true or false, got {_shown(fields['graph'])}")
     for field in _TEXT_FIELDS:
         if not (fields.get(field) is None or isinstance(fields[field], str)):
             raise ValueError(f"{field} must be text, got {_shown(fields[field])}")
@@ -278,7 +281,12 @@ def _text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # JSON knows no largest integer
+        return False
 
 
 def _shown(value: Any) -> str:

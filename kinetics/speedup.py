@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kinetics.grid import short
+
 _CELL_FIELDS = ("model", "batch", "context_len", "page_size", "dtype", "cache_state", "graph")
 
 
@@ -58,36 +60,59 @@ def crossover_context(context_lens: Sequence[int], ratios: Sequence[float]) -> f
     return None
 
 
+def where_it_pays(context_lens: Sequence[int], ratios: Sequence[float]) -> str:
+    """The contexts in which sparse attention pays, in words."""
+    context_len = crossover_context(context_lens, ratios)
+    if context_len is not None:
+        return f"from {context_len:.0f} tokens on"
+    if min(ratios) >= 1.0:
+        return f"from the shortest context on, {short(min(context_lens))}"
+    return f"nowhere up to {short(max(context_lens))}" if max(ratios) < 1.0 else "in the shorter contexts only"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
-    """Where sparse starts to pay for one batch size, as measured and as predicted; None: outside what was measured."""
+    """Where sparse starts to pay for one batch size, as measured and as predicted; None: outside what was measured.
+
+    `measured_note` and `predicted_note` say it in words.
+    """
 
     provider: str
     model: str
     batch: int
     kv_budget: int
+    page_size: int
+    is_graph: bool
     measured: float | None
     predicted: float | None
+    measured_note: str
+    predicted_note: str
 
 
 def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
-    """One crossover per (provider, model, batch, budget) that was measured at two contexts or more."""
+    """One crossover per (provider, model, batch, budget, page, graph) that was measured at two contexts or more."""
     series = defaultdict(list)
     for pair in pairs:
         if pair.cache_state == "cold":
             series[pair.provider, pair.model, pair.batch, pair.kv_budget, pair.page_size, pair.is_graph].append(pair)
-    return [
-        Crossover(
-            provider=provider,
-            model=model,
-            batch=batch,
-            kv_budget=kv_budget,
-            measured=crossover_context([s.context_len for s in line], [s.measured for s in line]),
-            predicted=crossover_context([s.context_len for s in line], [s.predicted for s in line]),
-        )
-        for (provider, model, batch, kv_budget, *_), line in series.items()
-        if len(line) > 1
-    ]
+    return [_crossover(line) for line in series.values() if len(line) > 1]
+
+
+def _crossover(line: Sequence[Speedup]) -> Crossover:
+    one, context_lens = line[0], [pair.context_len for pair in line]
+    measured, predicted = [pair.measured for pair in line], [pair.predicted for pair in line]
+    return Crossover(
+        provider=one.provider,
+        model=one.model,
+        batch=one.batch,
+        kv_budget=one.kv_budget,
+        page_size=one.page_size,
+        is_graph=one.is_graph,
+        measured=crossover_context(context_lens, measured),
+        predicted=crossover_context(context_lens, predicted),
+        measured_note=where_it_pays(context_lens, measured),
+        predicted_note=where_it_pays(context_lens, predicted),
+    )
 
 
 def step_speedup(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> float | None:

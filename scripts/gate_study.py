@@ -32,6 +32,8 @@ from kinetics.records import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "gate-study"
+DATA = FOLDER / "data"
+"""Below, so that `results/*/*.json` are result files."""
 PLANTED = {BASE: 0.0, "copy": 0.0, "plus5": 0.05, "plus10": 0.10}
 LEFT_OUT = ("append", "step")
 """Of the gate grid: append, whose work does not grow with the context, and the step, most of whose work does not."""
@@ -100,12 +102,12 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     if here["specs"] != there["specs"]:
         difference = "its cases are others"
     if difference:
-        raise ValueError(f"{FOLDER} must hold launches of this study, got others: {difference}; move it away")
+        raise ValueError(f"{DATA} must hold launches of this study, got others: {difference}; move it away")
 
 
 def collect(num_launches: int, *, max_s: float) -> None:
-    path, cases = FOLDER / "launches.csv", study_cases()
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    path, cases = DATA / "launches.csv", study_cases()
+    DATA.mkdir(parents=True, exist_ok=True)
     stored = finished_launches(path, len(cases) * len(PLANTED))
     started, root = time.monotonic(), repository_root(ROOT)
     machine = scout(root, "cpu")
@@ -113,8 +115,8 @@ def collect(num_launches: int, *, max_s: float) -> None:
     planted = {side: {case.name: planted_spec(case.spec, share) for case in cases} for side, share in PLANTED.items()}
     facts = {"commit": commit, "dirty": is_dirty, "machine_info": machine.facts, "specs": planted}
     if len(stored):
-        check_same(json.loads((FOLDER / "machine.json").read_text()), facts)
-    write_json(FOLDER / "machine.json", facts)
+        check_same(json.loads((DATA / "machine.json").read_text()), facts)
+    write_json(DATA / "machine.json", facts)
     place = workplace(dict.fromkeys(PLANTED, root), "cpu", machine)
     launch_cases = [
         LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
@@ -143,8 +145,8 @@ def collect(num_launches: int, *, max_s: float) -> None:
 
 
 def analyse() -> None:
-    facts = json.loads((FOLDER / "machine.json").read_text())
-    text = report(pd.read_csv(FOLDER / "launches.csv"), facts)
+    facts = json.loads((DATA / "machine.json").read_text())
+    text = report(pd.read_csv(DATA / "launches.csv"), facts)
     (FOLDER / "README.md").write_text(text, encoding="utf-8")
     print(text)
 

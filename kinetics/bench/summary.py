@@ -154,8 +154,9 @@ def step_table(rows: Sequence[dict[str, Any]]) -> Table:
 def crossover_lines(found: Sequence[Crossover]) -> list[str]:
     """From which context sparse attention pays, measured and predicted."""
     return [
-        f"Sparse overtakes dense ({one.provider}, {one.model}, batch {one.batch}, budget {short(one.kv_budget)}): "
-        f"measured {_context(one.measured)}, predicted {_context(one.predicted)}"
+        f"Sparse overtakes dense ({one.provider}, {one.model}, batch {one.batch}, budget {short(one.kv_budget)}, "
+        f"pages of {one.page_size}{', graph' if one.is_graph else ''}): "
+        f"measured {one.measured_note}, predicted {one.predicted_note}"
         for one in found
     ]
 
@@ -220,7 +221,3 @@ def _median_p90(errors: Sequence[float]) -> str:
         return "unknown (too few cases)"
     median, p90 = np.percentile(errors, [50, 90])
     return f"median {100 * median:.0f} %, p90 {100 * p90:.0f} % over {len(errors)}"
-
-
-def _context(context_len: float | None) -> str:
-    return f"{context_len:.0f} tokens" if context_len else "outside what was measured"

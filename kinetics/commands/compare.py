@@ -50,7 +50,7 @@ def compare(
     """How result files differ: across devices by shape, between runs on one device case by case."""
     from kinetics.compare.comparison import compare_files
     from kinetics.compare.tables import choice_table, comparison_tables, remarks, tables_for_people
-    from kinetics.law.stored_frontiers import compare_choices, split_law_documents
+    from kinetics.law.stored_frontiers import choice_remarks, compare_choices, split_law_documents
     from kinetics.readable_tables import table_for_people
     from kinetics.result_files import read_result_files
 
@@ -62,6 +62,7 @@ def compare(
         tables = tables_for_people(comparison) if is_for_people else comparison_tables(comparison)
         choices = choice_table(compare_choices(laws))
         if choices.rows:
+            notes += choice_remarks(laws)
             tables.insert(3, table_for_people(choices) if is_for_people else choices)
         else:
             notes.append(_NO_CHOICES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -54,6 +55,7 @@ def gate(
     if bool(base) == bool(baseline_file):
         raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
     request = _request(device, grid, launches, results_dir, out)
+    _check_can_hold("--markdown", markdown_file)
     with _Termination():
         try:
             if base:
@@ -81,6 +83,7 @@ def aa(
     from kinetics.gate.runs import run_self_test
 
     request = _request(device, grid, launches, results_dir, out)
+    _check_can_hold("--markdown", markdown_file)
     with _Termination():
         try:
             document, path = run_self_test(request, revision=base, say=_Sayer())
@@ -107,6 +110,7 @@ def _request(device: str, grid: str, launches: int, results_dir: Path | None, ou
     names = [one.value for one in GateGrid]
     if grid not in names:
         raise ValueError(f"--grid must be one of {', '.join(names)}, got {grid!r}")
+    _check_can_hold("--out", out)
     return GateRequest(
         start=Path.cwd(),
         device=device,
@@ -115,6 +119,12 @@ def _request(device: str, grid: str, launches: int, results_dir: Path | None, ou
         results_dir=results_dir.resolve() if results_dir else None,
         out=out.resolve() if out else None,
     )
+
+
+def _check_can_hold(flag: str, path: Path | None) -> None:
+    """Minutes of measuring must not end in a file that cannot be written."""
+    if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise ValueError(f"{flag} must lie in a folder that is there and can be written, got {path}; make the folder")
 
 
 class _Sayer:

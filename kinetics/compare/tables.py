@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from kinetics.compare.comparison import Comparison, Entry, MatchedCase
+from kinetics.compare.comparison import FASTEST, Comparison, Entry, MatchedCase
 from kinetics.law.stored_frontiers import ChoiceAt
 from kinetics.law.tables import Table, Value
-from kinetics.readable_tables import HEADINGS, keep_columns, show, table_for_people
+from kinetics.readable_tables import keep_columns, show, table_for_people
 from kinetics.result_files import MAX_FRACTION_OF_CEILING, LeftOut, ResultFile, ResultRow
 from kinetics.rows import calibration_errors
 from kinetics.speedup import crossovers, speedups
@@ -96,10 +96,8 @@ def _cases_below_each_other(comparison: Comparison) -> Table:
         "context len",
         "budget",
         "page size",
-        "ceiling",
         "95 % from",
         "to",
-        HEADINGS["differs_in"],
     }
     file = full.columns.index("file")
     rows = [(*row[:file], str(row[file]).split(" ", 1)[0], *row[file + 1 :]) for row in full.rows]
@@ -125,17 +123,21 @@ def _file_row(file: ResultFile) -> tuple[Value, ...]:
 
 
 def _ratios(comparison: Comparison) -> Table:
-    """Per (base, other file): how its ratios lie, all cases weighing the same."""
-    groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    """Per (base, other file): how its ratios lie, all cases weighing the same.
+
+    The fastest of each file stand apart from pairs of one provider: both can speak of the same shape.
+    """
+    groups: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
     for case in comparison.cases:
+        pairing = FASTEST if case.pairing == FASTEST else "one provider"
         for entry in case.entries[1:]:
-            groups[case.entries[0].file.label, entry.file.label].append(entry)
+            groups[case.entries[0].file.label, entry.file.label, pairing].append(entry)
     columns = (
-        "base", "file", "num_cases", "geometric_mean_ratio", "smallest_ratio", "largest_ratio", "num_slower",
+        "base", "file", "pairing", "num_cases", "geometric_mean_ratio", "smallest_ratio", "largest_ratio", "num_slower",
         "num_faster", "differs_in",
     )  # fmt: skip
     rows = []
-    for (base, other), entries in groups.items():
+    for key, entries in groups.items():
         ratios = [entry.ratio for entry in entries if entry.ratio]
         values = [ratio.ratio for ratio in ratios]
         mean = math.exp(statistics.fmean(math.log(value) for value in values))
@@ -143,7 +145,7 @@ def _ratios(comparison: Comparison) -> Table:
         slower = sum(ratio.excludes_one and ratio.ratio > 1 for ratio in ratios) if has_intervals else None
         faster = sum(ratio.excludes_one and ratio.ratio < 1 for ratio in ratios) if has_intervals else None
         odd = dict.fromkeys(item for entry in entries for item in entry.differs_in if not item.startswith("provider"))
-        rows.append((base, other, len(values), mean, min(values), max(values), slower, faster, "; ".join(odd) or None))
+        rows.append((*key, len(values), mean, min(values), max(values), slower, faster, "; ".join(odd) or None))
     return Table(name="ratios", columns=columns, rows=tuple(rows))
 
 
@@ -180,6 +182,8 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
         "model",
         "batch",
         "kv_budget",
+        "page_size",
+        "graph",
         "measured_context_len",
         "predicted_context_len",
         "note",
@@ -189,13 +193,11 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
         pairs = speedups(paired_fields(file.rows))
         found = crossovers(pairs)
         for one in found:
-            note = None if one.measured else "outside what was measured"
-            rows.append(
-                (file.label, one.provider, one.model, one.batch, one.kv_budget, one.measured, one.predicted, note)
-            )
+            shape = (one.provider, one.model, one.batch, one.kv_budget, one.page_size, one.is_graph)
+            rows.append((file.label, *shape, one.measured, one.predicted, one.measured_note))
         if not found:
             reason = "too few contexts with both" if pairs else "no provider measured dense and block_topk in one cell"
-            rows.append((file.label, None, None, None, None, None, None, reason))
+            rows.append((file.label, *(None,) * 8, reason))
     return Table(name="crossovers", columns=columns, rows=tuple(rows))
 
 

@@ -53,10 +53,10 @@ def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
     runs = [case_run(row) for row in document["runs"]]
     by_case = {plan["name"]: [run for run in runs if run.case == plan["name"]] for plan in document["cases"]}
     plans = [plan_of(row) for row in document["cases"]]
+    ceilings = fastest_seen(Ceilings(**document["ceilings"]), runs)
     if document["mode"] == Mode.STORED.value:
         baselines = baselines_of(document)
-        return [judge_stored(plan, by_case[plan.name], baselines[plan.name]) for plan in plans]
-    ceilings = fastest_seen(Ceilings(**document["ceilings"]), runs)
+        return [judge_stored(plan, by_case[plan.name], baselines[plan.name], ceilings) for plan in plans]
     return [judge_case(plan, by_case[plan.name], ceilings) for plan in plans]
 
 
@@ -80,12 +80,14 @@ def read_gate_file(path: Path) -> Document:
     Raises: ValueError, in one line naming the file, if it is not one.
     """
     document = read_result(path)
-    needed = {"mode", "cases", "runs", "machine_info", "ceilings"}
+    needed = {"mode", "cases", "runs", "machine_info", "commit_info", "settings", "ceilings"}
+    needed |= {"self_tests" if document.get("mode") == Mode.SELF_TEST.value else "verdicts"}
     if document.get("kind") != "gate" or not needed <= set(document):
         raise ValueError(f"{path}: is not a file of kinetics gate or kinetics aa; make one with kinetics aa")
     try:
         [case_run(row) for row in document["runs"]]
         [plan_of(row) for row in document["cases"]]
+        Ceilings(**document["ceilings"])
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: holds rows of another version ({error}); measure again") from None
     return document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -23,6 +24,7 @@ START_TIMEOUT_S = 120.0
 PREPARE_TIMEOUT_S = 300.0
 """Includes compiling every kernel of a fresh checkout."""
 RUN_TIMEOUT_S = 60.0
+_DEATH_TIMEOUT_S = 5.0
 _BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
 """OpenMP threads wait for more work by spinning, by default for milliseconds and so into the twin's turn: that was seen
 to spread the log-ratios of single rounds from 7 % to 50 % on two cores. This keeps them awake for about 0.1 ms."""
@@ -36,7 +38,7 @@ class WorkerLost(RuntimeError):  # noqa: N818 - says what happened
 
 
 class CaseRefused(Exception):  # noqa: N818 - an answer, not a fault
-    """A worker cannot run a case, or computes it wrongly (`is_wrong`)."""
+    """A worker cannot make a case, or computes it wrongly (`is_wrong`)."""
 
     def __init__(self, reason: str, *, is_wrong: bool) -> None:
         super().__init__(reason)
@@ -74,7 +76,8 @@ class WorkerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session: whatever it started goes, too
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             assert stream is not None
@@ -107,15 +110,24 @@ class WorkerProcess:
         return self._receive("prepare", PREPARE_TIMEOUT_S)
 
     def run_once(self) -> Sample:
-        """Run the prepared case once."""
-        reply = self.ask({"do": "run"}, timeout_s=RUN_TIMEOUT_S)
+        """Run the prepared case once.
+
+        Raises: WorkerLost for an exception too: what worked a moment ago fails when the device does.
+        """
+        reply = self._ask_of_prepared("run")
         if not reply["seconds"] > 0.0:
             raise WorkerLost(f"the {self.name} worker reported a time of {reply['seconds']} s, which is none")
         return Sample(seconds=reply["seconds"], canary_bytes_per_s=reply["canary_bytes_per_s"])
 
     def release(self) -> None:
         """Give the memory of the prepared case back."""
-        self.ask({"do": "release"}, timeout_s=RUN_TIMEOUT_S)
+        self._ask_of_prepared("release")
+
+    def _ask_of_prepared(self, do: str) -> Reply:
+        try:
+            return self.ask({"do": do}, timeout_s=RUN_TIMEOUT_S)
+        except CaseRefused as failure:
+            raise WorkerLost(f"the {self.name} worker failed at {do!r}: {failure}") from None
 
     @property
     def pid(self) -> int:
@@ -148,6 +160,8 @@ class WorkerProcess:
 
     def _receive(self, do: str, timeout_s: float) -> Reply:
         reply = self._parsed(self._read_line(do, timeout_s), do)
+        if reply.get("refused") == "lost":
+            raise WorkerLost(f"the {self.name} worker lost its device at {do!r}: {reply['reason']}")
         if "refused" in reply:
             raise CaseRefused(reply["reason"], is_wrong=reply["refused"] == "wrong")
         return reply
@@ -174,7 +188,10 @@ class WorkerProcess:
         return reply
 
     def _obituary(self, do: str) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=_DEATH_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return f"the {self.name} worker stopped talking at {do!r}"
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip().splitlines()

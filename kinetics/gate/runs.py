@@ -1,7 +1,7 @@
 """The three runs of the gate: two checkouts in lockstep, one against stored files, one revision against itself.
 
 Puts the rooms together; decides nothing of its own. Every run leaves one file, `results/<device>/gate/...`, and the
-self test also `results/<device>/aa.json`, which later runs on the machine go by.
+self test also `results/<device>/gate/aa-<grid>.json`, which later runs on the machine go by.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetics.environment import source_state
-from kinetics.gate.cases import GateCase, GateGrid, gate_cases
+from kinetics.gate.cases import GateGrid, gate_cases
 from kinetics.gate.checkout import checked_out, commit_of, repository_root
 from kinetics.gate.decision import MIN_LAUNCHES
 from kinetics.gate.evidence import BASE, CANDIDATE
@@ -27,14 +27,13 @@ from kinetics.gate.stored import stored_baseline
 from kinetics.gate.verdicts import CasePlan
 from kinetics.records import Document, check_writable, recover_journals, result_path, write_json
 
-SELF_TEST_FILE = "aa.json"
 JUDGED_LAUNCHES = 5
 """Launches a look unless told otherwise, and the number that a self test speaks of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRequest:
-    """What a user asks of any of the runs. `out`: where the file goes besides the results folder's own place."""
+    """What a user asks of any of the runs. `out`: where the file goes, in place of the results folder."""
 
     start: Path
     device: str
@@ -70,7 +69,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
         _check_starts(base_root, request.device, base_commit)
         if (base_commit, False) == (site.commit, site.is_dirty):
             say("the base is the candidate: every verdict but SAME and AMBIGUOUS would be a false one")
-        plans, why_not = _plans(site, gate_cases(request.grid, site.machine.kind), request.num_launches)
+        plans, why_not = _plans(site, request)
         if why_not:
             say(f"margins are 1 % and nothing is refused: {why_not}")
         document = _document(site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit})
@@ -119,7 +118,7 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
         path = request.out or site.journal_at
         document = session.finish(path, lost=lost)
         if lost is None:
-            write_json(path := site.folder / SELF_TEST_FILE, document)
+            write_json(path := _self_test_path(site, request.grid), document)
         return document, path
 
 
@@ -147,10 +146,15 @@ def _site(request: GateRequest, root: Path, say: Say) -> _Site:
     return _Site(root=root, commit=commit, is_dirty=is_dirty, machine=machine, folder=folder, journal_at=stamped)
 
 
-def _plans(site: _Site, cases: Sequence[GateCase], num_launches: int) -> tuple[list[CasePlan], str | None]:
-    path = site.folder / SELF_TEST_FILE
+def _plans(site: _Site, request: GateRequest) -> tuple[list[CasePlan], str | None]:
+    path = _self_test_path(site, request.grid)
     known = read_gate_file(path) if path.exists() else None
-    return case_plans(cases, known, site.machine.facts, num_launches=num_launches)
+    cases = gate_cases(request.grid, site.machine.kind)
+    return case_plans(cases, known, site.machine.facts, num_launches=request.num_launches)
+
+
+def _self_test_path(site: _Site, grid: GateGrid) -> Path:
+    return site.folder / "gate" / f"aa-{grid.value}.json"
 
 
 def _document(site: _Site, request: GateRequest, mode: Mode, plans: Sequence[CasePlan], **facts: Any) -> Document:

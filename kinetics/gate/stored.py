@@ -15,7 +15,8 @@ from typing import Any
 
 from kinetics.gate.decision import Verdict, needs_confirmation
 from kinetics.gate.evidence import CANDIDATE, CaseRun, case_run
-from kinetics.gate.verdicts import CasePlan, CaseVerdict, medians_s, too_few
+from kinetics.gate.verdicts import CasePlan, CaseVerdict, medians_s, too_fast, too_few
+from kinetics.roofline import Ceilings
 
 MIN_BASELINE_LAUNCHES = 8
 STORED_MARGIN = 0.05
@@ -68,14 +69,17 @@ def normalised(run: CaseRun) -> float:
     return math.log(run.median_s[CANDIDATE] * run.canary_bytes_per_s[CANDIDATE])
 
 
-def judge_stored(plan: CasePlan, runs: Sequence[CaseRun], baseline: StoredBaseline) -> CaseVerdict:
-    """The verdict on one case against a stored baseline."""
+def judge_stored(plan: CasePlan, runs: Sequence[CaseRun], baseline: StoredBaseline, ceilings: Ceilings) -> CaseVerdict:
+    """The verdict on one case against a stored baseline. `ceilings`: the fastest that this device was seen to go."""
     if refused := next((run for run in runs if run.refusals), None):
         return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason="; ".join(refused.refusals.values()))
     if baseline.incomparable:
         return CaseVerdict(case=plan.name, verdict=Verdict.INCOMPARABLE, reason=baseline.incomparable)
     if reason := too_few(runs, look=1):
         return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason=reason)
+    timed = [run for run in runs if run.counts]
+    if reason := too_fast(timed, ceilings):
+        return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason=reason, median_s=medians_s(timed))
     first = _one_look(runs, baseline, look=1)
     verdict, reason = first, ""
     if needs_confirmation(first):
@@ -83,7 +87,6 @@ def judge_stored(plan: CasePlan, runs: Sequence[CaseRun], baseline: StoredBaseli
         second = Verdict.AMBIGUOUS if missing else _one_look(runs, baseline, look=2)
         if second is not first:
             verdict, reason = Verdict.AMBIGUOUS, f"{first.value} at the first look, {missing or 'not at the second'}"
-    timed = [run for run in runs if run.counts]
     shift = statistics.median(map(normalised, timed)) - statistics.median(baseline.log_values)
     return CaseVerdict(
         case=plan.name,

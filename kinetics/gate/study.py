@@ -104,7 +104,7 @@ def report(launches: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         f"{info['device']} with {info['num_cpus']} CPUs, commit {commits}{dirty}; {num_launches} launches "
         f"of {len(cases)} cases; {len(launches) - len(counting)} of {len(launches)} records left out because other "
         f"programs took more than {100 * MAX_OTHERS_CPU_SHARE:.0f} % of the CPUs. Written by "
-        "`python scripts/gate_study.py analyse` from `launches.csv`, which `collect` measured.",
+        "`python scripts/gate_study.py analyse` from `data/launches.csv`, which `collect` measured.",
         "",
         *_METHOD.split("\n"),
         "## Identical code: false alarms",

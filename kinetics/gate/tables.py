@@ -23,7 +23,7 @@ _COLOURS = {Verdict.SAME: "green", Verdict.FAST: "cyan", Verdict.SLOW: "red", Ve
 
 def verdict_table(document: Document) -> Table:
     """One line per case."""
-    table = Table(title=title(document), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(title(document)), title_justify="left", box=None, pad_edge=False)
     for name in _VERDICT_COLUMNS:
         table.add_column(name, overflow="fold")
     for row in document["verdicts"]:
@@ -35,7 +35,7 @@ def verdict_table(document: Document) -> Table:
 
 def self_test_table(document: Document) -> Table:
     """What identical code showed, one line per case."""
-    table = Table(title=title(document), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(title(document)), title_justify="left", box=None, pad_edge=False)
     for name in _SELF_TEST_COLUMNS:
         table.add_column(name, overflow="fold")
     for row in document["self_tests"]:
@@ -151,6 +151,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def plain_cell(text: str) -> str:
     """Text that no Markdown table, and no HTML in it, takes for its own."""
-    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("[", "\\["), ("\n", " ")):
+    escapes = (("&", "&amp;"), ("\\", "&#92;"), ("<", "&lt;"), ("|", "\\|"), ("[", "\\["), ("\n", " "))
+    for character, replacement in escapes:
         text = text.replace(character, replacement)
     return text

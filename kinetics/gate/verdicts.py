@@ -93,11 +93,11 @@ def judge_case(plan: CasePlan, runs: Sequence[CaseRun], ceilings: Ceilings) -> C
     if plan.refusal:
         return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason=plan.refusal)
     if refused := next((run for run in runs if run.refusals), None):
-        return _judge_refusal(plan, refused)
+        return _judge_refusal(plan, refused, was_timed=any(run.median_s for run in runs))
     if reason := too_few(runs, look=1):
         return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason=reason)
     timed = [run for run in runs if run.counts]
-    if reason := _too_fast(timed, ceilings):
+    if reason := too_fast(timed, ceilings):
         return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason=reason, median_s=medians_s(timed))
     first, second = (log_ratios(runs, look=look) for look in (1, 2))
     reason = ""
@@ -180,10 +180,15 @@ def medians_s(runs: Sequence[CaseRun]) -> dict[str, float]:
     return {side: statistics.median(run.median_s[side] for run in runs) for side in sides}
 
 
-def _judge_refusal(plan: CasePlan, run: CaseRun) -> CaseVerdict:
-    """NEW if only the baseline fails, MISSING if only the candidate does; a wrong candidate is INVALID."""
+def _judge_refusal(plan: CasePlan, run: CaseRun, *, was_timed: bool) -> CaseVerdict:
+    """NEW if only the baseline fails, MISSING if only the candidate does; a wrong candidate is INVALID.
+
+    So is a case that other launches of this run could time: it fails now and then.
+    """
     reason = "; ".join(f"{side}: {why}" for side, why in run.refusals.items())
-    if CANDIDATE not in run.refusals:
+    if was_timed:
+        verdict, reason = Verdict.INVALID, f"timed in other launches, but {reason}"
+    elif CANDIDATE not in run.refusals:
         verdict = Verdict.NEW
     elif CANDIDATE in run.wrong_sides or BASE in run.refusals:
         verdict = Verdict.INVALID
@@ -192,7 +197,8 @@ def _judge_refusal(plan: CasePlan, run: CaseRun) -> CaseVerdict:
     return CaseVerdict(case=plan.name, verdict=verdict, reason=reason)
 
 
-def _too_fast(runs: Sequence[CaseRun], ceilings: Ceilings) -> str | None:
+def too_fast(runs: Sequence[CaseRun], ceilings: Ceilings) -> str | None:
+    """Why some side's times cannot be those of the work that was asked; None if they can."""
     work = runs[-1].work
     roof_s = predict(Work(flop=work["flop"], num_bytes=work["num_bytes"]), ceilings, num_launches=0).roof_s
     for side, seconds in medians_s(runs).items():

@@ -8,10 +8,12 @@ through its public functions; one that is too old for them is refused with its o
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,9 @@ from types import ModuleType
 from typing import IO, Any, NamedTuple
 
 _CUDA_CANARY_BYTES = 2**30
+_PR_SET_PDEATHSIG = 1
+_LOST_DEVICE = ("OutOfMemoryError", "AcceleratorError")
+"""torch's; after the second no call works any more, and the first says nothing of the case."""
 _STEP = "step"
 """`kinetics.gate.cases.STEP`: this script imports nothing of its own checkout."""
 
@@ -250,8 +255,9 @@ def _done(worker: Worker, request: Reply) -> Reply:
 
 
 def _refusal(error: BaseException) -> Reply:
-    """What went wrong, in one line, and of which kind: a wrong result, or a case that this checkout cannot run."""
-    kind = "wrong" if isinstance(error, AssertionError) else "unable"
+    """What went wrong, in one line: a wrong result, a lost device, or a case that this checkout cannot run."""
+    is_lost = isinstance(error, MemoryError) or type(error).__name__ in _LOST_DEVICE or "CUDA error" in str(error)
+    kind = "wrong" if isinstance(error, AssertionError) else "lost" if is_lost else "unable"
     lines = str(error).strip().splitlines() or ["no message"]
     return {"refused": kind, "reason": f"{type(error).__name__}: {lines[0]}"}
 
@@ -263,8 +269,15 @@ def _private_stdout() -> IO[str]:
     return channel
 
 
+def _die_with_parent() -> None:
+    """A parent that was killed cannot end a call that hangs; the kernel of Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Answer requests until stdin closes, which it does when the parent is gone."""
+    _die_with_parent()
     root, device_name = Path(sys.argv[1]), sys.argv[2]
     channel = _private_stdout()
     gc.disable()  # a collection inside a timed call would be measured; `prepare` collects

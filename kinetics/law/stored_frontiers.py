@@ -81,6 +81,14 @@ def compare_choices(tasks: Sequence[LawTask]) -> list[ChoiceAt]:
     return found
 
 
+def choice_remarks(tasks: Sequence[LawTask]) -> list[str]:
+    """What the choices rest on: how each document was priced, and whether all speak of the same samples."""
+    lines = [f"Choices on {task.device}: {task.pricing}; samples: {task.source}" for task in tasks]
+    if len({task.source for task in tasks}) > 1:
+        lines.append("Choices rest on different samples: a change of choice need not be the device's doing")
+    return list(dict.fromkeys(lines))
+
+
 def cheapest(task: LawTask, accuracy: float) -> Choice | None:
     """The first point of any family, in order of time, that reaches an accuracy; None if none does."""
     points = [

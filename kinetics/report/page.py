@@ -74,7 +74,7 @@ def render_page(sources: Sources, *, title: str) -> str:
         figures=figures,
         map_titles=[one.title for one in speedup_maps(sources.files)],
         task_titles=[f"{task.task.replace('_', ' ')}: {task.source}" for task in sources.tasks],
-        tasks=sources.tasks,
+        pricings=dict.fromkeys(f"{task.device}, {task.source}: {task.pricing}" for task in sources.tasks),
         baseline=sources.baseline,
         regressions=[regression_summary(comparison) for comparison in sources.regressions],
         max_cases=MAX_CASES,

@@ -45,4 +45,8 @@ def _regressions(files: Sequence[ResultFile], base: ResultFile) -> list[Comparis
             f"{base.path}: baseline must be of the device of another file, got {base.device} alone; "
             "across devices use kinetics compare"
         )
-    return [compare_files([base, file]) for file in same]
+    # One that shares no case with the baseline has nothing to be held against.
+    sharing = [file for file in same if {row.case_key for row in file.rows} & {row.case_key for row in base.rows}]
+    if not sharing:
+        raise DataFileError(f"{base.path}: baseline must share a case with another file of its device, got none")
+    return [compare_files([base, file]) for file in sharing]

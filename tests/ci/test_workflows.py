@@ -1,7 +1,6 @@
 """The workflows: pinned, least privilege, serialised on the GPU, and no fork's code without a label just set."""
 
 import re
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,7 @@ def test_the_gpu_is_checked_first_used_by_one_run_at_a_time_and_its_evidence_kep
     for job in gpu["jobs"].values():
         assert job["runs-on"][0] == "self-hosted"
         assert job["concurrency"] == {"group": "gpu-runner", "cancel-in-progress": False}
-        order = defaultdict(int, {step.get("name", step.get("uses")): i for i, step in enumerate(job["steps"])})
+        order = {step.get("name", step.get("uses")): i for i, step in enumerate(job["steps"])}
         measuring = next(i for i, step in enumerate(job["steps"]) if ".venv/bin/kinetics" in step.get("run", ""))
         assert order["preflight"] < measuring < order["summary"]
         after = job["steps"][measuring + 1 :]

@@ -115,6 +115,20 @@ def test_the_journal_of_a_living_process_is_left_alone(tmp_path):
     assert not journal.path.exists()
 
 
+def test_a_journal_of_another_version_is_put_aside_and_stops_nobody(tmp_path):
+    killed = "import os, pathlib; from kinetics.records import RowJournal;"
+    killed += f"RowJournal(pathlib.Path({str(tmp_path)!r}) / 'run.json', {{}}).append({{'name': 'x'}}); os._exit(1)"
+    subprocess.run([sys.executable, "-c", killed], check=False)
+
+    def complete(document):
+        document["a field of another version"]
+
+    (aside,) = recover_journals(tmp_path, complete=complete)
+    assert aside.name == "run.journal.jsonl.unreadable"
+    assert '"name": "x"' in aside.read_text()
+    assert recover_journals(tmp_path, complete=complete) == []
+
+
 def test_a_journal_that_never_got_a_header_is_cleared_away(tmp_path):
     (tmp_path / "run.journal.jsonl").write_text("")
     assert recover_journals(tmp_path, complete=no_completion) == []

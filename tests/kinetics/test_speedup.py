@@ -2,7 +2,7 @@
 
 import pytest
 
-from kinetics.speedup import crossover_context, crossovers, speedups, step_speedup
+from kinetics.speedup import crossover_context, crossovers, speedups, step_speedup, where_it_pays
 
 
 def row(operation, context_len, median_s, **changes):
@@ -33,6 +33,27 @@ def test_the_crossover_lies_between_the_contexts_around_one():
 @pytest.mark.parametrize("ratios", [[0.2, 0.9], [1.1, 3.0]])
 def test_a_crossover_outside_what_was_measured_is_unknown(ratios):
     assert crossover_context([1024, 4096], ratios) is None
+
+
+@pytest.mark.parametrize(
+    ("ratios", "words"),
+    [
+        ([0.5, 2.0], "from 2048 tokens on"),
+        ([1.1, 3.0], "from the shortest context on, 1k"),
+        ([0.2, 0.9], "nowhere up to 4k"),
+        ([2.0, 0.5], "in the shorter contexts only"),
+    ],
+)
+def test_where_sparse_attention_pays_is_said_in_words(ratios, words):
+    assert where_it_pays([1024, 4096], ratios) == words
+
+
+def test_lines_of_two_page_sizes_are_told_apart():
+    rows = [
+        row(operation, context_len, 1.0, page_size=page_size)
+        for page_size in (16, 64) for context_len in (1024, 4096) for operation in ("dense", "block_topk")
+    ]  # fmt: skip
+    assert {one.page_size for one in crossovers(speedups(rows))} == {16, 64}
 
 
 def test_each_batch_has_its_own_crossover():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kinetics.compare.comparison import FASTEST, compare_files
 from kinetics.compare.median_ratio import median_interval, median_ratio
+from kinetics.compare.tables import comparison_tables, tables_for_people
 from kinetics.data_files import DataFileError
 from kinetics.result_files import LeftOutKind, read_result_files
 
@@ -173,6 +174,28 @@ def test_a_shared_provider_is_compared_beside_the_fastest(result, row):
     assert found[FASTEST].entries[1].ratio.ratio == pytest.approx(1 / 100)
 
 
+def test_ratios_of_one_provider_and_of_the_fastest_are_not_averaged_together(result, row):
+    cpu = result("a.json", [row(samples=[2e-3] * 9), row(provider="sdpa", samples=[1e-3] * 9)])
+    gpu = result("b.json", [gpu_row(row, samples=[1e-5] * 9)], device="Made GPU", slug="made-gpu")
+    (table,) = (t for t in comparison_tables(compare_files(read_result_files([cpu, gpu]))) if t.name == "ratios")
+    at = {name: table.columns.index(name) for name in ("pairing", "num_cases", "geometric_mean_ratio")}
+    found = {row[at["pairing"]]: (row[at["num_cases"]], row[at["geometric_mean_ratio"]]) for row in table.rows}
+    assert found == {"one provider": (1, pytest.approx(1 / 200)), FASTEST: (1, pytest.approx(1 / 100))}
+
+
+def test_what_differs_stands_beside_each_ratio_for_people_too(result, row):
+    cpu = result("a.json", [row()])
+    gpu = result("b.json", [gpu_row(row)], device="Made GPU", slug="made-gpu")
+    (cases,) = (t for t in tables_for_people(compare_files(read_result_files([cpu, gpu]))) if t.name == "cases")
+    assert any("dtype float32 / bfloat16" in str(cell) for line in cases.rows for cell in line)
+    assert "ceiling" in cases.columns
+
+
+def test_skips_that_are_no_list_are_no_skips(result, row):
+    (file,) = read_result_files([result("a.json", [row()], skipped=5)])
+    assert file.left_out == ()
+
+
 def test_warm_rows_never_stand_beside_cold_ones_across_devices(result, row):
     cpu = result("a.json", [row(cache_state="warm")])
     gpu = result("b.json", [gpu_row(row)], device="Made GPU", slug="made-gpu")
@@ -213,6 +236,8 @@ def test_three_files_have_the_first_that_holds_a_case_as_its_base(result, row):
         ("predicted_s", float("inf"), "predicted_s must be a finite number of at least 0, got inf"),
         ("provider", ["ours"], "provider must be text, got ['ours']"),
         ("operation", None, "operation must be text, got None"),
+        ("graph", [], "graph must be true or false, got []"),
+        ("flop", 10**400, f"flop must be a finite number of at least 0, got 1{'0' * 39}"),
     ],
 )
 def test_an_unusable_row_is_listed_and_the_others_are_read(result, row, field, value, reason):

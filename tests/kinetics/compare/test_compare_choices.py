@@ -1,12 +1,13 @@
 """What reaches an accuracy most cheaply, and on which devices that differs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli import app
-from kinetics.law.stored_frontiers import FrontierLine, LawTask, cheapest, compare_choices
+from kinetics.law.stored_frontiers import FrontierLine, LawTask, cheapest, choice_remarks, compare_choices
 
 
 def make_task(device, lines, *, task="best_of_n"):
@@ -56,4 +57,11 @@ def test_compare_shows_choices_or_says_what_they_need(result, row, made_law, tmp
         assert "kinetics law SAMPLES --measured FILE --json" in found["remarks"][-1]
         return
     changed = {line["accuracy_fraction"]: line["choice_changes"] for line in found["choices"]}
+    assert "Choices on cpu: by hand; samples: made" in found["remarks"]
+    assert not any("different samples" in remark for remark in found["remarks"])
     assert changed == {0.1: True, 0.2: True, 0.3: False, 0.4: False, 0.5: False}
+
+
+def test_choices_that_rest_on_different_samples_say_so():
+    tasks = [replace(make_task(name, [DENSE]), source=name) for name in ("gpu", "cpu")]
+    assert "different samples" in choice_remarks(tasks)[-1]

@@ -215,6 +215,18 @@ def test_a_baseline_of_another_device_is_refused(tmp_path, result, row):
     assert "baseline must be of the device of another file, got Made GPU alone" in done.stderr
 
 
+def test_a_file_that_shares_no_case_with_the_baseline_is_left_out_of_the_regressions(tmp_path, result, row):
+    base, same, other = (
+        result(f"{name}.json", [row(context_len=context_len)])
+        for name, context_len in (("base", 1024), ("same", 1024), ("other", 2048))
+    )
+    done = run("report", same, other, "--baseline", base, "--out", tmp_path / "page.html")
+    assert done.exit_code == 0, done.stderr
+    done = run("report", other, "--baseline", base, "--out", tmp_path / "page.html")
+    assert done.exit_code == 3
+    assert "baseline must share a case with another file of its device" in done.stderr
+
+
 def test_a_missing_library_is_named_with_its_remedy(tmp_path, result, row, monkeypatch):
     monkeypatch.setattr("kinetics.report.page.find_spec", lambda name: None if name == "itables" else name)
     done = run("report", result("a.json", [row()]), "--out", tmp_path / "page.html")

@@ -68,6 +68,8 @@ FILES = {
         def prepare(case, inputs):
             if case.operation.value in DOES["unable"]:
                 raise ValueError("no such kernel")
+            if case.operation.value in DOES["breaks_device"]:
+                raise RuntimeError("CUDA error: device-side assert triggered")
             def prove():
                 assert case.operation.value not in DOES["wrong"], "output is wrong by 0.5\\nin many lines"
                 return 1e-7
@@ -76,6 +78,8 @@ FILES = {
                 number = next(calls)
                 if number == DOES["die_at"]:
                     os._exit(7)
+                if number == DOES["raise_at"]:
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered\\nand so on")
                 if number == DOES["hang_at"]:
                     time.sleep(60)
                 end = time.perf_counter() + DOES["seconds"]
@@ -85,7 +89,8 @@ FILES = {
             return SimpleNamespace(call=call, prove=prove)
         """,
 }
-CALM = {"seconds": 1e-3, "num_bytes": 1, "unable": [], "wrong": [], "die_at": -1, "hang_at": -1}
+CALM = {"seconds": 1e-3, "num_bytes": 1, "unable": [], "wrong": [], "breaks_device": []}
+CALM |= {"die_at": -1, "hang_at": -1, "raise_at": -1}
 
 
 def dedent(text):

@@ -119,13 +119,39 @@ def test_a_worker_that_dies_in_mid_round_is_one_line_and_keeps_the_evidence(gate
     assert set(verdicts.values()) == {"INVALID"}
 
 
+def test_a_call_that_fails_in_mid_round_is_a_lost_worker_and_keeps_the_evidence(gate, repository):
+    behave(repository, raise_at=10)
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert document["lost"].startswith("the candidate worker lost its device at 'run': RuntimeError: CUDA error")
+    assert document["is_partial"]
+
+
+def test_a_case_that_breaks_the_device_ends_the_launches_and_makes_no_other_case_missing(gate, repository):
+    behave(repository, breaks_device=["dense"])
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert document["lost"] == (
+        "the candidate worker lost its device at 'prepare': RuntimeError: CUDA error: device-side assert triggered"
+    )
+
+
 def test_a_worker_that_hangs_is_given_up_and_never_left_behind(gate, repository, monkeypatch):
     monkeypatch.setattr(process, "RUN_TIMEOUT_S", 1.0)
+    children, start = [], process.subprocess.Popen
+
+    def remembered(*arguments, **options):
+        children.append(start(*arguments, **options))
+        return children[-1]
+
+    monkeypatch.setattr(process.subprocess, "Popen", remembered)
     behave(repository, hang_at=10)
     started = time.monotonic()
     code, _, document = gate()
     assert (code, document["lost"]) == (3, "the candidate worker did not answer 'run' within 1 s")
     assert time.monotonic() - started < 40
+    assert len(children) > 3
+    assert all(child.poll() is not None for child in children)
 
 
 def test_a_case_that_was_finished_before_the_loss_keeps_its_record(gate, repository, monkeypatch):
@@ -157,6 +183,8 @@ def test_disturbed_launches_are_taken_again_but_not_for_ever(gate, monkeypatch):
         (["gate", "--base", "HEAD", "--device", "cuda"], "cannot measure on cuda: .*--device must be cpu"),
         (["gate", "--baseline-file", "x.json"], "x.json: cannot be read"),
         (["aa", "--launches", "9"], "--launches must be at least 10, got 9"),
+        (["gate", "--base", "HEAD", "--out", "no/such/folder/x.json"], "--out must lie in a folder that is there"),
+        (["aa", "--markdown", "no/such/folder/x.md"], "--markdown must lie in a folder that is there"),
     ],
 )
 def test_a_usage_that_cannot_work_is_refused_in_one_line(kinetics, arguments, complaint):
@@ -184,7 +212,7 @@ def test_a_base_that_is_too_old_is_one_line_and_exit_3(kinetics, repository):
 def test_a_self_test_stores_what_later_gates_go_by(kinetics, gate, repository):
     done = kinetics("aa", *SMOKE[:-1], "10", "--json")
     assert done.exit_code == 0
-    document = read_gate_file(repository / "results" / "cpu-fake" / "aa.json")
+    document = read_gate_file(repository / "results" / "cpu-fake" / "gate" / "aa-smoke.json")
     tests = {row["case"]: row for row in document["self_tests"]}
     assert set(tests) == {DENSE, SPARSE}
     assert tests[DENSE]["confirmed_false_alarms"] <= 0.05
@@ -195,7 +223,7 @@ def test_a_self_test_stores_what_later_gates_go_by(kinetics, gate, repository):
 
 def test_stored_files_find_a_slow_down_and_refuse_another_machine(kinetics, repository, tmp_path):
     kinetics("aa", *SMOKE[:-1], "10")
-    stored = repository / "results" / "cpu-fake" / "aa.json"
+    stored = repository / "results" / "cpu-fake" / "gate" / "aa-smoke.json"
     behave(repository, seconds=20e-3)  # memory read between the calls swings, and with it the units
     done = kinetics("gate", "--baseline-file", str(stored), *SMOKE, "--json")
     assert done.exit_code == 1

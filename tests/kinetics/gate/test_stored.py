@@ -8,13 +8,18 @@ from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import CaseRun
 from kinetics.gate.stored import is_stored_flagged, judge_stored, machine_difference, stored_baseline
 from kinetics.gate.verdicts import CasePlan
+from kinetics.roofline import Ceilings
 
 MACHINE = {"device_slug": "cpu-x-2c", "num_cpus": 2, "torch_threads": 2}
 SPEC = {"context_len": 512}
+CEILINGS = Ceilings(
+    read_bytes_per_s=1e9, cached_read_bytes_per_s=1e9, copy_bytes_per_s=1e9, matmul_flop_per_s=1e12, launch_s=1e-6,
+    cache_bytes=1,
+)  # fmt: skip
 PLAN = CasePlan(name="case", spec=SPEC, detectable_budget=0.1)
 
 
-def launches(count, *, factor=1.0, look=1, seed=1, sd=0.01, bytes_per_s=1e9):
+def launches(count, *, factor=1.0, look=1, seed=1, sd=0.01, bytes_per_s=1e9, num_bytes=1000):
     rng = random.Random(seed)
     return [
         CaseRun(
@@ -24,6 +29,7 @@ def launches(count, *, factor=1.0, look=1, seed=1, sd=0.01, bytes_per_s=1e9):
             first_side="candidate",
             median_s={"candidate": 1e-3 * factor * (1 + rng.gauss(0, sd)) * 1e9 / bytes_per_s},
             canary_bytes_per_s={"candidate": bytes_per_s},
+            work={"num_bytes": num_bytes, "flop": 1, "num_launches": 1},
         )
         for number in range(count)
     ]
@@ -40,7 +46,7 @@ def document(runs, *, machine=MACHINE, spec=SPEC, verdict="SAME"):
 
 def judged(*runs, documents=None):
     baseline = stored_baseline("case", SPEC, documents or [document(launches(12, seed=9))], MACHINE)
-    return judge_stored(PLAN, [run for group in runs for run in group], baseline)
+    return judge_stored(PLAN, [run for group in runs for run in group], baseline, CEILINGS)
 
 
 def test_a_slow_down_needs_two_looks_and_a_machine_at_half_speed_is_none():
@@ -53,10 +59,17 @@ def test_a_slow_down_needs_two_looks_and_a_machine_at_half_speed_is_none():
     assert judged(launches(5, factor=1.2)).verdict is Verdict.AMBIGUOUS
 
 
+def test_a_time_that_the_ceiling_rules_out_is_invalid_here_too():
+    impossible = [launches(5, factor=0.5, look=look, num_bytes=10**7) for look in (1, 2)]
+    found = judged(*impossible)
+    assert found.verdict is Verdict.INVALID
+    assert "faster than its work allows" in found.reason
+
+
 def test_a_shift_that_a_restless_baseline_explains_is_ambiguous():
     restless = document(launches(12, sd=0.15, seed=3))
     baseline = stored_baseline("case", SPEC, [restless], MACHINE)
-    assert judge_stored(PLAN, launches(5, factor=1.3), baseline).verdict is Verdict.AMBIGUOUS
+    assert judge_stored(PLAN, launches(5, factor=1.3), baseline, CEILINGS).verdict is Verdict.AMBIGUOUS
     assert not is_stored_flagged(launches(5, factor=1.3), baseline)
 
 

@@ -164,3 +164,10 @@ def test_records_survive_a_file_and_foreign_rows_are_refused():
     assert case_run(run.as_row()) == run
     with pytest.raises(ValueError, match="must have the fields of CaseRun"):
         case_run({"name": "a row of pytest-benchmark"})
+
+
+def test_a_case_that_fails_in_one_launch_of_several_is_invalid_and_not_missing():
+    refused = CaseRun(case="case", look=1, launch=3, first_side="base", refusals={"candidate": "out of something"})
+    found = verdict(runs_of(QUIET), [refused])
+    assert found.verdict is Verdict.INVALID
+    assert found.reason == "timed in other launches, but candidate: out of something"
