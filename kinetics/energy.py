@@ -1,7 +1,8 @@
 """Joules where the machine counts them: NVML's total on a GPU, RAPL's packages on a CPU. Optional; reads, never sets.
 
 A counter ticks every few milliseconds (RAPL) to a hundred (NVML), so that one call cannot be metered: `joules_per_call`
-repeats it for half a second. Where there is no counter, or nobody may read it, there is a reason instead of a number.
+repeats it for half a second. Kernels on a CPU are not metered: repeated, they would find their data in cache. Where
+there is no counter, or nobody may read it, there is a reason instead of a number.
 """
 
 from __future__ import annotations
@@ -142,16 +143,20 @@ class RaplCounter:
 
 
 def rapl_counter(powercap: Path = _POWERCAP) -> RaplCounter | Absent:
-    """The energy counter of the CPU packages, or why there is none."""
-    packages = sorted(path for path in powercap.glob("intel-rapl:*") if path.name.count(":") == 1)
-    if not packages:
-        return Absent(reason=f"this CPU shows no energy counter under {powercap}")
+    """The energy counter of the CPU packages, or why there is none. A platform's total (psys) holds them already."""
     try:
+        packages = sorted(path for path in powercap.glob("intel-rapl:*") if _is_package(path))
+        if not packages:
+            return Absent(reason=f"this CPU shows no energy counter under {powercap}")
         return RaplCounter(packages)
     except PermissionError:
         return Absent(reason=f"only root may read the energy counter under {powercap}")
     except (OSError, ValueError) as error:
         return Absent(reason=f"the energy counter under {powercap} cannot be read ({error})")
+
+
+def _is_package(zone: Path) -> bool:
+    return zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package")
 
 
 def _load_nvml() -> Any:

@@ -23,7 +23,7 @@ HEADINGS: Final = {
     "smallest_ratio": "smallest", "largest_ratio": "largest", "num_slower": "slower", "num_faster": "faster",
     "median_measured_over_predicted": "meas/pred", "held_out_median_abs_error": "held-out error",
     "held_out_p90_abs_error": "its p90", "num_held_out": "over cases", "num_rows": "rows", "started_utc": "started",
-    "num_names": "how many",
+    "num_names": "how many", "joules_per_token": "mJ/token", "same_samples": "same samples",
     "accuracy_fraction": "accuracy", "choice_changes": "changes", "cost_s": "per question", "base_median_s": "base",
 }  # fmt: skip
 """Headings of columns whose names need more than spaces."""
@@ -62,6 +62,8 @@ def show(column: str, value: Value) -> str:
         return f"{value / TERA:.3g}"
     if "fraction" in column or "error" in column:
         return f"{100 * value:.0f} %"
+    if column.startswith("joules"):
+        return f"{1e3 * value:.3g}"
     if column.endswith("_s"):
         return f"{value:,.0f} s" if value >= 1000 else format_seconds(value)
     if "ratio" in column:

@@ -32,6 +32,7 @@ _LAW_COUNTS: Final = _COUNT_FIELDS[8:]
 _NUMBER_FIELDS: Final = (
     "minimum_bytes", "flop", "predicted_s", "calibrated_s", "measured_over_predicted", "achieved_bytes_per_s",
     "ceiling_bytes_per_s", "fraction_of_ceiling", "predicted_roof_s", "full_model_s", "tokens_per_s", "max_abs_error",
+    "joules_per_call", "joules_per_token",
 )  # fmt: skip
 _TEXT_FIELDS: Final = (
     "operation", "provider", "provider_version", "model", "kv_layout", "dtype", "cache_state", "calibration_role",
@@ -151,6 +152,14 @@ def read_result_files(paths: Sequence[Path]) -> list[ResultFile]:
     return [_relabel(_read(path), _letters(index)) for index, path in enumerate(paths)]
 
 
+def is_gate_file(path: Path) -> bool:
+    """Whether a file is one of `kinetics gate` or `kinetics aa`: rounds of one verdict, no rows to compare."""
+    try:
+        return read_result(path).get("kind") == "gate"
+    except ValueError:  # for the reader of result files to name
+        return False
+
+
 def _letters(index: int) -> str:
     """A, B, ..., Z, AA, AB, ... as spreadsheets count."""
     before = _letters(index // 26 - 1) if index >= 26 else ""
@@ -195,12 +204,8 @@ def _read(path: Path) -> ResultFile:
 
 
 def _skip(skip: Mapping[str, Any], file: str) -> LeftOut:
-    return LeftOut(
-        file=file,
-        kind=LeftOutKind.SKIPPED,
-        name=_text(skip.get("name")).split("::")[-1],
-        reason=_text(skip.get("reason")),
-    )
+    name = _text(skip.get("name")).split("::")[-1]
+    return LeftOut(file=file, kind=LeftOutKind.SKIPPED, name=name, reason=_text(skip.get("reason")))
 
 
 def _notes(document: Document) -> list[str]:

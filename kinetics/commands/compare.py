@@ -49,13 +49,12 @@ def compare(
 ) -> None:
     """How result files differ: across devices by shape, between runs on one device case by case."""
     from kinetics.compare.comparison import compare_files
-    from kinetics.compare.tables import choice_table, comparison_tables, remarks, tables_for_people
+    from kinetics.compare.tables import choice_table, choices_for_people, comparison_tables, remarks, tables_for_people
     from kinetics.law.stored_frontiers import choice_remarks, compare_choices, split_law_documents
-    from kinetics.readable_tables import table_for_people
     from kinetics.result_files import read_result_files
 
     with _one_line_errors():
-        laws, results = split_law_documents(files)
+        laws, results = split_law_documents(_without_gate_files(files))
         comparison = compare_files(read_result_files(results))
         wanted, notes = (Format.JSON if as_json else print_as), remarks(comparison)
         is_for_people = wanted in (Format.TABLE, Format.MARKDOWN)
@@ -63,7 +62,7 @@ def compare(
         choices = choice_table(compare_choices(laws))
         if choices.rows:
             notes += choice_remarks(laws)
-            tables.insert(3, table_for_people(choices) if is_for_people else choices)
+            tables.insert(3, choices_for_people(choices) if is_for_people else choices)
         else:
             notes.append(_NO_CHOICES)
         if wanted is Format.TABLE and out is None:
@@ -110,6 +109,7 @@ def report(
     from kinetics.report.sources import read_sources
 
     with _one_line_errors():
+        files = _without_gate_files(files)
         sources = read_sources(files, baseline=baseline)
         write_report(sources, out, title=title)
     num_rows = sum(len(file.rows) for file in sources.files)
@@ -117,6 +117,17 @@ def report(
         typer.echo(json.dumps({"out": str(out), "files": len(files), "rows": num_rows}))
     else:
         typer.echo(f"{out}: {num_rows} rows of {len(sources.files)} result files")
+
+
+def _without_gate_files(files: list[Path]) -> list[Path]:
+    """The files that hold rows or frontiers; those of the gate, which a glob may have caught, are named on stderr."""
+    from kinetics.result_files import is_gate_file
+
+    gate_files = [path for path in files if is_gate_file(path)]
+    for path in gate_files:
+        note = f"{path}: left aside, a file of kinetics gate or kinetics aa holds no rows"
+        typer.echo(f"kinetics: {_printable(note)}", err=True)
+    return [path for path in files if path not in gate_files]
 
 
 def _listed(text: str) -> list[str]:

@@ -21,6 +21,7 @@ from kinetics.rows import calibration_errors
 from kinetics.speedup import crossovers, speedups
 
 _MAX_NAMES: Final = 3
+_REMARKED: Final = ("pricing", "source")
 _TYPED: Final = ("device", "grid", "path")  # in the label or on the command line already
 
 
@@ -33,13 +34,24 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 def choice_table(choices: Iterable[ChoiceAt]) -> Table:
     """The cheapest way to each accuracy on each device, and whether devices disagree about it."""
-    columns = ("task", "accuracy_fraction", "choice_changes", "device", "attention", "best_model", "cost_s")
+    columns = (
+        "task", "accuracy_fraction", "choice_changes", "same_samples", "device", "attention", "best_model", "cost_s",
+        "pricing", "source",
+    )  # fmt: skip
     rows = [
-        (at.task, at.accuracy, at.changes, choice.device, choice.attention, choice.model, choice.seconds)
+        (
+            at.task, at.accuracy, at.changes, at.is_of_one_source, choice.device, choice.attention, choice.model,
+            choice.seconds, choice.pricing, choice.source,
+        )
         for at in choices
         for choice in at.choices
-    ]
+    ]  # fmt: skip
     return Table(name="choices", columns=columns, rows=tuple(rows))
+
+
+def choices_for_people(choices: Table) -> Table:
+    """The choices with headings and units; how each device was priced stands in the remarks."""
+    return table_for_people(keep_columns(choices, [name for name in choices.columns if name not in _REMARKED]))
 
 
 def remarks(comparison: Comparison) -> list[str]:
@@ -71,7 +83,9 @@ def tables_for_people(comparison: Comparison) -> list[Table]:
 
 
 def _cases_side_by_side(comparison: Comparison) -> Table:
-    columns = ("case", "provider", "files", "base", "this", "time x base", "95 % from", "to", "")
+    columns = (
+        "case", "provider", "files", "base", "this", "time x base", "95 % from", "to", "base mJ/token", "mJ/token", "",
+    )  # fmt: skip
     rows = []
     for case in comparison.cases:
         base = case.entries[0]
@@ -82,8 +96,11 @@ def _cases_side_by_side(comparison: Comparison) -> Table:
             files = f"{base.file.letter} {entry.file.letter}"
             times = show("median_s", base.row.median_s), show("median_s", entry.row.median_s)
             shown = (show("ratio", value) for value in (ratio.ratio, ratio.low, ratio.high))
-            rows.append((case.label, case.pairing, files, *times, *shown, verdict))
-    return Table(name="cases", columns=columns, rows=tuple(rows))
+            joules = (show("joules_per_token", one.row.fields.get("joules_per_token")) for one in (base, entry))
+            rows.append((case.label, case.pairing, files, *times, *shown, *joules, verdict))
+    table = Table(name="cases", columns=columns, rows=tuple(rows))
+    has_joules = any(set(row[-3:-1]) != {"-"} for row in rows)
+    return table if has_joules else keep_columns(table, (*columns[:-3], columns[-1]))
 
 
 def _cases_below_each_other(comparison: Comparison) -> Table:
@@ -152,7 +169,8 @@ def _ratios(comparison: Comparison) -> Table:
 CASE_COLUMNS: Final = (
     "case", "pairing", "file", "operation", "model", "batch", "context_len", "kv_budget", "page_size", "provider",
     "dtype", "median_s", "iqr_fraction", "ratio", "ratio_low", "ratio_high", "achieved_bytes_per_s",
-    "fraction_of_ceiling", "ceiling_kind", "predicted_s", "measured_over_predicted", "calibrated_s", "differs_in",
+    "fraction_of_ceiling", "ceiling_kind", "predicted_s", "measured_over_predicted", "calibrated_s", "joules_per_token",
+    "differs_in",
 )  # fmt: skip
 
 
@@ -170,7 +188,8 @@ def _case_row(case: MatchedCase, entry: Entry) -> tuple[Value, ...]:
         ratio.ratio if ratio else None, ratio.low if ratio else None, ratio.high if ratio else None,
         fields.get("achieved_bytes_per_s"), fields.get("fraction_of_ceiling"),
         entry.file.ceiling_kind if row.is_kernel_or_step else None, fields.get("predicted_s"),
-        fields.get("measured_over_predicted"), fields.get("calibrated_s"), "; ".join(entry.differs_in) or None,
+        fields.get("measured_over_predicted"), fields.get("calibrated_s"), fields.get("joules_per_token"),
+        "; ".join(entry.differs_in) or None,
     )  # fmt: skip
 
 
@@ -194,7 +213,8 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
         found = crossovers(pairs)
         for one in found:
             shape = (one.provider, one.model, one.batch, one.kv_budget, one.page_size, one.is_graph)
-            rows.append((file.label, *shape, one.measured, one.predicted, one.measured_note))
+            note = f"measured {one.measured_note}, predicted {one.predicted_note}"
+            rows.append((file.label, *shape, one.measured, one.predicted, note))
         if not found:
             reason = "too few contexts with both" if pairs else "no provider measured dense and block_topk in one cell"
             rows.append((file.label, *(None,) * 8, reason))

@@ -50,6 +50,8 @@ class Choice:
     attention: str
     model: str
     seconds: float
+    pricing: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,11 @@ class ChoiceAt:
     def changes(self) -> bool:
         """Whether two devices choose another attention or model."""
         return len({(choice.attention, choice.model) for choice in self.choices}) > 1
+
+    @property
+    def is_of_one_source(self) -> bool:
+        """Whether all choices rest on the same samples: otherwise a change need not be the device's doing."""
+        return len({choice.source for choice in self.choices}) == 1
 
 
 def compare_choices(tasks: Sequence[LawTask]) -> list[ChoiceAt]:
@@ -92,7 +99,14 @@ def choice_remarks(tasks: Sequence[LawTask]) -> list[str]:
 def cheapest(task: LawTask, accuracy: float) -> Choice | None:
     """The first point of any family, in order of time, that reaches an accuracy; None if none does."""
     points = [
-        Choice(device=task.device, attention=line.attention, model=model, seconds=seconds)
+        Choice(
+            device=task.device,
+            attention=line.attention,
+            model=model,
+            seconds=seconds,
+            pricing=task.pricing,
+            source=task.source,
+        )
         for line in task.lines
         for seconds, reached, model in zip(line.seconds, line.accuracy, line.best_model, strict=True)
         if reached >= accuracy
@@ -136,7 +150,7 @@ def _read_tasks(path: Path, document: Mapping[str, Any]) -> list[LawTask]:
             )
             for task in document["tasks"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataFileError(f"{path}: law document cannot be used ({error}); run kinetics law --json again") from error
 
 

@@ -50,7 +50,7 @@ class Table:
     def as_text(self) -> str:
         """The table in aligned columns; nothing but printable characters gets through."""
         cells = [list(self.columns), *([format_value(value) for value in row] for row in self.rows)]
-        cells = [["".join(c if c.isprintable() else "?" for c in cell) for cell in line] for line in cells]
+        cells = [[_printable(cell) for cell in line] for line in cells]
         widths = [max(len(line[i]) for line in cells) for i in range(len(self.columns))]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
@@ -59,10 +59,17 @@ class Table:
     def as_markdown(self) -> str:
         """The table as Markdown; what names could smuggle in is escaped."""
         lines = [self.columns, ["---"] * len(self.columns)]
-        lines += [
-            [html.escape(format_value(value), quote=False).replace("|", "\\|") for value in row] for row in self.rows
-        ]
+        lines += [[_markdown_cell(value) for value in row] for row in self.rows]
         return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _markdown_cell(value: Value) -> str:
+    text = html.escape(_printable(format_value(value)), quote=False)
+    return text.replace("\\", "\\\\").replace("|", "\\|")  # in this order: a backslash before a pipe would free it
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def format_value(value: Value) -> str:

@@ -72,6 +72,7 @@ const shown = {
   seconds,
   percent: (value) => `${(100 * value).toFixed(0)} %`,
   ratio: (value) => value.toFixed(2),
+  millijoules: (value) => digits(1e3 * value),
   gb_per_s: (value) => (value / 1e9).toFixed(1),
   error: (value) => value.toExponential(1),
 };

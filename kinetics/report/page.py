@@ -25,7 +25,7 @@ from kinetics.report.heatmaps import draw_map, speedup_maps
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
 from kinetics.report.regressions import FASTER, MAX_CASES, SLOWER, draw_ratios, ratio_of, verdict
 from kinetics.report.roofline import bandwidth, roofline
-from kinetics.report.row_table import COLUMNS, row_values
+from kinetics.report.row_table import row_values, shown_columns
 from kinetics.report.sources import Sources
 from kinetics.report.style import color_of
 from kinetics.result_files import Origin, ResultFile
@@ -62,11 +62,11 @@ def render_page(sources: Sources, *, title: str) -> str:
 
     loader = PackageLoader("kinetics.report", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    figures = page_figures(sources)
+    figures, columns = page_figures(sources), shown_columns(sources.files)
     payload = {
         "figures": {name: [_items(panel) for panel in panels] for name, panels in figures.items()},
-        "columns": [asdict(column) for column in COLUMNS],
-        "rows": row_values(sources.files),
+        "columns": [asdict(column) for column in columns],
+        "rows": row_values(sources.files, columns),
     }
     return environment.get_template("page.html.j2").render(
         title=title,
@@ -76,13 +76,14 @@ def render_page(sources: Sources, *, title: str) -> str:
         task_titles=[f"{task.task.replace('_', ' ')}: {task.source}" for task in sources.tasks],
         pricings=dict.fromkeys(f"{task.device}, {task.source}: {task.pricing}" for task in sources.tasks),
         baseline=sources.baseline,
+        not_held=[file.label for file in sources.not_held],
         regressions=[regression_summary(comparison) for comparison in sources.regressions],
         max_cases=MAX_CASES,
         predictions=table_for_people(prediction_table(sources.files)),
         left_out=table_for_people(left_out_table([item for file in sources.files for item in file.left_out])),
         num_rows=len(payload["rows"]),
-        filters=[column.field for column in COLUMNS if column.is_filter],
-        columns=COLUMNS,
+        filters=[column.field for column in columns if column.is_filter],
+        columns=columns,
         payload=script_json(payload),
         bokeh_js=_bokeh_js(),
         table_js=base64.b64encode(_bundle("dt_bundle.js").encode()).decode(),

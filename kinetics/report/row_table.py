@@ -13,14 +13,15 @@ from kinetics.result_files import ResultFile, ResultRow
 class Column:
     """One column of the table.
 
-    `kind` is what the browser renders: text, count, tokens, seconds, percent, ratio, gb_per_s or error.
-    `is_filter`: the page offers a list of its values to filter by.
+    `kind` is what the browser renders: text, count, tokens, seconds, percent, ratio, gb_per_s, millijoules or error.
+    `is_filter`: the page offers a list of its values to filter by. `is_optional`: left out where no row has a value.
     """
 
     title: str
     field: str
     kind: str
     is_filter: bool = False
+    is_optional: bool = False
 
 
 COLUMNS: Final = (
@@ -35,9 +36,11 @@ COLUMNS: Final = (
     Column(title="IQR", field="iqr_fraction", kind="percent"),
     Column(title="predicted", field="predicted_s", kind="seconds"),
     Column(title="calibrated", field="calibrated_s", kind="seconds"),
+    Column(title="role", field="calibration_role", kind="text", is_optional=True),
     Column(title="meas / pred", field="measured_over_predicted", kind="ratio"),
     Column(title="GB/s", field="achieved_bytes_per_s", kind="gb_per_s"),
     Column(title="of ceiling", field="fraction_of_ceiling", kind="percent"),
+    Column(title="mJ / token", field="joules_per_token", kind="millijoules", is_optional=True),
     Column(title="layers", field="num_layers", kind="count"),
     Column(title="page", field="page_size", kind="count"),
     Column(title="dtype", field="dtype", kind="text", is_filter=True),
@@ -46,9 +49,15 @@ COLUMNS: Final = (
 )
 
 
-def row_values(files: Sequence[ResultFile]) -> list[list[Any]]:
-    """One list a row, in the order of COLUMNS; None where a row does not say."""
-    return [[_value(file, row, column.field) for column in COLUMNS] for file in files for row in file.rows]
+def shown_columns(files: Sequence[ResultFile]) -> list[Column]:
+    """The columns of a page, optional ones only where some row has a value."""
+    said = {name for file in files for row in file.rows for name, value in row.fields.items() if value is not None}
+    return [column for column in COLUMNS if not column.is_optional or column.field in said]
+
+
+def row_values(files: Sequence[ResultFile], columns: Sequence[Column]) -> list[list[Any]]:
+    """One list a row, in the order of `columns`; None where a row does not say."""
+    return [[_value(file, row, column.field) for column in columns] for file in files for row in file.rows]
 
 
 def _value(file: ResultFile, row: ResultRow, field: str) -> Any:

@@ -14,12 +14,17 @@ from kinetics.result_files import ResultFile, read_result_files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Everything that a page shows. `regressions` holds one comparison per file of the baseline's device."""
+    """Everything that a page shows.
+
+    `regressions`: one comparison per file that shares a case with the baseline; `not_held`: files of its device that
+    share none.
+    """
 
     files: tuple[ResultFile, ...]
     tasks: tuple[LawTask, ...]
     baseline: ResultFile | None
     regressions: tuple[Comparison, ...]
+    not_held: tuple[ResultFile, ...]
 
 
 def read_sources(paths: Sequence[Path], *, baseline: Path | None) -> Sources:
@@ -30,23 +35,26 @@ def read_sources(paths: Sequence[Path], *, baseline: Path | None) -> Sources:
     tasks, result_paths = split_law_documents(paths)
     read = read_result_files(result_paths + ([baseline] if baseline else []))
     files, base = (read[:-1], read[-1]) if baseline else (read, None)
+    held, not_held = _split_by_baseline(files, base) if base else ([], [])
     return Sources(
         files=tuple(files),
         tasks=tuple(tasks),
         baseline=base,
-        regressions=tuple(_regressions(files, base)) if base else (),
+        regressions=tuple(compare_files([base, file]) for file in held) if base else (),
+        not_held=tuple(not_held),
     )
 
 
-def _regressions(files: Sequence[ResultFile], base: ResultFile) -> list[Comparison]:
+def _split_by_baseline(files: Sequence[ResultFile], base: ResultFile) -> tuple[list[ResultFile], list[ResultFile]]:
+    """(files of the baseline's device that share a case with it, those of its device that share none)."""
     same = [file for file in files if is_one_device([base, file])]
     if not same:
         raise DataFileError(
             f"{base.path}: baseline must be of the device of another file, got {base.device} alone; "
             "across devices use kinetics compare"
         )
-    # One that shares no case with the baseline has nothing to be held against.
-    sharing = [file for file in same if {row.case_key for row in file.rows} & {row.case_key for row in base.rows}]
+    keys = {row.case_key for row in base.rows}
+    sharing = [file for file in same if any(row.case_key in keys for row in file.rows)]
     if not sharing:
         raise DataFileError(f"{base.path}: baseline must share a case with another file of its device, got none")
-    return [compare_files([base, file]) for file in sharing]
+    return sharing, [file for file in same if file not in sharing]

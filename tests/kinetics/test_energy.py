@@ -44,9 +44,10 @@ def uuid(monkeypatch):
     monkeypatch.setattr(energy, "_uuid_of", lambda index: f"GPU-of-torch-{index}")
 
 
-def package(folder, name, *, used_uj, range_uj=1000):
+def package(folder, name, *, used_uj, range_uj=1000, says="package-0"):
     path = folder / name
     path.mkdir()
+    (path / "name").write_text(f"{says}\n")
     (path / "energy_uj").write_text(f"{used_uj}\n")
     (path / "max_energy_range_uj").write_text(f"{range_uj}\n")
     return path
@@ -73,11 +74,13 @@ def test_every_package_counts_once_and_a_counter_may_start_again(tmp_path):
     first = package(tmp_path, "intel-rapl:0", used_uj=900)
     second = package(tmp_path, "intel-rapl:1", used_uj=100)
     package(tmp_path, "intel-rapl:0:0", used_uj=1)  # the core's part of package 0
+    platform = package(tmp_path, "intel-rapl:2", used_uj=0, says="psys")  # both packages and more
     counter = rapl_counter(tmp_path)
     assert isinstance(counter, RaplCounter)
     with EnergyMeter(counter) as meter:
         (first / "energy_uj").write_text("50")
         (second / "energy_uj").write_text("300")
+        (platform / "energy_uj").write_text("700")
     assert meter.joules == pytest.approx((150 + 200) * 1e-6)
 
 

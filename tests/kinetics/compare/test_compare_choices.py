@@ -1,6 +1,7 @@
 """What reaches an accuracy most cheaply, and on which devices that differs."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -65,3 +66,19 @@ def test_compare_shows_choices_or_says_what_they_need(result, row, made_law, tmp
 def test_choices_that_rest_on_different_samples_say_so():
     tasks = [replace(make_task(name, [DENSE]), source=name) for name in ("gpu", "cpu")]
     assert "different samples" in choice_remarks(tasks)[-1]
+    assert not any(at.is_of_one_source for at in compare_choices(tasks))
+    assert all(at.is_of_one_source for at in compare_choices([replace(task, source="made") for task in tasks]))
+
+
+def test_a_choice_says_how_its_device_was_priced_and_on_which_samples(result, row, made_law, tmp_path):
+    files = [result("a.json", [row()]), result("b.json", [row()])]
+    for name in ("cpu", "gpu"):
+        files.append(tmp_path / f"law-{name}.json")
+        files[-1].write_text(json.dumps(made_law(device=name, pricing=f"priced on {name}", source=f"log of {name}")))
+    found = json.loads(CliRunner().invoke(app, ["compare", *map(str, files), "--json"]).stdout)["choices"]
+    assert {(line["device"], line["pricing"], line["source"], line["same_samples"]) for line in found} == {
+        (name, f"priced on {name}", f"log of {name}", False) for name in ("cpu", "gpu")
+    }
+    text = " ".join(CliRunner().invoke(app, ["compare", *map(str, files)]).stdout.split())
+    assert re.search(r"same samples device", text)
+    assert "Choices on gpu: priced on gpu; samples: log of gpu" in text

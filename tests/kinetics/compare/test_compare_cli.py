@@ -69,6 +69,47 @@ def test_markup_and_control_characters_in_names_stay_text(result, row):
     markdown = run("compare", path, path, "--format", "markdown").stdout
     assert "<b>" not in markdown
     assert "\\|&lt;b&gt;" in markdown
+    assert "\x1b" not in markdown
+
+
+def test_a_backslash_before_a_pipe_frees_no_cell_of_a_markdown_table(result, row):
+    path = result("a.json", [row(provider="a\\|b\nc")])
+    markdown = run("compare", path, path, "--format", "markdown").stdout
+    assert "a\\\\\\|b?c" in markdown
+
+
+@pytest.mark.parametrize("wanted", ["table", "markdown", "json", "csv"])
+def test_joules_stand_beside_times_where_rows_have_them(result, row, wanted):
+    metered = result("a.json", [row(joules_per_token=0.25)])
+    text = run("compare", metered, metered, "--format", wanted).stdout
+    assert ("mJ/token" if wanted in ("table", "markdown") else "joules_per_token") in text
+    assert ("250" if wanted in ("table", "markdown") else "0.25") in text
+    plain = result("b.json", [row()])
+    assert "mJ/token" not in run("compare", plain, plain, "--format", wanted).stdout
+
+
+def test_joules_stand_beside_times_across_devices(result, row):
+    gpu = result("b.json", [row(joules_per_token=0.25)], device="Made GPU", slug="made-gpu")
+    text = run("compare", result("a.json", [row()]), gpu).stdout
+    assert "mJ/token" in text
+    assert "250" in text
+
+
+@pytest.mark.parametrize("verb", ["compare", "report"])
+def test_files_of_the_gate_are_left_aside_and_named(result, row, tmp_path, verb):
+    gate_file = result("aa-gate.json", [], kind="gate", mode="aa")
+    paths = [result("a.json", [row()]), gate_file, result("b.json", [row()])]
+    done = run(verb, *paths, *(["--out", tmp_path / "page.html"] if verb == "report" else []))
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == (f"kinetics: {gate_file}: left aside, a file of kinetics gate or kinetics aa holds no rows\n")
+
+
+def test_a_crossover_says_in_words_what_was_measured_and_what_predicted(result, row):
+    rows = [row(context_len=c, samples=[c * 1e-6] * 9) for c in (1024, 4096)]
+    rows += [row("block_topk", context_len=c, kv_budget=512, samples=[2e-3] * 9) for c in (1024, 4096)]
+    path = result("a.json", rows)
+    found = json.loads(run("compare", path, path, "--json").stdout)["crossovers"][0]
+    assert found["note"] == "measured from 2000 tokens on, predicted from the shortest context on, 1k"
 
 
 def test_crossovers_and_prediction_errors_stand_beside_the_times(result, row):

@@ -14,6 +14,7 @@ from kinetics.report.page import page_figures, render_page, script_json
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
 from kinetics.report.regressions import OPEN, SLOWER, draw_ratios
 from kinetics.report.roofline import bandwidth, roofline
+from kinetics.report.row_table import row_values, shown_columns
 from kinetics.report.sources import read_sources
 from kinetics.report.style import diverging
 
@@ -196,6 +197,8 @@ def test_the_figure_of_regressions_separates_slower_from_open(result, row):
         ({"tasks": [{"task": "x"}]}, "law.json: law document cannot be used"),
         ({"tasks": [{"task": "x", "frontiers": [{"attention": "dense", "cost_tera_eflop": [1], "seconds": [],
           "accuracy": [], "best_model": []}]}]}, "lists of a frontier must be equally long"),
+        ({"tasks": [{"task": "x", "frontiers": [{"attention": "dense", "cost_tera_eflop": [10**400]}]}]},
+         "law.json: law document cannot be used"),
     ],
 )  # fmt: skip
 def test_a_law_document_that_cannot_be_used_is_one_line(tmp_path, result, row, made_law, change, message):
@@ -222,9 +225,21 @@ def test_a_file_that_shares_no_case_with_the_baseline_is_left_out_of_the_regress
     )
     done = run("report", same, other, "--baseline", base, "--out", tmp_path / "page.html")
     assert done.exit_code == 0, done.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert "B Made CPU: shares no case with the baseline" in page
+    assert "A Made CPU: shares no case" not in page
     done = run("report", other, "--baseline", base, "--out", tmp_path / "page.html")
     assert done.exit_code == 3
     assert "baseline must share a case with another file of its device" in done.stderr
+
+
+def test_the_table_shows_roles_and_joules_where_rows_have_them(result, row):
+    plain = files_of(result, [row()])
+    metered = files_of(result, [row(calibration_role="held_out", joules_per_token=0.25), row(context_len=2048)])
+    titles = [[column.title for column in shown_columns(files)] for files in (plain, metered)]
+    assert not {"role", "mJ / token"} & set(titles[0])
+    values = [dict(zip(titles[1], line, strict=True)) for line in row_values(metered, shown_columns(metered))]
+    assert [(line["role"], line["mJ / token"]) for line in values] == [("held_out", 0.25), (None, None)]
 
 
 def test_a_missing_library_is_named_with_its_remedy(tmp_path, result, row, monkeypatch):
