@@ -176,7 +176,10 @@ def _promises(rates: Mapping[str, Sequence[SideRates]]) -> list[str]:
     ]
     for side, (max_sd, power) in PROMISES.items():
         for one in rates[side]:
-            shift = f"- {one.case}, {side.removeprefix('plus')} % more work, launch SD {100 * one.launch_sd:.2f} %: "
+            shift = (
+                f"- {one.case}, {side.removeprefix('plus')} % more work, time {100 * (one.ratio - 1):+.1f} %, "
+                f"launch SD {100 * one.launch_sd:.2f} %: "
+            )
             if one.launch_sd <= max_sd:
                 lines.append(
                     f"{shift}power {one.confirmed:.2f}, at least {power} promised: {_word(one.confirmed >= power)}."

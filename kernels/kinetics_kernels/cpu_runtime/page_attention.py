@@ -85,14 +85,14 @@ def eight_rows(first, slot_stride, num_rows):
 
 @njit(fastmath=FLAGS)
 def add_eight_rows(weights, at, values, rows, head_dim, accumulator, row):
-    """Add eight weighted values to one accumulator row, summed among themselves first: long sums lose fewer digits."""
+    """Add eight weighted values to one accumulator row."""
     weight_0, weight_1 = splat(weights[at]), splat(weights[at + index(1)])
     weight_2, weight_3 = splat(weights[at + index(2)]), splat(weights[at + index(3)])
     weight_4, weight_5 = splat(weights[at + index(4)]), splat(weights[at + index(5)])
     weight_6, weight_7 = splat(weights[at + index(6)]), splat(weights[at + index(7)])
     for step in range(0, head_dim, LANES):
         d = index(step)
-        total = weight_0 * load(values, rows[0] + d)
+        total = multiply_add(weight_0, load(values, rows[0] + d), load(accumulator, row + d))
         total = multiply_add(weight_1, load(values, rows[1] + d), total)
         total = multiply_add(weight_2, load(values, rows[2] + d), total)
         total = multiply_add(weight_3, load(values, rows[3] + d), total)
@@ -100,7 +100,7 @@ def add_eight_rows(weights, at, values, rows, head_dim, accumulator, row):
         total = multiply_add(weight_5, load(values, rows[5] + d), total)
         total = multiply_add(weight_6, load(values, rows[6] + d), total)
         total = multiply_add(weight_7, load(values, rows[7] + d), total)
-        store(accumulator, row + d, load(accumulator, row + d) + total)
+        store(accumulator, row + d, total)
 
 
 @njit(fastmath=FLAGS)
