@@ -169,8 +169,8 @@ def prediction_line(rows: Sequence[dict[str, Any]]) -> str:
     raw = [abs(row["predicted_s"] / row["median_s"] - 1.0) for row in rows]
     held_out = calibration_errors(rows, "held_out")
     return (
-        f"Prediction error: uncalibrated {_median_p90(raw)}; calibrated, at the bandwidth seen beside each case, "
-        f"held-out cases {_median_p90(held_out)}"
+        f"Prediction error: uncalibrated {_median_p90(raw)}; calibrated, held-out cases {_median_p90(held_out)}\n"
+        "Calibrated times follow the bandwidth seen between the samples of each case"
     )
 
 

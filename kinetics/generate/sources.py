@@ -64,8 +64,8 @@ def open_source(
     Raises: ValueError for what cannot work; LostWork for a server that does not answer.
     """
     if request.engine is EngineName.OPENAI:
-        with closing(_server_answers(request)) as answers:
-            yield _server(request, answers)
+        with closing(_server_answers(request)) as server:
+            yield _server(request, server)
         return
     if request.base_url:
         raise ValueError(

@@ -86,10 +86,16 @@ def settings_of(case: StepCase) -> AttentionSettings:
     if case.kv_budget is None:
         return AttentionSettings()
     page_size = case.cell.page_size
-    kept = {"num_local": case.num_local_pages * page_size, "num_sink_tokens": NUM_SINK_PAGES * page_size}
+    num_local, num_sink_tokens = case.num_local_pages * page_size, NUM_SINK_PAGES * page_size
     if case.policy is StepPolicy.LOCAL:
-        return AttentionSettings(policy=Local(**kept))
-    policy = BlockTopK(block_size=page_size, top_blocks=case.num_scored_pages, keeps_partial_block=True, **kept)
+        return AttentionSettings(policy=Local(num_local=num_local, num_sink_tokens=num_sink_tokens))
+    policy = BlockTopK(
+        block_size=page_size,
+        top_blocks=case.num_scored_pages,
+        num_local=num_local,
+        num_sink_tokens=num_sink_tokens,
+        keeps_partial_block=True,
+    )
     return AttentionSettings(policy=policy)
 
 
