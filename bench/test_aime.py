@@ -68,7 +68,9 @@ def test_the_logs_give_the_law(logs: Path, tables: Path, benchmark: Any) -> None
     if not list(logs.glob("*.jsonl")):
         pytest.skip("no log was made")
     outcome: LawOutcome = benchmark.pedantic(run_trace_law, args=(law_request(logs, tables),), rounds=1)
-    benchmark.extra_info.update(operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=str(tables))
+    benchmark.extra_info.update(
+        operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=f"{tables.parent.name}/{tables.name}"
+    )
     assert not outcome.has_failed
     assert outcome.document["tables"]["your_hardware"], "some question must be solved, and seconds be measured"
 
