@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from kinetics.environment import Device
+from kinetics.environment import Device, gpu_uuid
 
 METERED_S = 0.5
 _POWERCAP = Path("/sys/class/powercap")
@@ -110,7 +110,7 @@ def nvml_counter(index: int, *, load: Callable[[], Any] | None = None) -> NvmlCo
         return Absent(reason="nvidia-ml-py is not installed; pip install 'kinetics-bench[gpu]'")
     try:
         nvml.nvmlInit()
-        counter = NvmlCounter(nvml, nvml.nvmlDeviceGetHandleByUUID(_uuid_of(index)))
+        counter = NvmlCounter(nvml, nvml.nvmlDeviceGetHandleByUUID(gpu_uuid(index)))
         counter.read_j()
     except nvml.NVMLError as error:
         return Absent(reason=f"NVML does not tell the energy of this GPU ({error})")
@@ -163,13 +163,6 @@ def _load_nvml() -> Any:
     import pynvml
 
     return pynvml
-
-
-def _uuid_of(index: int) -> str:
-    """NVML counts all GPUs, torch only the visible ones: the UUID is what both agree on."""
-    import torch
-
-    return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
 
 
 def _read_micro(path: Path) -> float:

@@ -167,14 +167,22 @@ def _cuda_facts(device: Device) -> dict[str, Any]:
         "compute_capability": f"{properties.major}.{properties.minor}",
         "num_multiprocessors": properties.multi_processor_count,
         "device_memory_bytes": properties.total_memory,
-        **_nvidia_smi_facts(device.index),
+        "gpu_uuid": gpu_uuid(device.index),
+        **_nvidia_smi_facts(gpu_uuid(device.index)),
     }
 
 
-def _nvidia_smi_facts(index: int) -> dict[str, str]:
+def gpu_uuid(index: int) -> str:
+    """NVIDIA's tools count all GPUs, torch only the visible ones: the UUID is what both agree on."""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+
+
+def _nvidia_smi_facts(uuid: str) -> dict[str, str]:
     """Driver, clocks, power and temperature as text; empty where nvidia-smi is missing."""
     fields = ("driver_version", "clocks.sm", "clocks.mem", "power.limit", "temperature.gpu", "ecc.mode.current")
-    command = ["nvidia-smi", f"--id={index}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    command = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
         line = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()  # noqa: S603 - fixed words
     except (OSError, subprocess.SubprocessError):

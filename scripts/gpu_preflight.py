@@ -28,7 +28,7 @@ def preflight(query: Query) -> str | None:
 
 
 def main() -> int:
-    if complaint := preflight(nvidia_smi(0)):
+    if complaint := preflight(nvidia_smi("0")):
         print(f"preflight: {complaint}", file=sys.stderr)
         return EXIT_INVALID
     return 0

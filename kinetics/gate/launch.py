@@ -39,6 +39,9 @@ class Worker(Runnable, Protocol):
 class Observer(Protocol):
     """Watches the machine from its making to `seen`; `kinetics.gate.watch.Watch` is one."""
 
+    def look(self) -> None:
+        """Look at the device now, while its case is still there."""
+
     def seen(self) -> Surroundings:
         """What happened since."""
 
@@ -91,6 +94,7 @@ def _run_case(
             return CaseRun(**identity, refusals=reasons, wrong_sides=wrong)
         for side, pairs in run_rounds(workers, num_rounds=NUM_ROUNDS // NUM_ALLOCATIONS, rng=rng).items():
             rounds[side] += pairs
+        observer.look()
         for worker in workers.values():
             worker.release()
     seen = observer.seen()

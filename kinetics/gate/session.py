@@ -61,7 +61,7 @@ def workplace(roots: Mapping[str, Path], device: str, machine: Machine) -> Workp
 
     def watch(workers: Sequence[Worker]) -> Watch:
         processes = [worker for worker in workers if isinstance(worker, WorkerProcess)]
-        query = nvidia_smi(int(device.partition(":")[2] or 0)) if machine.kind == "cuda" else None
+        query = nvidia_smi(machine.facts["gpu_uuid"]) if machine.kind == "cuda" else None
         return Watch(
             lambda: own_cpu_s() + sum(process.cpu_s() for process in processes),
             gpu=(lambda: gpu_complaint([process.pid for process in processes], query=query)) if query else None,

@@ -40,12 +40,22 @@ class Surroundings:
 
 
 class Watch:
-    """Watches from construction to `seen`. `own_cpu_s`: CPU seconds that the measuring processes have used so far."""
+    """Watches from construction to `seen`; `look` while the device is at work.
+
+    `own_cpu_s`: CPU seconds that the measuring processes have used so far. `gpu`: what is wrong with the device now.
+    """
 
     def __init__(self, own_cpu_s: CpuSeconds, *, gpu: Callable[[], str | None] | None) -> None:
         self._own_cpu_s = own_cpu_s
         self._gpu = gpu
         self._start = time.monotonic(), _busy_s(), own_cpu_s()
+        self._complaint: str | None = None
+        self.look()
+
+    def look(self) -> None:
+        """Remember the first thing that is wrong with the device; a throttled clock shows only under load."""
+        if self._gpu and not self._complaint:
+            self._complaint = self._gpu()
 
     def seen(self) -> Surroundings:
         """What happened since."""
@@ -53,7 +63,7 @@ class Watch:
         capacity_s = (time.monotonic() - started) * (psutil.cpu_count() or 1)
         others_s = (_busy_s() - busy_s) - (self._own_cpu_s() - own_s)
         share = min(1.0, max(0.0, others_s / max(capacity_s, 1e-9)))
-        return Surroundings(others_cpu_share=share, complaint=self._gpu() if self._gpu else None)
+        return Surroundings(others_cpu_share=share, complaint=self._complaint)
 
 
 def own_cpu_s() -> float:
@@ -78,14 +88,14 @@ def gpu_complaint(own_pids: Sequence[int], *, query: Query) -> str | None:
     return f"throttled ({', '.join(harmful)})" if harmful else None
 
 
-def nvidia_smi(index: int) -> Query:
-    """A `query` of the device with this index.
+def nvidia_smi(device: str) -> Query:
+    """A `query` of the device with this UUID or index.
 
     The query raises OSError where nvidia-smi is missing, fails or hangs.
     """
 
     def query(fields: str) -> str:
-        command = ["nvidia-smi", f"--id={index}", fields, "--format=csv,noheader,nounits"]
+        command = ["nvidia-smi", f"--id={device}", fields, "--format=csv,noheader,nounits"]
         try:
             return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout  # noqa: S603 - fixed words
         except subprocess.SubprocessError as error:

@@ -41,7 +41,7 @@ class FakeNvml:
 
 @pytest.fixture
 def uuid(monkeypatch):
-    monkeypatch.setattr(energy, "_uuid_of", lambda index: f"GPU-of-torch-{index}")
+    monkeypatch.setattr(energy, "gpu_uuid", lambda index: f"GPU-of-torch-{index}")
 
 
 def package(folder, name, *, used_uj, range_uj=1000, says="package-0"):

@@ -30,7 +30,7 @@ def test_neighbours_and_throttling_are_named(pids, reasons, complaint):
 
 def test_a_gpu_that_cannot_be_read_is_not_quiet(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert "cannot be read" in gpu_complaint([], query=nvidia_smi(0))
+    assert "cannot be read" in gpu_complaint([], query=nvidia_smi("0"))
 
 
 def test_a_busy_neighbour_is_counted_and_our_own_work_is_not():
@@ -46,6 +46,13 @@ def test_a_busy_neighbour_is_counted_and_our_own_work_is_not():
     claims_all = Watch(lambda: 1e3 * time.monotonic(), gpu=None)
     time.sleep(0.2)
     assert claims_all.seen().others_cpu_share == 0.0
+
+
+def test_what_is_wrong_under_load_is_remembered_when_the_device_is_idle_again():
+    answers = iter([None, "throttled (brake)", None])
+    watch = Watch(own_cpu_s, gpu=lambda: next(answers))
+    watch.look()
+    assert watch.seen().complaint == "throttled (brake)"
 
 
 def test_a_complaint_of_the_gpu_comes_before_a_busy_host():
