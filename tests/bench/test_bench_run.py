@@ -132,7 +132,14 @@ def wait_for_rows(results_dir, process, num_rows):
 
 def start(results_dir):
     arguments = command(results_dir, DECODE, *TINY, "--context", "256,512,1k,2k,4k,8k,16k")
-    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
+
+
+def heed_ctrl_c():
+    """A shell has what it starts in the background ignore Ctrl-C, and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_rows_survive_kill_9_and_the_next_run_says_so(tmp_path):

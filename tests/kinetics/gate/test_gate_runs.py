@@ -237,12 +237,19 @@ def test_stored_files_find_a_slow_down_and_refuse_another_machine(kinetics, repo
     assert (row["verdict"], row["reason"]) == ("INCOMPARABLE", "torch_threads is 2 here and 16 there")
 
 
+def heed_ctrl_c():
+    """A shell has what it starts in the background ignore Ctrl-C, and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started_gate(repository):
     """A gate in a process of its own that is busy with its second case."""
     start = "from kinetics.gate import watch; watch.MAX_OTHERS_CPU_SHARE = 2.0; from kinetics.cli import main; main()"
     arguments = [sys.executable, "-P", "-c", start, "gate", "--base", "HEAD", *SMOKE[:-1], "200"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
-    running = subprocess.Popen(arguments, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        arguments, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
     folder = repository / "results" / "cpu-fake" / "gate"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
