@@ -140,21 +140,24 @@ class RowJournal:
 def recover_journals(folder: Path, *, complete: Callable[[Document], None]) -> list[Path]:
     """Make a result file of every journal in `folder` whose process is gone; return the files made.
 
-    `complete` fills in what only a whole set of rows can tell, as at the end of a run. A journal that it cannot
-    complete, being of another version, is put aside under a name ending in `.unreadable`, and named among the files.
+    `complete` fills in what only a whole set of rows can tell, as at the end of a run. A journal that cannot be read
+    or completed, being of another version, is put aside under a name ending in `.unreadable`, and named among the
+    files.
     """
     made = []
     for journal in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
-        recovered = read_journal(journal)
-        if recovered is None:
-            continue
-        result, document = recovered
-        if document["benchmarks"]:
-            try:
-                complete(document)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                made.append(journal.rename(journal.with_name(f"{journal.name}.unreadable")))
+        try:
+            recovered = read_journal(journal)
+            if recovered is None:
                 continue
+            result, document = recovered
+            has_rows = bool(document["benchmarks"])
+            if has_rows:
+                complete(document)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            made.append(journal.rename(journal.with_name(f"{journal.name}.unreadable")))
+            continue
+        if has_rows:
             write_json(result, document)
             made.append(result)
         journal.unlink(missing_ok=True)

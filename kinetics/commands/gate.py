@@ -123,6 +123,8 @@ def _request(device: str, grid: str, launches: int, results_dir: Path | None, ou
 
 def _check_can_hold(flag: str, path: Path | None) -> None:
     """Minutes of measuring must not end in a file that cannot be written."""
+    if path and path.is_dir():
+        raise ValueError(f"{flag} must name a file, got the folder {path}; name a file in it")
     if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise ValueError(f"{flag} must lie in a folder that is there and can be written, got {path}; make the folder")
 

@@ -12,12 +12,20 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import case_run
-from kinetics.gate.self_test import self_tests
+from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
 from kinetics.records import SCHEMA, Document, read_result, to_strict
 from kinetics.roofline import Ceilings
+
+_NEEDED = {"mode", "cases", "runs", "machine_info", "commit_info", "settings", "ceilings"}
+_NEEDED_IN = {
+    "machine_info": ("device",),
+    "commit_info": ("id", "dirty"),
+    "settings": ("num_launches",),
+}
 
 
 class Mode(Enum):
@@ -80,14 +88,30 @@ def read_gate_file(path: Path) -> Document:
     Raises: ValueError, in one line naming the file, if it is not one.
     """
     document = read_result(path)
-    needed = {"mode", "cases", "runs", "machine_info", "commit_info", "settings", "ceilings"}
-    needed |= {"self_tests" if document.get("mode") == Mode.SELF_TEST.value else "verdicts"}
-    if document.get("kind") != "gate" or not needed <= set(document):
+    if document.get("kind") != "gate" or not _NEEDED.issubset(document):
         raise ValueError(f"{path}: is not a file of kinetics gate or kinetics aa; make one with kinetics aa")
     try:
-        [case_run(row) for row in document["runs"]]
-        [plan_of(row) for row in document["cases"]]
-        Ceilings(**document["ceilings"])
+        _check_version(document)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: holds rows of another version ({error}); measure again") from None
     return document
+
+
+def _check_version(document: Document) -> None:
+    """Raises: TypeError, KeyError or ValueError if a part that judging or a table takes is missing or another's."""
+    [case_run(row) for row in document["runs"]]
+    [plan_of(row) for row in document["cases"]]
+    Ceilings(**document["ceilings"])
+    for part, names in _NEEDED_IN.items():
+        _ = [document[part][name] for name in names]
+    mode = Mode(document["mode"])
+    if mode is Mode.SELF_TEST:
+        [SelfTest(**row) for row in document["self_tests"]]
+        int(document["settings"]["num_launches_per_look"])
+    else:
+        [CaseVerdict(**{**row, "verdict": Verdict(row["verdict"])}) for row in document["verdicts"]]
+    if mode is Mode.STORED:
+        len(document["baseline_files"])
+        baselines_of(document)
+    else:
+        document["base"]["id"][:7]

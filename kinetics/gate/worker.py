@@ -26,6 +26,8 @@ _CUDA_CANARY_BYTES = 2**30
 _PR_SET_PDEATHSIG = 1
 _LOST_DEVICE = ("OutOfMemoryError", "AcceleratorError")
 """torch's; after the second no call works any more, and the first says nothing of the case."""
+_LOST_DEVICE_WORDS = ("CUDA error", "illegal memory access")
+"""torch's, and Triton's own word for the same fault: `Triton Error [CUDA]: an illegal memory access ...`."""
 _STEP = "step"
 """`kinetics.gate.cases.STEP`: this script imports nothing of its own checkout."""
 
@@ -256,7 +258,8 @@ def _done(worker: Worker, request: Reply) -> Reply:
 
 def _refusal(error: BaseException) -> Reply:
     """What went wrong, in one line: a wrong result, a lost device, or a case that this checkout cannot run."""
-    is_lost = isinstance(error, MemoryError) or type(error).__name__ in _LOST_DEVICE or "CUDA error" in str(error)
+    is_lost = isinstance(error, MemoryError) or type(error).__name__ in _LOST_DEVICE
+    is_lost = is_lost or any(words in str(error) for words in _LOST_DEVICE_WORDS)
     kind = "wrong" if isinstance(error, AssertionError) else "lost" if is_lost else "unable"
     lines = str(error).strip().splitlines() or ["no message"]
     return {"refused": kind, "reason": f"{type(error).__name__}: {lines[0]}"}

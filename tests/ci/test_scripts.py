@@ -1,6 +1,7 @@
 """The scripts that CI calls: a summary that is never silent, a preflight that trusts nothing it cannot read."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,33 @@ def test_a_missing_or_broken_file_is_said_in_the_summary(tmp_path, capsys, text,
     said = capsys.readouterr().out
     assert said.startswith("**No verdicts**: ")
     assert complaint in said
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (None, "base"),
+        ("settings", "num_launches"),
+        ("commit_info", "dirty"),
+        ("machine_info", "device"),
+        ("ceilings", "launch_s"),
+    ],
+)
+def test_a_file_of_another_version_is_said_in_the_summary(gate_file, capsys, part, name):
+    document = json.loads(gate_file.read_text())
+    del (document[part] if part else document)[name]
+    write_json(gate_file, document)
+    assert script("step_summary").main([str(gate_file)]) == 3
+    assert "holds rows of another version" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [{"verdict": "PERHAPS"}, {"a_field_of_tomorrow": 1}])
+def test_a_verdict_of_another_version_is_said_in_the_summary(gate_file, capsys, changes):
+    document = json.loads(gate_file.read_text())
+    document["verdicts"][0] |= changes
+    write_json(gate_file, document)
+    assert script("step_summary").main([str(gate_file)]) == 3
+    assert "holds rows of another version" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

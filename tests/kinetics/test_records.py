@@ -27,6 +27,11 @@ def no_completion(document):
     document["completed"] = True
 
 
+def completion_of_the_gate(document):
+    """Moves the rows elsewhere, as the gate does."""
+    document["runs"], document["benchmarks"] = document["benchmarks"], []
+
+
 def test_numpy_scalars_become_numbers_and_nan_becomes_null():
     value = {"a": np.float32(1.5), "b": np.int64(3), "c": float("nan"), "d": [float("inf")], 5: {"e": np.bool_(True)}}
     assert to_strict(value) == {"a": 1.5, "b": 3, "c": None, "d": [None], "5": {"e": True}}
@@ -127,6 +132,24 @@ def test_a_journal_of_another_version_is_put_aside_and_stops_nobody(tmp_path):
     assert aside.name == "run.journal.jsonl.unreadable"
     assert '"name": "x"' in aside.read_text()
     assert recover_journals(tmp_path, complete=complete) == []
+
+
+def test_a_completion_that_moves_the_rows_still_makes_a_file(tmp_path):
+    header = {"pid": 2**30, "process_started": 1.0, "result": "run.json", "document": {"schema": SCHEMA}}
+    (tmp_path / "run.journal.jsonl").write_text(f'{json.dumps(header)}\n{{"name": "x"}}\n')
+    (made,) = recover_journals(tmp_path, complete=completion_of_the_gate)
+    assert read_result(made)["runs"] == [{"name": "x"}]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pid": "4711"}, {"document": []}, {"result": 7}, None], ids=["pid", "document", "result", "header"]
+)
+def test_a_journal_whose_header_is_none_of_ours_is_put_aside_and_stops_nobody(tmp_path, changes):
+    header = {"pid": 2**30, "process_started": 1.0, "result": "run.json", "document": {}}
+    first_line = 5 if changes is None else header | changes
+    (tmp_path / "run.journal.jsonl").write_text(f'{json.dumps(first_line)}\n{{"name": "x"}}\n')
+    (aside,) = recover_journals(tmp_path, complete=no_completion)
+    assert aside.name == "run.journal.jsonl.unreadable"
 
 
 def test_a_journal_that_never_got_a_header_is_cleared_away(tmp_path):

@@ -9,10 +9,14 @@ import subprocess
 
 FILES = {
     "torch.py": """
+        import time
         from contextlib import nullcontext as inference_mode
         class ones:
             def __init__(self, count): self.nbytes = 4 * count
-            def sum(self): pass
+            def sum(self):  # takes long enough to be timed: what memory reads is a unit of stored baselines
+                end = time.perf_counter() + 3e-4
+                while time.perf_counter() < end:
+                    pass
         """,
     "kinetics/__init__.py": "",
     "kinetics/environment.py": """

@@ -185,6 +185,8 @@ def test_disturbed_launches_are_taken_again_but_not_for_ever(gate, monkeypatch):
         (["aa", "--launches", "9"], "--launches must be at least 10, got 9"),
         (["gate", "--base", "HEAD", "--out", "no/such/folder/x.json"], "--out must lie in a folder that is there"),
         (["aa", "--markdown", "no/such/folder/x.md"], "--markdown must lie in a folder that is there"),
+        (["gate", "--base", "HEAD", "--out", "kinetics"], "--out must name a file, got the folder kinetics"),
+        (["aa", "--markdown", "kinetics"], "--markdown must name a file, got the folder kinetics"),
     ],
 )
 def test_a_usage_that_cannot_work_is_refused_in_one_line(kinetics, arguments, complaint):

@@ -37,6 +37,21 @@ def test_a_worker_sees_the_work_of_every_case(grid, kind):
         assert work["num_launches"] > 0
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "lost"),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), "lost"),
+        (torch.OutOfMemoryError("no memory"), "lost"),
+        (RuntimeError("Triton Error [CUDA]: device kernel image is invalid"), "unable"),
+        (AssertionError("off by 0.5"), "wrong"),
+        (ValueError("no such kernel"), "unable"),
+    ],
+)
+def test_a_lost_device_is_told_from_a_case_that_cannot_run(error, kind):
+    assert worker._refusal(error)["refused"] == kind
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_the_gate_grid_holds_a_whole_step(kind):
     assert any(isinstance(case.case, StepCase) for case in gate_cases(GateGrid.GATE, kind))

@@ -1,0 +1,49 @@
+"""A worker never outlives the parent that asked it, not even in a call that hangs."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from fake_checkout import behave
+
+ROOT = Path(__file__).resolve().parents[3]
+DOOMED_PARENT = """
+import os, signal, sys
+from pathlib import Path
+from kinetics.gate.process import WorkerProcess
+worker = WorkerProcess("candidate", Path(sys.argv[1]), "cpu")
+worker.facts()
+print(worker.pid, flush=True)
+worker.begin_prepare(
+    {"operation": "dense", "model": "m", "batch": 1, "context_len": 1, "page_size": 1, "device_kind": "cpu",
+     "dtype": "float32", "provider": "ours", "kv_budget": None}, seed=1)
+worker.end_prepare()
+worker._send({"do": "run"})
+sys.stdin.read(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl, which only Linux has")
+def test_a_worker_in_a_call_that_hangs_dies_with_a_parent_that_was_killed(repository):
+    behave(repository, hang_at=2)  # prepare makes two calls
+    arguments = [sys.executable, "-c", DOOMED_PARENT, str(repository)]
+    with subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        time.sleep(1.0)
+        assert is_running(pid)
+        parent.communicate("x", timeout=20)
+    deadline = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
