@@ -72,7 +72,8 @@ def test_the_logs_give_the_law(logs: Path, tables: Path, benchmark: Any) -> None
         operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=f"{tables.parent.name}/{tables.name}"
     )
     assert not outcome.has_failed
-    assert outcome.document["tables"]["your_hardware"], "some question must be solved, and seconds be measured"
+    is_timed = not paper_traces(logs)  # published traces tell no seconds
+    assert not is_timed or outcome.document["tables"]["your_hardware"], "a question must be solved, seconds be measured"
 
 
 @pytest.mark.benchmark(group="aime")
@@ -94,7 +95,7 @@ def test_sparse_against_dense(task: str, cost_name: str, logs: Path, tables: Pat
         pytest.skip("no log was made")
     found = benchmark.pedantic(compare_logs, args=(logs, tables, task, cost_name), rounds=1)
     if not found:
-        pytest.skip("logs of both dense and sparse attention are needed to compare them")
+        pytest.skip(f"logs of both dense and sparse attention that tell {cost_name} are needed to compare them")
     for comparison in found:
         benchmark.extra_info.update(comparison_facts(comparison, task, cost_name))
         assert comparison.num_costs > 0

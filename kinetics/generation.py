@@ -102,7 +102,7 @@ class Completion:
     `reason` says in words why a request was refused; empty otherwise. `decode_s` sums the seconds of the decode steps
     that it was part of, each counted whole: divided by the batch they are its share. `row_keys`: the mean over those
     steps of the keys and summary vectors that a row of the batch read, idle rows counted as none. `device_j`: joules
-    that the device used from its first token to its last, for all rows together; None where nothing counts them.
+    that the device used in those steps, each counted whole; None where nothing counts them.
     """
 
     request_id: str

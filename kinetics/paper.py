@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
+from kinetics.attention_policy import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK
 from kinetics.model_specs import ModelSpec
 
 INTENSITY: Final = 562.5
@@ -89,7 +89,7 @@ def paper_cost(
             keys = _topk_keys(policy.kv_budget, prompt_len=prompt_len, generated=generated)
             compute = (weights + 4 * keys * q_width) * trials
             num_bytes = 4 * keys * kv_width * trials
-        case BlockTopK(num_sink_tokens=0, keeps_partial_block=False):
+        case BlockTopK(num_sink_tokens=0, keeps_partial_block=False, summary=BlockSummary.MEAN):
             keys = _block_keys(policy.kv_budget, prompt_len=prompt_len, generated=generated)
             blocks = (2 * prompt_len + generated) // policy.block_size
             # Floors prompt and trials together: short trials share a block that none of them has completed.
@@ -97,7 +97,9 @@ def paper_cost(
             compute = (weights + 4 * keys * q_width + blocks * generated * q_width) * trials
             num_bytes = 4 * keys * kv_width * trials + blocks_read * generated * kv_width
         case _:
-            raise ValueError(f"paper mode must have neither sink tokens nor partial blocks, got {policy}; use exact")
+            raise ValueError(
+                f"paper mode must have neither sink tokens nor partial blocks nor bounds, got {policy}; use exact"
+            )
     return PaperCost(compute=compute * 1e-12, memory=num_bytes * intensity * 1e-12)
 
 

@@ -64,7 +64,8 @@ def where_it_pays(context_lens: Sequence[int], ratios: Sequence[float]) -> str:
     """The contexts in which sparse attention pays, in words."""
     context_len = crossover_context(context_lens, ratios)
     if context_len is not None:
-        return f"from {context_len:.0f} tokens on"
+        beyond = [ratio for one, ratio in zip(context_lens, ratios, strict=True) if one > context_len]
+        return f"from {context_len:.0f} tokens on{'' if min(beyond, default=1.0) >= 1.0 else ', not everywhere beyond'}"
     if min(ratios) >= 1.0:
         return f"from the shortest context on, {short(min(context_lens))}"
     return f"nowhere up to {short(max(context_lens))}" if max(ratios) < 1.0 else "in the shorter contexts only"

@@ -127,8 +127,9 @@ def fit_step_price(timings: Sequence[SampleTiming], *, amount: str = "decode_s")
     """
     from scipy.optimize import nnls
 
-    used = [one for one in timings if one.generated_tokens > 1 and (getattr(one, amount) or 0.0) > 0]
-    if not used:
+    # A counter that ticks slowly gives some answers nothing and others a whole tick: only their sum is right.
+    used = [one for one in timings if one.generated_tokens > 1 and getattr(one, amount) is not None]
+    if not sum(getattr(one, amount) for one in used):
         return None
     # The first token of an answer comes from the prefill.
     steps = np.array([one.generated_tokens - 1 for one in used], dtype=np.float64)

@@ -1,6 +1,6 @@
 """From a folder of logs to written tables and a figure: what `kinetics law --traces` does.
 
-What is computed lives in `trace_options` and `trace_law`; what is asked comes from the command line.
+What is computed lives in `options` and `frontiers`; what is asked comes from the command line.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from kinetics.aime.trace_header import TraceHeader, read_header
 from kinetics.aime.traces import TraceRules, read_trace_file
 from kinetics.attention_policy import BlockSummary, Dense, policy_label
 from kinetics.cost_report import Attention, Mode
+from kinetics.data_files import DataFileError
 from kinetics.generate.request import MINI, GenerateRequest, PolicyChoice
 from kinetics.generate.run import GenerateOutcome, run_generate
 from kinetics.law.document import LawOutcome
@@ -148,7 +149,12 @@ def paper_traces(logs: Path) -> tuple[Path, ...]:
 
 def _header_of(path: Path) -> TraceHeader:
     with path.open(encoding="utf-8") as file:
-        first = json.loads(file.readline())
+        try:
+            first = json.loads(file.readline())
+        except ValueError as error:
+            raise DataFileError(f"{path}:1: line must be JSON, got {error}") from None
+    if not isinstance(first, dict):
+        raise DataFileError(f"{path}:1: line must be a JSON object, got {type(first).__name__}")
     return read_header(path, None if "query" in first else first)
 
 

@@ -34,7 +34,9 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
     console.width = max(console.width, _MIN_WIDTH)
     console.print()
     for path in recovered:
-        console.print(f"Rows of an earlier run that was killed were kept: {escape(str(path))}")
+        kept = "Rows of an earlier run that was killed were kept"
+        what = "A journal of another version was put aside" if path.suffix == ".unreadable" else kept
+        console.print(f"{what}: {escape(str(path))}")
     rows = [bench["extra_info"] | {"iqr_s": bench["stats"]["iqr"]} for bench in document.get("benchmarks", [])]
     measured = [row for row in rows if "predicted_s" in row]
     if measured:

@@ -93,7 +93,8 @@ class EngineRecipe:
         settings = AttentionSettings(
             policy=self.policy, num_dense_layers=self.num_dense_layers, num_splits=FIXED_SPLITS[device.kind]
         )
-        counter = energy_counter(device)
+        # A CPU's counter is of all engines on it: only a GPU is one engine's own.
+        counter = energy_counter(device) if device.kind == "cuda" else Absent(reason="a CPU is not one engine's own")
         return Generator(
             Decoder(spec, weights),
             settings=settings,

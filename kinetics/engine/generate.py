@@ -43,7 +43,7 @@ class _Running:
     token_ids: list[int] = field(default_factory=list)
     decode_s: float = 0.0
     row_keys_sum: float = 0.0
-    started_j: float = 0.0
+    device_j: float = 0.0
 
     def finish(self, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
         """Why there is no next token; None if there is one."""
@@ -165,14 +165,13 @@ class Generator:
             request=request,
             sequence=self.cache.fork(prompt.sequence),
             num_reserved_pages=self._own_pages(request),
-            started_j=self._read_j() if self._read_j else 0.0,
         )
         self._rows[row] = running
         self._draw(prompt.logits[None], [running])
 
     def _advance(self) -> None:
         """One step: every running request writes its last token to the cache and draws the next."""
-        started_s = time.perf_counter()
+        started_s, started_j = time.perf_counter(), self._joules()
         for running in self._rows.values():
             self.cache.reserve(running.sequence, 1)
             running.sequence.num_tokens += 1
@@ -182,14 +181,18 @@ class Generator:
         )
         logits = self._step()
         self._draw(logits[list(self._rows)], list(self._rows.values()))
-        step_s = time.perf_counter() - started_s
+        step_s, step_j = time.perf_counter() - started_s, self._joules() - started_j
         contexts = [running.sequence.num_tokens for running in self._rows.values()]
         row_keys = sum(num_read(self._settings.policy, context) for context in contexts) / self._max_batch
         for running in self._rows.values():
             running.decode_s += step_s
+            running.device_j += step_j
             running.row_keys_sum += row_keys
         if self._observe is not None:
             self._observe(len(self._rows))
+
+    def _joules(self) -> float:
+        return self._read_j() if self._read_j else 0.0
 
     def _draw(self, logits: torch.Tensor, running: list[_Running]) -> None:
         tokens = sample(
@@ -212,7 +215,7 @@ class Generator:
                     finish=finish,
                     decode_s=running.decode_s,
                     row_keys=running.row_keys_sum / max(1, len(running.token_ids) - 1),
-                    device_j=self._read_j() - running.started_j if self._read_j else None,
+                    device_j=running.device_j if self._read_j else None,
                 )
 
     def _leave(self, row: int) -> None:

@@ -1,7 +1,7 @@
 """The three runs of the gate: two checkouts in lockstep, one against stored files, one revision against itself.
 
-Puts the rooms together; decides nothing of its own. Every run leaves one file, `results/<device>/gate/...`, and the
-self test also `results/<device>/gate/aa-<grid>.json`, which later runs on the machine go by.
+Puts the rooms together; decides nothing of its own. Every run leaves one file, `results/<device>/gate/...`, and a whole
+self test `results/<device>/gate/aa-<grid>.json`, which later runs on the machine go by.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
             say("the base is the candidate: every verdict but SAME and AMBIGUOUS would be a false one")
         plans, why_not = _plans(site, request)
         if why_not:
-            say(f"margins are 1 % and nothing is refused: {why_not}")
+            say(why_not)
         document = _document(site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit})
         place = workplace({BASE: base_root, CANDIDATE: root}, request.device, site.machine)
         session = Session(place, document, journal_at=site.journal_at, say=say)
@@ -115,10 +115,11 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
         session = Session(workplace(roots, request.device, site.machine), document, journal_at=site.journal_at, say=say)
         launch_cases = _launch_cases(plans, (BASE, CANDIDATE))
         lost = until_lost(lambda: session.take(launch_cases, num_launches=request.num_launches, look=1))
-        path = request.out or site.journal_at
+        stored = _self_test_path(site, request.grid)
+        path = request.out or (stored if lost is None else site.journal_at)
         document = session.finish(path, lost=lost)
-        if lost is None:
-            write_json(path := _self_test_path(site, request.grid), document)
+        if lost is None and path != stored:
+            write_json(stored, document)
         return document, path
 
 
@@ -139,7 +140,8 @@ def _site(request: GateRequest, root: Path, say: Say) -> _Site:
     folder = (request.results_dir or root / "results") / str(machine.facts["device_slug"])
     check_writable(folder / "gate")
     for path in recover_journals(folder / "gate", complete=complete):
-        say(f"launches of an earlier run that was killed were kept: {path}")
+        is_lost = path.suffix == ".unreadable"
+        say(f"a journal of another version was put aside: {path}" if is_lost else f"kept from a killed run: {path}")
     stamped = result_path(
         folder, "gate", started=time.time(), commit=commit, is_dirty=is_dirty, grid=request.grid.value
     )

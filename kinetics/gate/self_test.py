@@ -87,16 +87,17 @@ def case_plans(
 
     A case that it lacks, has in another form, or has too few launches of, is judged as on an unknown machine.
     """
-    why_not = "kinetics aa has not run on this machine" if document is None else None
+    unmeasured = "margins are 1 % and nothing is refused: "
+    why_not = f"{unmeasured}kinetics aa has not run on this machine" if document is None else None
     if document is not None and (difference := machine_difference(machine, document["machine_info"])):
-        why_not = f"the stored kinetics aa is of another setting: {difference}"
+        why_not = f"{unmeasured}the stored kinetics aa is of another setting: {difference}"
     if document is None or why_not:
         plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
         return plans, why_not
     same = {plan["name"] for plan in document["cases"] if plan["spec"] in [case.spec for case in cases]}
     known = {test.case: test for test in self_tests(document, num_launches=num_launches) if test.case in same}
     if unknown := [case.name for case in cases if case.name not in known]:
-        why_not = f"the stored kinetics aa has not {2 * num_launches} launches that count of {', '.join(unknown)}; "
+        why_not = f"margin 1 %, never refused: the stored kinetics aa has not {2 * num_launches} launches that count of {', '.join(unknown)}; "
         why_not += "the others are judged by it"
     return [_planned(case, known.get(case.name)) for case in cases], why_not
 

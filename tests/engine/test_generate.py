@@ -152,7 +152,7 @@ def test_a_completion_tells_the_joules_of_its_time_where_they_are_counted(decode
     reading = iter(range(0, 1000, 10))
     one = request("one", random_prompts([9], vocab_size=VOCAB_SIZE)[0].tolist(), max_new_tokens=3)
     (counted,) = make_generator(decoder, read_j=lambda: float(next(reading)))([one])
-    assert counted.device_j == 10.0
+    assert counted.device_j == 20.0, "two steps of ten joules: the first token comes from the prefill"
     (uncounted,) = make_generator(decoder)([one])
     assert uncounted.device_j is None
 

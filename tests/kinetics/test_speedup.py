@@ -48,6 +48,10 @@ def test_where_sparse_attention_pays_is_said_in_words(ratios, words):
     assert where_it_pays([1024, 4096], ratios) == words
 
 
+def test_a_later_context_in_which_it_does_not_pay_is_not_hidden():
+    assert where_it_pays([1024, 4096, 8192], [0.5, 2.0, 0.9]) == "from 2048 tokens on, not everywhere beyond"
+
+
 def test_lines_of_two_page_sizes_are_told_apart():
     rows = [
         row(operation, context_len, 1.0, page_size=page_size)
