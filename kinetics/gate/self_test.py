@@ -97,8 +97,10 @@ def case_plans(
     same = {plan["name"] for plan in document["cases"] if plan["spec"] in [case.spec for case in cases]}
     known = {test.case: test for test in self_tests(document, num_launches=num_launches) if test.case in same}
     if unknown := [case.name for case in cases if case.name not in known]:
-        why_not = f"margin 1 %, never refused: the stored kinetics aa has not {2 * num_launches} launches that count of {', '.join(unknown)}; "
-        why_not += "the others are judged by it"
+        why_not = (
+            f"margins are 1 % and nothing is refused of {', '.join(unknown)}: the stored kinetics aa has not "
+            f"{2 * num_launches} launches of them that count; the others are judged by it"
+        )
     return [_planned(case, known.get(case.name)) for case in cases], why_not
 
 
