@@ -1,8 +1,7 @@
-"""Joules where the machine counts them: NVML's total on a GPU, RAPL's packages on a CPU. Optional; reads, never sets.
+"""Joules where a GPU counts them: NVML's total. Optional; reads, never sets.
 
-A counter ticks every few milliseconds (RAPL) to a hundred (NVML), so that one call cannot be metered: `joules_per_call`
-repeats it for half a second. Kernels on a CPU are not metered: repeated, they would find their data in cache. Where
-there is no counter, or nobody may read it, there is a reason instead of a number.
+The counter ticks every hundred milliseconds or so, so that one call cannot be metered: `joules_per_call` repeats it for
+half a second. Where there is no counter, or nobody may read it, there is a reason instead of a number.
 """
 
 from __future__ import annotations
@@ -10,15 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from kinetics.environment import Device, gpu_uuid
 
 METERED_S = 0.5
-_POWERCAP = Path("/sys/class/powercap")
-_MICRO = 1e-6
 _MILLI = 1e-3
 
 
@@ -83,7 +79,10 @@ def joules_per_call(
 
 def energy_counter(device: Device) -> EnergyCounter | Absent:
     """The counter of this device, or why there is none."""
-    return nvml_counter(device.index) if device.kind == "cuda" else rapl_counter()
+    if device.kind == "cpu":
+        # Its counter would be of all engines on it, and a call that is repeated finds its data in cache.
+        return Absent(reason="energy is metered on GPUs alone")
+    return nvml_counter(device.index)
 
 
 class NvmlCounter:
@@ -117,53 +116,7 @@ def nvml_counter(index: int, *, load: Callable[[], Any] | None = None) -> NvmlCo
     return counter
 
 
-class RaplCounter:
-    """Joules of all CPU packages. Each counter starts again at zero after `max_energy_range_uj`."""
-
-    def __init__(self, packages: list[Path]) -> None:
-        self._packages = packages
-        self._ranges_j = [_read_micro(package / "max_energy_range_uj") for package in packages]
-        self._readings_j = self._read_all()
-        self._total_j = 0.0
-
-    def read_j(self) -> float:
-        """Joules since this object was made. Must be called once per turn of a counter, some minutes at full power."""
-        readings = self._read_all()
-        for now, before, full in zip(readings, self._readings_j, self._ranges_j, strict=True):
-            self._total_j += (now - before) % full
-        self._readings_j = readings
-        return self._total_j
-
-    def joules_since(self, before: float) -> float:
-        """What was used since the reading `before`."""
-        return self.read_j() - before
-
-    def _read_all(self) -> list[float]:
-        return [_read_micro(package / "energy_uj") for package in self._packages]
-
-
-def rapl_counter(powercap: Path = _POWERCAP) -> RaplCounter | Absent:
-    """The energy counter of the CPU packages, or why there is none. A platform's total (psys) holds them already."""
-    try:
-        packages = sorted(path for path in powercap.glob("intel-rapl:*") if _is_package(path))
-        if not packages:
-            return Absent(reason=f"this CPU shows no energy counter under {powercap}")
-        return RaplCounter(packages)
-    except PermissionError:
-        return Absent(reason=f"only root may read the energy counter under {powercap}")
-    except (OSError, ValueError) as error:
-        return Absent(reason=f"the energy counter under {powercap} cannot be read ({error})")
-
-
-def _is_package(zone: Path) -> bool:
-    return zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package")
-
-
 def _load_nvml() -> Any:
     import pynvml
 
     return pynvml
-
-
-def _read_micro(path: Path) -> float:
-    return int(path.read_text()) * _MICRO

@@ -9,7 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kinetics.cost import Work
 from kinetics.grid import CacheState, Case
@@ -22,6 +22,9 @@ from kinetics.roofline import (
     fit_calibration,
     predict,
 )
+
+if TYPE_CHECKING:
+    from kinetics.steps.grid import BenchCase
 
 Row = dict[str, Any]
 
@@ -91,10 +94,15 @@ def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
 
 
 def _case_fields(case: Case) -> Row:
+    return {**shared_case_fields(case, operation=case.operation.value), "kv_layout": case.cell.kv_layout}
+
+
+def shared_case_fields(case: BenchCase, *, operation: str) -> Row:
+    """What makes a row of a kernel or of a whole step the case it is."""
     cell = case.cell
     return {
         "case": str(case),
-        "operation": case.operation.value,
+        "operation": operation,
         "provider": case.provider,
         "model": cell.model.name,
         "num_q_heads": cell.model.num_q_heads,
@@ -104,7 +112,6 @@ def _case_fields(case: Case) -> Row:
         "context_len": cell.context_len,
         "kv_budget": case.kv_budget,
         "page_size": cell.page_size,
-        "kv_layout": cell.kv_layout,
         "dtype": cell.dtype,
         "cache_state": cell.cache_state.value,
         "graph": cell.is_graph,

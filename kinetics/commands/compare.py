@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kinetics.commands.one_line import one_line_errors
+from kinetics.untrusted_text import printable
+
 if TYPE_CHECKING:
     from kinetics.law.tables import Table
 
-EXIT_USAGE = 2
-EXIT_INVALID = 3
 _FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
 _MIN_WIDTH = 150  # a wrapped line loses nothing, a column cut to fit does
 
@@ -53,7 +52,7 @@ def compare(
     from kinetics.law.stored_frontiers import choice_remarks, compare_choices, split_law_documents
     from kinetics.result_files import read_result_files
 
-    with _one_line_errors():
+    with one_line_errors():
         laws, results = split_law_documents(_without_gate_files(files))
         comparison = compare_files(read_result_files(results))
         wanted, notes = (Format.JSON if as_json else print_as), remarks(comparison)
@@ -84,7 +83,7 @@ def import_latencies(
     from kinetics.compare.published_latencies import import_latencies as write_result_files
     from kinetics.grid import parse_count
 
-    with _one_line_errors():
+    with one_line_errors():
         selection = LatencySelection(
             models=_listed(model),
             batches=[parse_count(one) for one in _listed(batch)],
@@ -108,7 +107,7 @@ def report(
     from kinetics.report.page import write_report
     from kinetics.report.sources import read_sources
 
-    with _one_line_errors():
+    with one_line_errors():
         files = _without_gate_files(files)
         sources = read_sources(files, baseline=baseline)
         write_report(sources, out, title=title)
@@ -126,7 +125,7 @@ def _without_gate_files(files: list[Path]) -> list[Path]:
     gate_files = [path for path in files if is_gate_file(path)]
     for path in gate_files:
         note = f"{path}: left aside, a file of kinetics gate or kinetics aa holds no rows"
-        typer.echo(f"kinetics: {_printable(note)}", err=True)
+        typer.echo(f"kinetics: {printable(note)}", err=True)
     return [path for path in files if path not in gate_files]
 
 
@@ -148,8 +147,8 @@ def _render(tables: list[Table], notes: list[str], wanted: Format) -> str:
         from html import escape
 
         parts = [f"## {_title(table)}\n\n{table.as_markdown()}" for table in tables]
-        return "\n".join(["".join(f"> {escape(_printable(note), quote=False)}\n>\n" for note in notes), *parts])
-    return "\n\n".join([*(f"{_title(table)}\n{table.as_text()}" for table in tables), *map(_printable, notes)]) + "\n"
+        return "\n".join(["".join(f"> {escape(printable(note), quote=False)}\n>\n" for note in notes), *parts])
+    return "\n\n".join([*(f"{_title(table)}\n{table.as_text()}" for table in tables), *map(printable, notes)]) + "\n"
 
 
 def _print_tables(tables: list[Table], notes: list[str]) -> None:
@@ -167,12 +166,12 @@ def _print_tables(tables: list[Table], notes: list[str]) -> None:
             printed.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDING)
         previous = ""
         for row in table.rows:
-            cells = [_printable(str(cell)) for cell in row]
+            cells = [printable(str(cell)) for cell in row]
             first, previous = ("" if cells[0] == previous else cells[0]), cells[0]
             printed.add_row(first, *cells[1:])
         console.print(printed)
     for note in notes:
-        console.print(_printable(note))
+        console.print(printable(note))
 
 
 def _numeric_columns(table: Table) -> set[int]:
@@ -200,23 +199,3 @@ def _put(text: str, out: Path | None) -> None:
     except OSError as error:
         raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
     typer.echo(f"written: {out}", err=True)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a caller can cause into one line on stderr: unusable files exit 3, anything else 2."""
-    from kinetics.data_files import DataFileError
-
-    try:
-        yield
-    except DataFileError as error:
-        typer.echo(f"kinetics: {_printable(str(error))}", err=True)
-        raise typer.Exit(EXIT_INVALID) from None
-    except (ValueError, RuntimeError) as error:
-        typer.echo(f"kinetics: {_printable(str(error))}", err=True)
-        raise typer.Exit(EXIT_USAGE) from None
-
-
-def _printable(text: str) -> str:
-    """Untrusted text for a terminal: no control characters, no line breaks."""
-    return "".join(char if char.isprintable() else "?" for char in text)

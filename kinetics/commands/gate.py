@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from kinetics.commands.one_line import EXIT_INVALID, ended
 from kinetics.records import Document, to_strict
 
 if TYPE_CHECKING:
     from kinetics.gate.runs import GateRequest
 
 _JUDGED_LAUNCHES = 5
-_EXIT_INVALID = 3
 _EXIT_INTERRUPTED = 130
 _MIN_WIDTH = 130
 
@@ -63,7 +63,7 @@ def gate(
             else:
                 document, path = gate_against_files(request, files=baseline_file or [], say=_Sayer())
         except WorkerLost as error:
-            _fail(str(error))
+            raise ended(str(error), EXIT_INVALID) from None
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document) or exit_code(verdicts_of(document), is_strict=strict))
 
@@ -88,7 +88,7 @@ def aa(
         try:
             document, path = run_self_test(request, revision=base, say=_Sayer())
         except WorkerLost as error:
-            _fail(str(error))
+            raise ended(str(error), EXIT_INVALID) from None
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document))
 
@@ -145,7 +145,7 @@ def _lost_code(document: Document) -> int:
 
     if not document["lost"]:
         return 0
-    return _EXIT_INTERRUPTED if document["lost"] == INTERRUPTED else _EXIT_INVALID
+    return _EXIT_INTERRUPTED if document["lost"] == INTERRUPTED else EXIT_INVALID
 
 
 def _show(document: Document, path: Path, *, markdown_file: Path | None, as_json: bool) -> None:
@@ -162,8 +162,3 @@ def _show(document: Document, path: Path, *, markdown_file: Path | None, as_json
     for remark in remarks(document):
         console.print(remark, markup=False)
     console.print(f"Result file: {path}", markup=False)
-
-
-def _fail(line: str) -> None:
-    print(f"kinetics: {line}", file=sys.stderr)
-    raise typer.Exit(_EXIT_INVALID)

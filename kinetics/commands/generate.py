@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from kinetics.attention_policy import BlockSummary
+from kinetics.commands.one_line import EXIT_USAGE, ended
 from kinetics.cost_report import Attention
+from kinetics.untrusted_text import printable
 
-EXIT_LOST, EXIT_USAGE = 1, 2
+EXIT_LOST = 1
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 
 
@@ -101,15 +103,15 @@ def generate(
         with SampleProgress(Console(stderr=True)) as progress:
             outcome = run_generate(request, progress)
     except ValueError as error:
-        raise _ended(str(error), EXIT_USAGE) from None
+        raise ended(str(error), EXIT_USAGE) from None
     except LostWork as error:
-        raise _ended(str(error), EXIT_LOST) from None
+        raise ended(str(error), EXIT_LOST) from None
     except KeyboardInterrupt:
-        raise _ended("stopped; finished samples are in the log, --resume makes the others", EXIT_LOST) from None
+        raise ended("stopped; finished samples are in the log, --resume makes the others", EXIT_LOST) from None
     for remark in outcome.remarks:
-        typer.echo(_printable(remark), err=True)
+        typer.echo(printable(remark), err=True)
     for refused in outcome.refused:
-        typer.echo(_printable(f"refused: {refused.key[0]} trial {refused.key[1]}: {refused.reason}"), err=True)
+        typer.echo(printable(f"refused: {refused.key[0]} trial {refused.key[1]}: {refused.reason}"), err=True)
     if as_json:
         typer.echo(json.dumps(outcome.document, indent=1, allow_nan=False))
     else:
@@ -117,16 +119,6 @@ def generate(
             typer.echo(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
     if outcome.refused:
         raise typer.Exit(EXIT_LOST)
-
-
-def _ended(message: str, code: int) -> typer.Exit:
-    typer.echo(f"kinetics: {_printable(message)}", err=True)
-    return typer.Exit(code)
-
-
-def _printable(text: str) -> str:
-    """Untrusted text for a terminal: no control characters, no line breaks."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _check_counts(**values: int) -> None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from kinetics.commands.one_line import one_line_errors
 from kinetics.cost_report import Attention, Mode
+from kinetics.untrusted_text import printable
 
 EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
 DEFAULT_TABLES = Path("results/tables")
@@ -71,7 +71,7 @@ def cost(
     from kinetics.cost_report import CostQuery, PolicyOptions, build_policy, cost_document
     from kinetics.model_specs import find_model
 
-    with _one_line_errors():
+    with one_line_errors():
         _check_numbers(intensity=intensity, params_billion=params_billion)
         given = PolicyOptions(
             kv_budget=kv_budget,
@@ -105,7 +105,7 @@ def coverage(
     """Unbiased pass@k: the chance that at least one of k drawn answers is correct."""
     from kinetics.scaling import coverage as pass_at_k
 
-    with _one_line_errors():
+    with one_line_errors():
         found = {"coverage": pass_at_k(samples, correct, trials=trials)}
         _print_document(found | {"samples": samples, "correct": correct, "trials": trials}, as_json=as_json)
 
@@ -122,7 +122,7 @@ def grade(
     """Grade an answer on stdin, or every answer of a trace file with both graders compared."""
     from kinetics.grade_report import grade_file, grade_text
 
-    with _one_line_errors():
+    with one_line_errors():
         if file is None:
             if not gold:
                 raise ValueError("--gold must be given with text on stdin, got none; or name a trace file")
@@ -167,7 +167,7 @@ def law(
     from kinetics.law.run import run_law
     from kinetics.law.sources import LawRequest
 
-    with _one_line_errors():
+    with one_line_errors():
         request = LawRequest(
             files=tuple(files or ()), out=out or (traces / "law" if traces else DEFAULT_TABLES), traces=traces,
             draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
@@ -177,11 +177,11 @@ def law(
         )  # fmt: skip
         outcome = run_law(request) if request.traces is None else run_trace_law(request)
     for remark in outcome.remarks:
-        typer.echo(_printable(remark), err=True)
+        typer.echo(printable(remark), err=True)
     if as_json:
         _print_document(outcome.document, as_json=True)
     else:
-        typer.echo("\n".join(_printable(line) for line in outcome.text.split("\n")))
+        typer.echo("\n".join(printable(line) for line in outcome.text.split("\n")))
     if outcome.has_failed:
         raise typer.Exit(EXIT_CHANGED)
 
@@ -194,29 +194,9 @@ def validate(
     """How well a two-number calibration predicts other people's measured decode attention."""
     from kinetics.latency_tables import read_latency_table, validate_rows, validation_document
 
-    with _one_line_errors():
+    with one_line_errors():
         found = validation_document(validate_rows(read_latency_table(file), min_context=min_context))
     _print_document(found, as_json=as_json)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a caller can cause into one line on stderr: unusable files exit 3, anything else 2."""
-    from kinetics.data_files import DataFileError
-
-    try:
-        yield
-    except DataFileError as error:
-        typer.echo(f"kinetics: {_printable(str(error))}", err=True)
-        raise typer.Exit(EXIT_INVALID) from None
-    except (ValueError, RuntimeError) as error:
-        typer.echo(f"kinetics: {_printable(str(error))}", err=True)
-        raise typer.Exit(EXIT_USAGE) from None
-
-
-def _printable(text: str) -> str:
-    """Untrusted text for a terminal: no control characters, no line breaks."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _check_numbers(**values: float) -> None:
@@ -236,6 +216,6 @@ def _print_document(document: dict[str, Any], *, as_json: bool) -> None:
         if isinstance(value, list):
             typer.echo(f"{key}:")
             for item in value:
-                typer.echo(f"  {_printable(str(item))}")
+                typer.echo(f"  {printable(str(item))}")
         else:
-            typer.echo(f"{key}: {_printable(str(shown))}")
+            typer.echo(f"{key}: {printable(str(shown))}")

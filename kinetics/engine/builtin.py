@@ -93,8 +93,7 @@ class EngineRecipe:
         settings = AttentionSettings(
             policy=self.policy, num_dense_layers=self.num_dense_layers, num_splits=FIXED_SPLITS[device.kind]
         )
-        # A CPU's counter is of all engines on it: only a GPU is one engine's own.
-        counter = energy_counter(device) if device.kind == "cuda" else Absent(reason="a CPU is not one engine's own")
+        counter = energy_counter(device)
         return Generator(
             Decoder(spec, weights),
             settings=settings,

@@ -171,7 +171,8 @@ class Generator:
 
     def _advance(self) -> None:
         """One step: every running request writes its last token to the cache and draws the next."""
-        started_s, started_j = time.perf_counter(), self._joules()
+        started_j = self._joules()  # before the clock: asking takes time, too
+        started_s = time.perf_counter()
         for running in self._rows.values():
             self.cache.reserve(running.sequence, 1)
             running.sequence.num_tokens += 1

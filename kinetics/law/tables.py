@@ -26,6 +26,7 @@ from kinetics.paper import (
 )
 from kinetics.throughput_bounds import speedup_bounds
 from kinetics.units import GIBI, TERA
+from kinetics.untrusted_text import printable
 
 Value = str | int | float | bool | None
 
@@ -50,7 +51,7 @@ class Table:
     def as_text(self) -> str:
         """The table in aligned columns; nothing but printable characters gets through."""
         cells = [list(self.columns), *([format_value(value) for value in row] for row in self.rows)]
-        cells = [[_printable(cell) for cell in line] for line in cells]
+        cells = [[printable(cell) for cell in line] for line in cells]
         widths = [max(len(line[i]) for line in cells) for i in range(len(self.columns))]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
@@ -64,12 +65,8 @@ class Table:
 
 
 def _markdown_cell(value: Value) -> str:
-    text = html.escape(_printable(format_value(value)), quote=False)
+    text = html.escape(printable(format_value(value)), quote=False)
     return text.replace("\\", "\\\\").replace("|", "\\|")  # in this order: a backslash before a pipe would free it
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def format_value(value: Value) -> str:

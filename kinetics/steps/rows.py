@@ -13,7 +13,7 @@ from typing import Any
 
 from kinetics.cost import Work
 from kinetics.roofline import Ceilings, predict_parts
-from kinetics.rows import Row
+from kinetics.rows import Row, shared_case_fields
 from kinetics.steps.cost import step_parts
 from kinetics.steps.grid import StepCase
 
@@ -93,22 +93,5 @@ def extrapolate(rounds_s: Mapping[int, Sequence[float]], *, num_layers: int) -> 
 
 
 def _case_fields(case: StepCase) -> Row:
-    cell = case.cell
-    return {
-        "case": str(case),
-        "operation": f"step_{case.policy.value}",
-        "provider": case.provider,
-        "model": cell.model.name,
-        "num_layers": case.num_layers,
-        "num_q_heads": cell.model.num_q_heads,
-        "num_kv_heads": cell.model.num_kv_heads,
-        "head_dim": cell.model.head_dim,
-        "batch": cell.batch,
-        "context_len": cell.context_len,
-        "kv_budget": case.kv_budget,
-        "page_size": cell.page_size,
-        "dtype": cell.dtype,
-        "kv_dtype": cell.kv_dtype,
-        "cache_state": cell.cache_state.value,
-        "graph": cell.is_graph,
-    }
+    shared = shared_case_fields(case, operation=f"step_{case.policy.value}")
+    return {**shared, "num_layers": case.num_layers, "kv_dtype": case.cell.kv_dtype}
