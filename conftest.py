@@ -1,3 +1,3 @@
 """Root of the test tree: loads the benchmark plugin. Imports no torch, since tools import this file as it is."""
 
-pytest_plugins = ["kinetics.pytest_plugin"]
+pytest_plugins = ["kinetics.bench.plugin"]

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from kinetics.accuracy_per_cost.frontiers import EFLOP, MEASURED
-from kinetics.accuracy_per_cost.run import run_trace_law
 from kinetics.bench.aime import (
     AimeCase,
     aime_cases,
@@ -27,10 +25,12 @@ from kinetics.bench.aime import (
     run_case,
     run_facts,
 )
+from kinetics.bench.plugin import settings_of
 from kinetics.law.claims import BEST_OF_N, LONG_COT
-from kinetics.law.document import LawOutcome
+from kinetics.law.log_frontiers import EFLOP, MEASURED
+from kinetics.law.request import LawOutcome
 from kinetics.law.run import run_law
-from kinetics.pytest_plugin import settings_of
+from kinetics.law.run_logs import run_trace_law
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

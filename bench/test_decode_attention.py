@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from kinetics.grid import Case, Operation, cells, kv_budgets
-from kinetics.pytest_plugin import able_providers, settings_of
-from kinetics.rows import Row
+from kinetics.bench.plugin import able_providers, settings_of
+from kinetics.cases.kernels import Case, Operation, cells, kv_budgets
+from kinetics.prediction.calibration import Row
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from kinetics.engine.compute_dtype import choose_dtype
-from kinetics.pytest_plugin import settings_of
-from kinetics.rows import Row
-from kinetics.steps.grid import StepCase, step_cases
+from kinetics.bench.plugin import settings_of
+from kinetics.cases.steps import StepCase, step_cases
+from kinetics.engine.step_dtype import choose_dtype
+from kinetics.prediction.calibration import Row
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

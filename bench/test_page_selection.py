@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from kinetics.grid import Case, Operation, cells, is_narrowed, kv_budgets
-from kinetics.pytest_plugin import settings_of
-from kinetics.rows import Row
+from kinetics.bench.plugin import settings_of
+from kinetics.cases.kernels import Case, Operation, cells, is_narrowed, kv_budgets
+from kinetics.prediction.calibration import Row
 
 _OPERATIONS = (Operation.APPEND, Operation.SCORE, Operation.SELECT, Operation.SEARCH)
 _NUM_CELLS = 4

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinetics.aime.grading import grade_strict
-from kinetics.allocation import allocate, best_of_n_options
-from kinetics.attention_policy import TopK
-from kinetics.cost_report import Mode
-from kinetics.frontier import Curve, build_frontier
-from kinetics.law.document import LawOutcome
+from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
+from kinetics.cost.query import Mode
+from kinetics.law.allocation import allocate, best_of_n_options
+from kinetics.law.frontier import Curve, build_frontier
+from kinetics.law.prices import exact_price
+from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.run import run_law
-from kinetics.law.sources import LawRequest
-from kinetics.model_specs import find_model
-from kinetics.paper import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
-from kinetics.pricing import exact_price
-from kinetics.scaling import Question, SampleSet
+from kinetics.samples.grading import grade_strict
+from kinetics.samples.sample_set import Question, SampleSet
+from kinetics.specs.models import find_model
+from kinetics.specs.policies import TopK
 
 TABLES = Path(__file__).parents[1] / "results" / "tables"
 NUM_QUESTIONS, NUM_TRIALS, NUM_COSTS = 30, 32, 100

@@ -1,6 +1,6 @@
 """`python -m kinetics` is the `kinetics` command."""
 
-from kinetics.cli import main
+from kinetics.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
+from kinetics.cases.steps import StepCase, StepCell, StepPolicy
 from kinetics.engine.weights import LayerWeights
-from kinetics.environment import last_level_cache_bytes, resolve_device
-from kinetics.grid import parse_count, short
-from kinetics.measure import CpuEvictor, RoundPlan, measure_cpu
-from kinetics.model_specs import ModelSpec, find_model
-from kinetics.steps.grid import StepCase, StepCell, StepPolicy
-from kinetics.steps.workload import StepWorkload, make_step_workload
+from kinetics.machine.device import last_level_cache_bytes, resolve_device
+from kinetics.measure.step_workload import StepWorkload, make_step_workload
+from kinetics.measure.timing import CpuEvictor, RoundPlan, measure_cpu
+from kinetics.specs.counts import parse_count, short
+from kinetics.specs.models import ModelSpec, find_model
 
 Step = Callable[[], torch.Tensor]
 

@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from kinetics.aime.evaluate import EngineAnswers, Trial, plan_trials
-from kinetics.aime.prompts import PromptStyle, open_encoder
-from kinetics.attention_policy import Dense
-from kinetics.engine.builtin import EngineRecipe
 from kinetics.engine.checkpoint import resolve_folder
+from kinetics.engine.recipe import EngineRecipe
 from kinetics.generate.request import GenerateRequest, choose_problems, max_new_tokens
-from kinetics.generation import SamplingSettings
 from kinetics.mini import family
+from kinetics.samples.evaluate import EngineAnswers, Trial, plan_trials
+from kinetics.samples.prompts import PromptStyle, open_encoder
+from kinetics.specs.generation import SamplingSettings
+from kinetics.specs.policies import Dense
 
 SAMPLING = SamplingSettings(temperature=0.6, top_p=0.95, top_k=20)
 

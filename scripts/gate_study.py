@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from kinetics.environment import source_state
+from kinetics.files.atomic import write_json
 from kinetics.gate.cases import GateCase, GateGrid, gate_cases
 from kinetics.gate.checkout import repository_root
 from kinetics.gate.evidence import BASE, CaseRun
@@ -28,7 +28,7 @@ from kinetics.gate.session import scout, workplace
 from kinetics.gate.stored import machine_difference
 from kinetics.gate.study import report
 from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
-from kinetics.records import write_json
+from kinetics.machine.facts import source_state
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "gate-study"

@@ -13,9 +13,9 @@ import sys
 
 import triton
 
-from kinetics_kernels.machine_code import TARGETS, compile_launch
-from kinetics_kernels.machine_code_cases import watched_launches
-from kinetics_kernels.machine_code_table import TABLE, Row, differences, read_table, write_table
+from kinetics_kernels.machine_code.cases import watched_launches
+from kinetics_kernels.machine_code.compile import TARGETS, compile_launch
+from kinetics_kernels.machine_code.table import TABLE, Row, differences, read_table, write_table
 
 
 def measured_rows() -> list[Row]:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinetics.attention_policy import AttentionPolicy, BlockSummary, BlockTopK, Dense, policy_label
 from kinetics.engine.attention import AttentionSettings
+from kinetics.law.accuracy_estimates import bootstrap_interval, coverage
 from kinetics.mini.exam import MAX_CONTEXT, PAGE_SIZE, QUARTERS, ExamResult, sit_exam
 from kinetics.mini.family import MINI_MODELS, contest_problems, model_folder
-from kinetics.scaling import bootstrap_interval, coverage
+from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, policy_label
 
 COLUMNS = (
     "model", "attention", "most keys of context", *(f"at {budget} tokens" for budget in QUARTERS), "pass@8",

@@ -18,7 +18,7 @@ import torch
 
 from kinetics_kernels.backends import load_backend, resolve_backend
 from kinetics_kernels.shapes import PageSelection, PageSummary, PageSummaryKind
-from kinetics_kernels.validation import (
+from kinetics_kernels.validation.tensors import (
     check_cache,
     check_int32,
     check_like,
@@ -32,7 +32,7 @@ from kinetics_kernels.validation import (
     check_table,
     dtype_name,
 )
-from kinetics_kernels.value_validation import check_scores, check_values
+from kinetics_kernels.validation.values import check_scores, check_values
 
 __all__ = [
     "append_kv",

@@ -15,20 +15,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from kinetics.accuracy_per_cost.frontiers import Comparison, compare_with_dense, family_frontiers, options_of
-from kinetics.accuracy_per_cost.options import Spending, spendings
-from kinetics.accuracy_per_cost.run import logs_of
-from kinetics.aime.trace_header import TraceHeader, read_header
-from kinetics.aime.traces import TraceRules, read_trace_file
-from kinetics.attention_policy import BlockSummary, Dense, policy_label
-from kinetics.cost_report import Attention, Mode
-from kinetics.data_files import DataFileError
+from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS
+from kinetics.cost.query import Mode
+from kinetics.files.lines import DataFileError
 from kinetics.generate.request import MINI, GenerateRequest, PolicyChoice
 from kinetics.generate.run import GenerateOutcome, run_generate
-from kinetics.law.document import LawOutcome
-from kinetics.law.sources import LawRequest, read_samples
-from kinetics.paper import PUBLISHED_BILLION_PARAMETERS
-from kinetics.scaling import bootstrap_interval, mean_coverage
+from kinetics.law.accuracy_estimates import bootstrap_interval, mean_coverage
+from kinetics.law.log_frontiers import Comparison, compare_with_dense, family_frontiers, options_of
+from kinetics.law.log_options import Spending, spendings
+from kinetics.law.request import LawOutcome, LawRequest
+from kinetics.law.run_logs import logs_of
+from kinetics.law.sources import read_samples
+from kinetics.samples.log_header import TraceHeader, read_header
+from kinetics.samples.log_reader import TraceRules, read_trace_file
+from kinetics.specs.policies import BlockSummary, Dense, policy_label
+from kinetics.specs.policy_options import Attention
 
 MINI_QUESTIONS: Final = 20
 MINI_TRIALS: Final = 8

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from kinetics.environment import Device, resolve_device
-from kinetics.grid import CacheState, GridOptions, GridSize, check_kv_budget, kv_budgets, parse_count
-from kinetics.model_specs import find_model
+from kinetics.cases.kernels import CacheState, GridOptions, GridSize, check_kv_budget, kv_budgets
+from kinetics.machine.device import Device, resolve_device
+from kinetics.specs.counts import parse_count
+from kinetics.specs.dtypes import parse_dtype
+from kinetics.specs.models import find_model
 
-DTYPES = {"cpu": ("float32",), "cuda": ("bfloat16", "float16")}
 _DEFAULT_TIME_BUDGET_S = {"cpu": 360.0, "cuda": 1800.0}
-_DTYPE_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 Parsed = TypeVar("Parsed")
 
@@ -100,18 +100,6 @@ def _choice(name: str, text: str, choices: Any) -> Any:
     if text.strip() not in values:
         raise ValueError(f"{name} must be one of {', '.join(values)}, got {text!r}")
     return choices(text.strip())
-
-
-def parse_dtype(text: str, device_kind: str) -> str:
-    """The dtype to measure in, as torch spells it; the device's own choice for an empty text.
-
-    Raises: ValueError if the device is not measured in it.
-    """
-    allowed: Sequence[str] = DTYPES[device_kind]
-    name = _DTYPE_NAMES.get(text, text) or allowed[0]
-    if name not in allowed:
-        raise ValueError(f"--dtype on {device_kind} must be one of {', '.join(allowed)}, got {text!r}")
-    return name
 
 
 def _page_size(text: str) -> int:

@@ -1,7 +1,7 @@
 """One benchmark run: its plan, its clock, its journal, its result file.
 
-Decides what is measured when and what is written; how a cell is measured is `kinetics.cell_runner`'s business, and
-pytest is `kinetics.pytest_plugin`'s. torch is imported when the first cell is measured, not before.
+Decides what is measured when and what is written; how a cell is measured is `kinetics.measure.kernel_runner`'s
+business, and pytest is `kinetics.bench.plugin`'s. torch is imported when the first cell is measured, not before.
 """
 
 from __future__ import annotations
@@ -14,26 +14,19 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kinetics.bench.options import BenchSettings
-from kinetics.environment import machine_facts, source_state
-from kinetics.grid import Cell
-from kinetics.progress import CellProgress
-from kinetics.records import (
-    SCHEMA,
-    Document,
-    RowJournal,
-    Skip,
-    check_writable,
-    recover_journals,
-    result_path,
-    to_strict,
-    write_json,
-)
-from kinetics.rows import Recordable, Row, calibrate
-from kinetics.steps.calibration import calibrate_steps
-from kinetics.steps.grid import BenchCase, StepCell
+from kinetics.bench.progress import CellProgress
+from kinetics.cases.kernels import Cell
+from kinetics.cases.steps import BenchCase, StepCell
+from kinetics.files.atomic import to_strict, write_json
+from kinetics.machine.facts import machine_facts, source_state
+from kinetics.prediction.calibration import Row, calibrate
+from kinetics.prediction.step_calibration import calibrate_steps
+from kinetics.results.journal import RowJournal, recover_journals
+from kinetics.results.kernel_row import Recordable
+from kinetics.results.store import SCHEMA, Document, Skip, check_writable, result_path
 
 if TYPE_CHECKING:
-    from kinetics.probe import ProbeResult
+    from kinetics.machine.probe import ProbeResult
 
 
 class BenchRun:
@@ -165,16 +158,16 @@ class BenchRun:
 
     def _run_cell(self, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Recordable | str | Exception]:
         if isinstance(cell, StepCell):
-            from kinetics.steps.runner import StepRunner
+            from kinetics.measure.step_runner import StepRunner
 
             return StepRunner(self.settings.device).run(cell, cases)
-        from kinetics.cell_runner import CellRunner
+        from kinetics.measure.kernel_runner import CellRunner
 
         return CellRunner(self.settings.device).run(cell, cases)
 
     def _probe(self) -> ProbeResult:
         if self._probed is None:
-            from kinetics.probe import probe
+            from kinetics.machine.probe import probe
 
             if self._progress is not None:
                 self._progress.say("measuring this machine's ceilings")
@@ -195,7 +188,7 @@ class BenchRun:
         """How the dtype of decode steps was chosen, if there are any."""
         if not any(isinstance(cell, StepCell) for _, cell in self._cases):
             return {}
-        from kinetics.engine.compute_dtype import choose_dtype
+        from kinetics.engine.step_dtype import choose_dtype
 
         choice = choose_dtype(self.settings.device.kind)
         return {"step_dtype": {"choice": choice.dtype, "product_s": dict(choice.product_s), "reason": str(choice)}}

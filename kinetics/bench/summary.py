@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kinetics.grid import short
-from kinetics.records import Document
-from kinetics.rows import calibration_errors
-from kinetics.speedup import Crossover, crossovers, speedups, step_speedup
-from kinetics.units import GIBI, GIGA, TERA, format_seconds
+from kinetics.prediction.calibration import calibration_errors
+from kinetics.results.speedup import Crossover, crossovers, speedups, step_speedup
+from kinetics.results.store import Document
+from kinetics.specs.counts import short
+from kinetics.specs.units import GIBI, GIGA, TERA, format_seconds
 
 _MAX_SKIPS = 12
 _MIN_WIDTH = 130  # a wrapped line loses nothing, a column cut to fit does

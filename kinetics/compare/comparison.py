@@ -2,7 +2,7 @@
 
 On one device two rows match if every field of their case does. Across devices nobody measures quite the same thing:
 there rows match by shape, and what else differs (provider, dtype, layout, ...) is named beside each ratio. Pure
-arithmetic over `kinetics.result_files`.
+arithmetic over `kinetics.results.reader`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kinetics.compare.median_ratio import MedianRatio, median_ratio
-from kinetics.data_files import DataFileError
-from kinetics.result_files import CASE_FIELDS, LeftOut, LeftOutKind, ResultFile, ResultRow
+from kinetics.files.lines import DataFileError
+from kinetics.results.reader import CASE_FIELDS, LeftOut, LeftOutKind, ResultFile, ResultRow
 
 _SHAPE_FIELDS: Final = (
     "operation", "num_layers", "num_q_heads", "num_kv_heads", "head_dim", "batch", "context_len", "kv_budget",

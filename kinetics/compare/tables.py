@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from kinetics.compare.comparison import FASTEST, Comparison, Entry, MatchedCase
 from kinetics.law.stored_frontiers import ChoiceAt
-from kinetics.law.tables import Table, Value
-from kinetics.readable_tables import keep_columns, show, table_for_people
-from kinetics.result_files import MAX_FRACTION_OF_CEILING, LeftOut, ResultFile, ResultRow
-from kinetics.rows import calibration_errors
-from kinetics.speedup import crossovers, speedups
+from kinetics.prediction.calibration import calibration_errors
+from kinetics.results.reader import MAX_FRACTION_OF_CEILING, LeftOut, ResultFile, ResultRow
+from kinetics.results.speedup import crossovers, speedups
+from kinetics.tables.display import keep_columns, show, table_for_people
+from kinetics.tables.table import Table, Value
 
 _MAX_NAMES: Final = 3
 _REMARKED: Final = ("pricing", "source")
@@ -222,7 +222,7 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
 
 
 def paired_fields(rows: Iterable[ResultRow]) -> list[dict[str, Any]]:
-    """Fields of the rows that a dense/sparse ratio can be made of, complete as `kinetics.speedup` needs them."""
+    """Fields of the rows that a dense/sparse ratio can be made of, as complete as `kinetics.results.speedup` needs."""
     needed = ("provider", "model", "batch", "context_len", "page_size", "dtype", "cache_state", "predicted_s")
     complete = (row for row in rows if all(row.fields.get(name) for name in needed))
     usable = (row for row in complete if row.fields["operation"] == "dense" or row.fields.get("kv_budget"))

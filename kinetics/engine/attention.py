@@ -11,8 +11,8 @@ from typing import Protocol
 
 import torch
 
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local, TopK
 from kinetics.engine.kv_cache import KvCache, LayerCache
+from kinetics.specs.policies import AttentionPolicy, BlockTopK, Dense, Local, TopK
 from kinetics_kernels import api
 from kinetics_kernels.shapes import PageSelection, PageSummaryKind
 

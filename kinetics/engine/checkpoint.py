@@ -15,7 +15,7 @@ import torch
 
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.weights import LayerWeights, ModelWeights, empty_weights
-from kinetics.model_specs import ModelSpec
+from kinetics.specs.models import ModelSpec
 
 _MAX_LISTED = 8
 _INDEX = "model.safetensors.index.json"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kinetics.model_specs import ModelSpec
+from kinetics.specs.models import ModelSpec
 
 _DEFAULT_NORM_EPSILON = 1e-6
 _DEFAULT_ROPE_THETA = 1e6

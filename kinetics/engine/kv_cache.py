@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from kinetics.model_specs import ModelSpec
+from kinetics.specs.models import ModelSpec
 from kinetics_kernels import api
 from kinetics_kernels.shapes import PageSummary, PageSummaryKind, num_pages_for
 

@@ -14,7 +14,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     """x @ weight.T + bias; x: [num_tokens, width], weight: [rows, width]."""
     if not _is_skinny(x, weight, num_tokens=x.shape[0]):
         return torch_linear(x, weight, bias)
-    from kinetics.engine.skinny_linear import grouped_skinny_linear
+    from kinetics_kernels.linear.cpu import grouped_skinny_linear
 
     product = grouped_skinny_linear(x, weight[None], torch.tensor([0, x.shape[0]]))
     return product if bias is None else product.add_(bias)
@@ -28,7 +28,7 @@ def grouped_linear(x: torch.Tensor, weight: torch.Tensor, starts: torch.Tensor) 
     # Tokens spread over the groups: a group rarely holds more than a few of MAX_SKINNY_TOKENS per expert chosen.
     if not _is_skinny(x, weight, num_tokens=x.shape[0] // 8):
         return grouped_mm(x, weight.transpose(1, 2), offs=starts[1:].to(torch.int32))
-    from kinetics.engine.skinny_linear import grouped_skinny_linear
+    from kinetics_kernels.linear.cpu import grouped_skinny_linear
 
     return grouped_skinny_linear(x, weight, starts)
 

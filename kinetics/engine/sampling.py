@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from kinetics.generation import SamplingSettings
+from kinetics.specs.generation import SamplingSettings
 
 _MASK_64 = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15

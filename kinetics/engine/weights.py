@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from kinetics.model_specs import ModelSpec
+from kinetics.specs.models import ModelSpec
 
 _RANDOM_PERIOD = 1_048_583
 """Random weights repeat after this many elements, a prime: drawing 600 million of them takes half a minute."""

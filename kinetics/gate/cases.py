@@ -1,7 +1,7 @@
 """The cases that the gate judges: few, fixed, spread over operations and shapes, each with what it must be able to see.
 
-Pure. A case travels to the workers as a plain dictionary of `kinetics.grid` fields, so that a checkout of another age
-can build its own case from it.
+Pure. A case travels to the workers as a plain dictionary of `kinetics.cases.kernels` fields, so that a checkout of
+another age can build its own case from it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from kinetics.grid import CacheState, Case, Cell, Operation
-from kinetics.model_specs import find_model
-from kinetics.steps.grid import BenchCase, StepCase, StepCell, StepPolicy
+from kinetics.cases.kernels import CacheState, Case, Cell, Operation
+from kinetics.cases.steps import BenchCase, StepCase, StepCell, StepPolicy
+from kinetics.measure.prepared_case import STEP
+from kinetics.specs.dtypes import default_dtype
+from kinetics.specs.models import find_model
 
 MAX_CASES = 8
-STEP = "step"
-"""What a spec says in place of a kernel's operation when it is of a decode step."""
 _PAGE_SIZE = 16
-_DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 _K = 1024
 
 
@@ -78,7 +77,7 @@ class _Kernel(NamedTuple):
             context_len=self.context_len,
             page_size=_PAGE_SIZE,
             device_kind=device_kind,
-            dtype=_DTYPES[device_kind],
+            dtype=default_dtype(device_kind),
             cache_state=CacheState.COLD,
             is_graph=device_kind == "cuda",
         )
@@ -103,7 +102,7 @@ class _Step(NamedTuple):
             context_len=self.context_len,
             page_size=_PAGE_SIZE,
             device_kind=device_kind,
-            dtype=_DTYPES[device_kind],
+            dtype=default_dtype(device_kind),
             is_graph=device_kind == "cuda",
         )
         return StepCase(cell=cell, policy=self.policy, num_layers=self.num_layers, kv_budget=self.kv_budget)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from kinetics.environment import source_state
+from kinetics.machine.facts import source_state
 
 _PREFIX = "kinetics-gate-"
 
@@ -24,7 +24,7 @@ def repository_root(start: Path) -> Path:
     """
     found = _git(start, "rev-parse", "--show-toplevel")
     root = Path(found.stdout.strip())
-    if found.returncode or not (root / "kinetics" / "grid.py").exists():
+    if found.returncode or not (root / "kinetics" / "gate").is_dir():
         raise ValueError(
             f"the gate must run inside a git checkout of this suite, got {start}; "
             "without one, compare with stored files: --baseline-file"

@@ -12,13 +12,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from kinetics.files.atomic import to_strict
 from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import case_run
 from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
-from kinetics.records import SCHEMA, Document, read_result, to_strict
-from kinetics.roofline import Ceilings
+from kinetics.results.store import SCHEMA, Document, read_result
+from kinetics.specs.ceilings import Ceilings
 
 _NEEDED = {"mode", "cases", "runs", "machine_info", "commit_info", "settings", "ceilings"}
 _NEEDED_IN = {

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kinetics.environment import source_state
+from kinetics.files.atomic import write_json
 from kinetics.gate.cases import GateGrid, gate_cases
 from kinetics.gate.checkout import checked_out, commit_of, repository_root
 from kinetics.gate.decision import MIN_LAUNCHES
@@ -25,7 +25,9 @@ from kinetics.gate.self_test import case_plans
 from kinetics.gate.session import Machine, Say, Session, scout, take_two_looks, until_lost, workplace
 from kinetics.gate.stored import stored_baseline
 from kinetics.gate.verdicts import CasePlan
-from kinetics.records import Document, check_writable, recover_journals, result_path, write_json
+from kinetics.machine.facts import source_state
+from kinetics.results.journal import recover_journals
+from kinetics.results.store import Document, check_writable, result_path
 
 JUDGED_LAUNCHES = 5
 """Launches a look unless told otherwise, and the number that a self test speaks of."""

@@ -24,7 +24,7 @@ from kinetics.gate.error_rates import (
 from kinetics.gate.evidence import CaseRun, case_run
 from kinetics.gate.stored import machine_difference
 from kinetics.gate.verdicts import CasePlan, fastest_seen, log_ratios, measured_over_predicted
-from kinetics.roofline import Ceilings
+from kinetics.specs.ceilings import Ceilings
 
 MIN_RESIDUAL_BAND = 0.10
 _SEED = 20

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kinetics.files.atomic import write_json
 from kinetics.gate.evidence import CANDIDATE, CaseRun
 from kinetics.gate.gate_file import baselines_of, complete
 from kinetics.gate.launch import LaunchCase, Worker, Workplace, run_launch
@@ -20,7 +21,8 @@ from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.stored import is_stored_flagged
 from kinetics.gate.verdicts import CasePlan, is_flagged
 from kinetics.gate.watch import Watch, gpu_complaint, nvidia_smi, own_cpu_s
-from kinetics.records import Document, RowJournal, write_json
+from kinetics.results.journal import RowJournal
+from kinetics.results.store import Document
 
 INTERRUPTED = "interrupted"
 Say = Callable[[str], None]

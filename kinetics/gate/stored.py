@@ -16,7 +16,7 @@ from typing import Any
 from kinetics.gate.decision import Verdict, needs_confirmation
 from kinetics.gate.evidence import CANDIDATE, CaseRun, case_run
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, medians_s, too_fast, too_few
-from kinetics.roofline import Ceilings
+from kinetics.specs.ceilings import Ceilings
 
 MIN_BASELINE_LAUNCHES = 8
 STORED_MARGIN = 0.05

@@ -13,8 +13,8 @@ from kinetics.gate.decision import Verdict
 from kinetics.gate.error_rates import clopper_pearson
 from kinetics.gate.evidence import BASE, CANDIDATE
 from kinetics.gate.gate_file import Mode
-from kinetics.records import Document
-from kinetics.units import format_seconds
+from kinetics.results.store import Document
+from kinetics.specs.units import format_seconds
 
 _VERDICT_COLUMNS = ("case", "verdict", "base", "candidate", "ratio", "99 % bounds", "sees from", "why")
 _SELF_TEST_COLUMNS = ("case", "launch SD", "margin", "sees from", "false alarms, 1 look", "confirmed", "meas/pred")

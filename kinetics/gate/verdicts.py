@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kinetics.cost import Work
+from kinetics.cost.kernels import Work
 from kinetics.gate.decision import (
     MIN_LAUNCHES,
     MIN_MARGIN,
@@ -26,7 +26,8 @@ from kinetics.gate.decision import (
 )
 from kinetics.gate.error_rates import smallest_detectable
 from kinetics.gate.evidence import BASE, CANDIDATE, CaseRun
-from kinetics.roofline import Ceilings, predict
+from kinetics.prediction.roofline import predict
+from kinetics.specs.ceilings import Ceilings
 
 MIN_SHARE_OF_ROOF = 0.95
 """A call that takes less than this share of the time its bytes need at the fastest read seen did not do its work."""

@@ -1,15 +1,17 @@
 """One side of a comparison: a process that imports one checkout, prepares one case at a time, and runs it when told.
 
 Runs as a script, `python -P worker.py ROOT DEVICE`, and speaks JSON lines on stdin and stdout. The protocol and the
-stopwatch are the candidate's on both sides: `measure.py` is loaded from beside this script, so that a change to the
-way of timing cannot pass for a change of speed. Everything that is timed or proved comes from the checkout at ROOT,
-through its public functions; one that is too old for them is refused with its own exception as the reason.
+stopwatch are the candidate's on both sides: `measure/timing.py` is loaded from this script's own checkout, so that a
+change to the way of timing cannot pass for a change of speed. Everything that is timed or proved comes from the
+checkout at ROOT, through its `kinetics.measure.prepared_case` alone; revisions from before that module are served by
+`revision_before_door.py`, and older ones are refused in one line.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -17,10 +19,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 _CUDA_CANARY_BYTES = 2**30
 _PR_SET_PDEATHSIG = 1
@@ -28,8 +29,10 @@ _LOST_DEVICE = ("OutOfMemoryError", "AcceleratorError")
 """torch's; after the second no call works any more, and the first says nothing of the case."""
 _LOST_DEVICE_WORDS = ("CUDA error", "illegal memory access")
 """torch's, and Triton's own word for the same fault: `Triton Error [CUDA]: an illegal memory access ...`."""
-_STEP = "step"
-"""`kinetics.gate.cases.STEP`: this script imports nothing of its own checkout."""
+DOOR_VERSIONS = (1,)
+"""Versions of `kinetics.measure.prepared_case` that this worker can talk to."""
+_BEFORE_DOOR = ("kinetics/environment.py", "kinetics/workloads.py", "kinetics/steps/workload.py")
+"""What a revision from before the door has, if it is not too old to be judged."""
 
 Reply = dict[str, Any]
 
@@ -40,46 +43,41 @@ class Worker:
     def __init__(self, root: Path, device_name: str) -> None:
         import torch  # noqa: F401 - the slow part of the start
 
-        from kinetics import environment
-
-        if not Path(environment.__file__).resolve().is_relative_to(root.resolve()):
-            raise ImportError(f"kinetics came from {environment.__file__}, not from {root}")
-        self._stopwatch = _load_stopwatch()
-        self._device = environment.resolve_device(device_name)
-        self._cache_bytes = environment.last_level_cache_bytes(self._device)
+        self._door = _open_door(root)
+        self._stopwatch = _load_beside("measure/timing.py")
+        self._device_name = device_name
+        self._facts = self._door.describe(device_name)
+        self._torch_name: str = self._facts["torch_name"]
+        self._is_cuda = self._facts["device_kind"] == "cuda"
+        self._cache_bytes: int = self._facts["last_level_cache_bytes"]
         self._evict: Callable[[], float] = (
-            self._stopwatch.CpuEvictor(self._cache_bytes)
-            if self._device.kind == "cpu"
-            else _CudaCanary(self._device.torch_name)
+            _CudaCanary(self._torch_name) if self._is_cuda else self._stopwatch.CpuEvictor(self._cache_bytes)
         )
         self._run: Callable[[], Reply] | None = None
 
     def facts(self) -> Reply:
         """What this machine is, as the checkout sees it."""
-        from kinetics.environment import machine_facts
-
-        return machine_facts(self._device)
+        return {name: value for name, value in self._facts.items() if name != "torch_name"}
 
     def probe(self, dtype: str) -> Reply:
         """The measured ceilings of this device."""
-        from kinetics.probe import probe
-
-        return asdict(probe(self._device, dtype).ceilings)
+        found: Reply = self._door.measure_ceilings(self._device_name, dtype)
+        return found
 
     def prepare(self, spec: Reply, seed: int) -> Reply:
         """Allocate, prove and warm up one case; say how much work it is."""
         self._run = None
         gc.collect()
-        job = _step_job(spec) if spec["operation"] == _STEP else _kernel_job(spec)
-        num_buffers = 1
-        if self._device.kind == "cuda":
-            num_buffers = self._stopwatch.num_rotating_buffers(self._cache_bytes, job.work["num_bytes"])
-        prepared = [job.make(self._device.torch_name, seed + buffer) for buffer in range(num_buffers)]
+        prepared = [self._door.prepare(spec, self._torch_name, seed)]
+        work: Reply = prepared[0].work
+        if self._is_cuda:
+            num_buffers = self._stopwatch.num_rotating_buffers(self._cache_bytes, work["num_bytes"])
+            prepared += [self._door.prepare(spec, self._torch_name, seed + buffer) for buffer in range(1, num_buffers)]
         max_abs_error = prepared[0].prove()
         self._run = self._timed([one.call for one in prepared])
         for _ in range(2):
             self._run()
-        return {"max_abs_error": max_abs_error, **job.work}
+        return {"max_abs_error": max_abs_error, **work}
 
     def run(self) -> Reply:
         """Run the prepared case once."""
@@ -94,7 +92,7 @@ class Worker:
         return {}
 
     def _timed(self, calls: list[Callable[[], object]]) -> Callable[[], Reply]:
-        if self._device.kind == "cuda":
+        if self._is_cuda:
             return self._timed_on_cuda(calls)
         call, evict = calls[0], self._evict
 
@@ -139,87 +137,39 @@ class _CudaCanary:
         return _CUDA_CANARY_BYTES / (float(start.elapsed_time(end)) * 1e-3)
 
 
-def _load_stopwatch() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "measure.py"
-    spec = importlib.util.spec_from_file_location("gate_stopwatch", path)
+def _open_door(root: Path) -> ModuleType:
+    """The one module of the checkout that is called, or what stands in for it where the checkout is older.
+
+    Raises: ImportError if `kinetics` comes from elsewhere; ValueError for a revision that cannot be judged.
+    """
+    import kinetics
+
+    found = Path(kinetics.__file__ or "").resolve()
+    if not found.is_relative_to(root.resolve()):
+        raise ImportError(f"kinetics came from {found}, not from {root}")
+    if (root / "kinetics" / "measure" / "prepared_case.py").exists():
+        door = importlib.import_module("kinetics.measure.prepared_case")
+    elif all((root / name).exists() for name in _BEFORE_DOOR):
+        door = _load_beside("gate/revision_before_door.py")
+    else:
+        raise ValueError("a revision must have kinetics/measure/prepared_case.py, got one too old for this gate")
+    if door.VERSION not in DOOR_VERSIONS:
+        raise ValueError(
+            f"prepared_case.VERSION must be one of {DOOR_VERSIONS}, got {door.VERSION}; judge with a newer gate"
+        )
+    return door
+
+
+def _load_beside(name: str) -> ModuleType:
+    """A module of this script's own checkout, under a name that hides nothing of the other's."""
+    path = Path(__file__).resolve().parents[1] / name
+    spec = importlib.util.spec_from_file_location(f"gate_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
-
-
-class _Prepared(NamedTuple):
-    """A call to time, and the proof that it is right."""
-
-    call: Callable[[], object]
-    prove: Callable[[], float]
-
-
-class _Job(NamedTuple):
-    """One case of the checkout: its bytes, FLOP and launches, and how to make it on a device with a seed."""
-
-    work: Reply
-    make: Callable[[str, int], _Prepared]
-
-
-def _kernel_job(spec: Reply) -> _Job:
-    from kinetics import workloads
-    from kinetics.grid import CacheState, Case, Cell, Operation
-    from kinetics.model_specs import find_model
-
-    cell = Cell(
-        model=find_model(spec["model"]),
-        batch=spec["batch"],
-        context_len=spec["context_len"],
-        page_size=spec["page_size"],
-        device_kind=spec["device_kind"],
-        dtype=spec["dtype"],
-        cache_state=CacheState.COLD,
-        is_graph=spec["device_kind"] == "cuda",
-    )
-    case = Case(
-        cell=cell, operation=Operation(spec["operation"]), provider=spec["provider"], kv_budget=spec["kv_budget"]
-    )
-
-    def make(device: str, seed: int) -> _Prepared:
-        prepared = workloads.prepare(case, workloads.make_cell_inputs(cell, device=device, seed=seed))
-        return _Prepared(call=prepared.call, prove=prepared.prove)
-
-    work = asdict(workloads.work_of(case)) | {"num_launches": workloads.NUM_LAUNCHES[case.operation]}
-    return _Job(work=work, make=make)
-
-
-def _step_job(spec: Reply) -> _Job:
-    from kinetics.model_specs import find_model
-    from kinetics.steps.cost import step_parts
-    from kinetics.steps.grid import StepCase, StepCell, StepPolicy
-    from kinetics.steps.proof import prove_step
-    from kinetics.steps.workload import make_step_workload
-
-    cell = StepCell(
-        model=find_model(spec["model"]),
-        layer_counts=(spec["num_layers"],),
-        batch=spec["batch"],
-        context_len=spec["context_len"],
-        page_size=spec["page_size"],
-        device_kind=spec["device_kind"],
-        dtype=spec["dtype"],
-        is_graph=spec["device_kind"] == "cuda",
-    )
-    case = StepCase(
-        cell=cell, policy=StepPolicy(spec["policy"]), num_layers=spec["num_layers"], kv_budget=spec["kv_budget"]
-    )
-
-    def make(device: str, seed: int) -> _Prepared:
-        workload = make_step_workload(cell, device=device, seed=seed)
-        call = workload.call(case.num_layers, workload.attention_of(case))
-        return _Prepared(call=call, prove=lambda: prove_step(workload, case))
-
-    parts = step_parts(case.shape).values()
-    work = {name: sum(getattr(part, name) for part in parts) for name in ("num_bytes", "flop")}
-    return _Job(work=work | {"num_launches": case.shape.num_launches}, make=make)
 
 
 def _open(root: Path, device_name: str) -> Worker | Reply:

@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from kinetics.aime.evaluate import Answer
+from kinetics.samples.evaluate import Answer
 
 _REDRAW_S: Final = 0.25
 _LINE_S: Final = 30.0

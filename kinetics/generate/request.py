@@ -10,13 +10,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from kinetics.aime.problems import HUB_DATASETS, Problem, check_unique, load_problems, read_problems
-from kinetics.aime.prompts import PromptStyle
-from kinetics.attention_policy import AttentionPolicy, BlockSummary, policy_label
-from kinetics.cost_report import Attention, PolicyOptions, build_policy
-from kinetics.generation import RepetitionRule, SamplingSettings
-from kinetics.model_specs import find_model
-from kinetics.paper import MAX_GENERATED
+from kinetics.cost.published import MAX_GENERATED
+from kinetics.samples.problems import HUB_DATASETS, Problem, check_unique, load_problems, read_problems
+from kinetics.samples.prompts import PromptStyle
+from kinetics.specs.generation import RepetitionRule, SamplingSettings
+from kinetics.specs.models import find_model
+from kinetics.specs.policies import AttentionPolicy, BlockSummary, policy_label
+from kinetics.specs.policy_options import Attention, PolicyOptions, build_policy
 
 MINI: Final = "mini"
 DATASETS: Final = (*HUB_DATASETS, MINI)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kinetics.aime.evaluate import Answer, Refused, evaluate, plan_trials
-from kinetics.aime.problems import Problem
-from kinetics.aime.sample_log import LOG_SCHEMA, SampleLog
+from kinetics.generate.answerers import Source, open_source
 from kinetics.generate.request import (
     GenerateRequest,
     choose_problems,
@@ -22,7 +20,9 @@ from kinetics.generate.request import (
     prompt_style,
     task_name,
 )
-from kinetics.generate.sources import Source, open_source
+from kinetics.samples.evaluate import Answer, Refused, evaluate, plan_trials
+from kinetics.samples.log_writer import LOG_SCHEMA, SampleLog
+from kinetics.samples.problems import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcom
 
 
 def _header(request: GenerateRequest, problems: Sequence[Problem], source: Source) -> dict[str, Any]:
-    from kinetics.environment import installed_versions
+    from kinetics.machine.facts import installed_versions
 
     listed = "\n".join(f"{p.problem_id}\t{p.gold}\t{p.text}" for p in problems)
     return {

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.attention_policy import policy_label
-from kinetics.law.tables import Table, Value
-from kinetics.paper import GENERATION_BUDGETS, TRIALS
-from kinetics.scaling import SampleSet, bootstrap_interval, correct_within, majority, mean_coverage, mean_length
+from kinetics.cost.published import GENERATION_BUDGETS, TRIALS
+from kinetics.law.accuracy_estimates import bootstrap_interval, correct_within, majority, mean_coverage, mean_length
+from kinetics.samples.sample_set import SampleSet
+from kinetics.specs.policies import policy_label
+from kinetics.tables.table import Table, Value
 
 MAJORITY_TRIALS: Final = (8, 32)
 MAJORITY_DRAWS: Final = 200

@@ -10,7 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.frontier import (
+from kinetics.cost.published import (
+    INTENSITY,
+    PUBLISHED_BILLION_PARAMETERS,
+    TERA_EFLOP_PER_B200_S,
+    attention_to_parameter_ratio,
+    num_published_parameters,
+)
+from kinetics.law.frontier import (
     Curve,
     Frontier,
     PowerLaw,
@@ -20,17 +27,10 @@ from kinetics.frontier import (
     largest_gain,
     switch_points,
 )
-from kinetics.hardware import Precision, find_accelerator
 from kinetics.law.published import ClaimStatus, PublishedClaim
-from kinetics.model_specs import ModelSpec, find_model
-from kinetics.paper import (
-    INTENSITY,
-    PUBLISHED_BILLION_PARAMETERS,
-    TERA_EFLOP_PER_B200_S,
-    attention_to_parameter_ratio,
-    num_published_parameters,
-)
-from kinetics.units import GIBI, TERA
+from kinetics.specs.hardware import Precision, find_accelerator
+from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.units import GIBI, TERA
 
 LONG_COT: Final = "long_cot"
 BEST_OF_N: Final = "best_of_n"

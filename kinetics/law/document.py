@@ -1,21 +1,10 @@
 """A law report as one JSON document: plain types, units in the keys; and what a run of the law comes to."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from kinetics.law.report import LawReport, ModelResult, TaskResult
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LawOutcome:
-    """What to print: a document, the same for people, remarks, and whether the run counts as failed."""
-
-    document: dict[str, Any]
-    text: str
-    remarks: tuple[str, ...]
-    has_failed: bool
 
 
 def law_document(report: LawReport) -> dict[str, Any]:

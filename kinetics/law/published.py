@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kinetics.frontier import Curve
+from kinetics.law.frontier import Curve
 
 _ATTENTION_NAMES = {"dense": "dense", "sparse_topk": "topk"}
 

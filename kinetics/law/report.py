@@ -6,36 +6,29 @@ and the command line print. Long-CoT spends a budget on one long answer, Best-of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics.frontier import Curve, Frontier, Switch, build_frontier, grid_cost_to_reach, largest_gain, switch_points
-from kinetics.law.claims import (
-    LONG_COT,
-    CheckedClaim,
-    Evidence,
-    check_claims,
-    speedup_at_dense_maximum,
+from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
+from kinetics.law.claims import LONG_COT, CheckedClaim, Evidence, check_claims, speedup_at_dense_maximum
+from kinetics.law.fits import SpendingFit
+from kinetics.law.frontier import (
+    Curve,
+    Frontier,
+    Switch,
+    build_frontier,
+    grid_cost_to_reach,
+    largest_gain,
+    switch_points,
 )
 from kinetics.law.published import read_claims, read_published_curves
-from kinetics.law.spending import SpendingFit
-from kinetics.paper import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
+from kinetics.specs.policy_family import Family
 
 FloatArray = NDArray[np.float64]
 
 PAPER_MODELS: Final = frozenset(PUBLISHED_BILLION_PARAMETERS)
-
-
-class Family(Enum):
-    """Attention policies that share a curve: the best KV budget of the family is part of the allocation."""
-
-    DENSE = "dense"
-    TOPK = "topk"
-    BLOCK_TOPK = "block_topk"
-    LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

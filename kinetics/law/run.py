@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kinetics.answer_cost import Combine, CostOptions
-from kinetics.cost_report import Mode
-from kinetics.hardware import Precision, find_accelerator
+from kinetics.cost.answers import Combine, CostOptions
+from kinetics.cost.published import INTENSITY, TERA_EFLOP_PER_B200_S, num_published_parameters
+from kinetics.cost.query import Mode
 from kinetics.law.accuracy import accuracy_tables
-from kinetics.law.document import LawOutcome, law_document
+from kinetics.law.document import law_document
+from kinetics.law.measured_prices import read_measured_device, seconds_price
+from kinetics.law.prices import exact_price, paper_price
 from kinetics.law.report import LawReport, published_report
+from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.samples import Pricing, sample_report
-from kinetics.law.sources import LawRequest, Samples, read_samples
-from kinetics.law.tables import Table, law_tables, write_tables
-from kinetics.measured_price import read_measured_device, seconds_price
-from kinetics.paper import INTENSITY, TERA_EFLOP_PER_B200_S, num_published_parameters
-from kinetics.pricing import exact_price, paper_price
-from kinetics.units import TERA
+from kinetics.law.sources import Samples, read_samples
+from kinetics.law.tables import law_tables
+from kinetics.specs.hardware import Precision, find_accelerator
+from kinetics.specs.units import TERA
+from kinetics.tables.table import Table, write_tables
 
 
 def run_law(request: LawRequest) -> LawOutcome:

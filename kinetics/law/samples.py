@@ -12,7 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics.allocation import (
+from kinetics.cost.published import GENERATION_BUDGETS, TRIALS
+from kinetics.law.accuracy_estimates import bootstrap_interval, mean_coverage, mean_length
+from kinetics.law.allocation import (
     BuildOptions,
     allocate,
     best_of_n_options,
@@ -20,15 +22,15 @@ from kinetics.allocation import (
     long_cot_options,
     uniform_accuracy,
 )
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, Local
-from kinetics.frontier import Curve, smooth_as_published
 from kinetics.law.claims import BEST_OF_N, LONG_COT
-from kinetics.law.report import PAPER_MODELS, Family, LawReport, ModelResult, judge_claims, task_result
-from kinetics.law.spending import SpendingFit, balance_budget, fit_spending
-from kinetics.model_specs import ModelSpec
-from kinetics.paper import GENERATION_BUDGETS, TRIALS
-from kinetics.pricing import Price
-from kinetics.scaling import SampleSet, bootstrap_interval, mean_coverage, mean_length
+from kinetics.law.fits import SpendingFit, balance_budget, fit_spending
+from kinetics.law.frontier import Curve, smooth_as_published
+from kinetics.law.prices import Price
+from kinetics.law.report import PAPER_MODELS, LawReport, ModelResult, judge_claims, task_result
+from kinetics.samples.sample_set import SampleSet
+from kinetics.specs.models import ModelSpec
+from kinetics.specs.policies import Dense
+from kinetics.specs.policy_family import Family, family_of
 
 FloatArray = NDArray[np.float64]
 COST_GRID: Final[FloatArray] = np.logspace(np.log10(20), np.log10(4e4), 100)
@@ -202,19 +204,6 @@ def options_builder(task: str, price: Price) -> BuildOptions:
     if task == BEST_OF_N:
         return partial(best_of_n_options, trials=TRIALS, price=price)
     return partial(long_cot_options, budgets=GENERATION_BUDGETS, price=price)
-
-
-def family_of(policy: AttentionPolicy) -> Family:
-    """The family a policy belongs to."""
-    match policy:
-        case Dense():
-            return Family.DENSE
-        case BlockTopK():
-            return Family.BLOCK_TOPK
-        case Local():
-            return Family.LOCAL
-        case _:
-            return Family.TOPK
 
 
 def _check_questions(sets: Sequence[SampleSet]) -> None:

@@ -9,42 +9,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kinetics.aime.grading import grade_strict
-from kinetics.aime.paper_grader import PaperGrader
-from kinetics.aime.published_traces import fetch_published_traces
-from kinetics.aime.sample_tables import read_sample_table
-from kinetics.aime.tokenizers import open_tokenizer
-from kinetics.aime.traces import Grader, TraceFile, TraceRules, read_trace_file
-from kinetics.attention_policy import policy_label
-from kinetics.cost_report import Mode
-from kinetics.data_files import DataFileError
-from kinetics.model_specs import ModelSpec, find_model
-from kinetics.paper import GENERATION_BUDGETS
-from kinetics.scaling import SampleSet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LawRequest:
-    """Options of `kinetics law`; empty texts mean not given."""
-
-    files: tuple[Path, ...]
-    out: Path
-    draws_figures: bool
-    fetch: str
-    on: str
-    measured: Path | None
-    mode: Mode
-    grader: str
-    tokenizer: str
-    grades_cuts: bool
-    prompt_len: int
-    architectures: tuple[str, ...]
-    batch: int
-    num_dense_layers: int
-    reads_prompt_to_longest: bool
-    seed: int
-    keeps_going: bool
-    traces: Path | None = None
+from kinetics.cost.published import GENERATION_BUDGETS
+from kinetics.files.lines import DataFileError
+from kinetics.law.request import LawRequest
+from kinetics.samples.grading import grade_strict
+from kinetics.samples.log_reader import Grader, TraceFile, TraceRules, read_trace_file
+from kinetics.samples.paper_grader import PaperGrader
+from kinetics.samples.published_traces import fetch_published_traces
+from kinetics.samples.sample_set import SampleSet
+from kinetics.samples.sample_tables import read_sample_table
+from kinetics.samples.tokenizers import open_tokenizer
+from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.policies import policy_label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.data_files import DataFileError
+from kinetics.files.lines import DataFileError
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.document import SCHEMA as LAW_SCHEMA
 

@@ -4,78 +4,21 @@ Numbers are rounded to six digits so that files compare exactly between machines
 the report; what is in them is computed elsewhere.
 """
 
-import csv
-import html
-import io
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from kinetics.answer_cost import CostOptions, answer_work, tera_eflop
-from kinetics.attention_policy import AttentionPolicy, BlockTopK, Dense, TopK, policy_label
-from kinetics.law.claims import iso_cost_tokens, tokens_for_equal_eflop
-from kinetics.law.report import LawReport, ModelResult, TaskResult
-from kinetics.model_specs import MODEL_SPECS, find_model
-from kinetics.paper import (
+from kinetics.cost.answers import CostOptions, answer_work, tera_eflop
+from kinetics.cost.published import (
     INTENSITY,
     PUBLISHED_BILLION_PARAMETERS,
     attention_to_parameter_ratio,
     num_published_parameters,
     paper_cost,
 )
-from kinetics.throughput_bounds import speedup_bounds
-from kinetics.units import GIBI, TERA
-from kinetics.untrusted_text import printable
-
-Value = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A named table. `prints_markdown` is false for grids too long to read."""
-
-    name: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Value, ...], ...]
-    prints_markdown: bool = True
-
-    def as_csv(self) -> str:
-        """The table as CSV with a header line."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([format_value(value) for value in row] for row in self.rows)
-        return buffer.getvalue()
-
-    def as_text(self) -> str:
-        """The table in aligned columns; nothing but printable characters gets through."""
-        cells = [list(self.columns), *([format_value(value) for value in row] for row in self.rows)]
-        cells = [[printable(cell) for cell in line] for line in cells]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(self.columns))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-        )
-
-    def as_markdown(self) -> str:
-        """The table as Markdown; what names could smuggle in is escaped."""
-        lines = [self.columns, ["---"] * len(self.columns)]
-        lines += [[_markdown_cell(value) for value in row] for row in self.rows]
-        return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _markdown_cell(value: Value) -> str:
-    text = html.escape(printable(format_value(value)), quote=False)
-    return text.replace("\\", "\\\\").replace("|", "\\|")  # in this order: a backslash before a pipe would free it
-
-
-def format_value(value: Value) -> str:
-    """A value as tables show it: six significant digits, nothing for None."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else str(value)
+from kinetics.law.claims import iso_cost_tokens, tokens_for_equal_eflop
+from kinetics.law.report import LawReport, ModelResult, TaskResult
+from kinetics.law.throughput_bounds import speedup_bounds
+from kinetics.specs.models import MODEL_SPECS, find_model
+from kinetics.specs.policies import AttentionPolicy, BlockTopK, Dense, TopK, policy_label
+from kinetics.specs.units import GIBI, TERA
+from kinetics.tables.table import Table, Value
 
 
 def law_tables(report: LawReport) -> list[Table]:
@@ -85,34 +28,6 @@ def law_tables(report: LawReport) -> list[Table]:
     tables += [_frontier(report, task) for task in report.tasks]
     tables += [_curves(task) for task in report.tasks if any(model.low is not None for model in task.models)]
     return tables
-
-
-def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write every table as CSV, and as Markdown where it prints; a file is the old one or the new, never half.
-
-    Raises: ValueError naming the folder if it cannot be written.
-    """
-    texts: dict[str, str] = {}
-    for table in tables:
-        texts[f"{table.name}.csv"] = table.as_csv()
-        if table.prints_markdown:
-            texts[f"{table.name}.md"] = table.as_markdown()
-    return write_texts(texts, folder)
-
-
-def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write files into a folder, each at once; all are written aside before the first one is replaced.
-
-    Raises: ValueError naming the folder if it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staged = {name: folder / f".{name}.{os.getpid()}.partial" for name in texts}
-        for name, text in texts.items():
-            staged[name].write_text(text, encoding="utf-8")
-        return [staged[name].replace(folder / name) for name in texts]
-    except OSError as error:
-        raise ValueError(f"output folder {folder} cannot be written ({error.strerror}); choose another") from error
 
 
 def _claims(report: LawReport) -> Table:

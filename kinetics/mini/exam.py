@@ -15,15 +15,15 @@ from typing import Final
 import torch
 from tokenizers import Tokenizer
 
-from kinetics.aime.grading import grade_strict
 from kinetics.engine.attention import AttentionSettings
 from kinetics.engine.checkpoint import load_weights, read_spec
-from kinetics.engine.generate import Generator
-from kinetics.engine.qwen3 import Decoder
-from kinetics.generation import Completion, FinishReason, GenerationRequest, SamplingSettings
+from kinetics.engine.decoder import Decoder
+from kinetics.engine.generator import Generator
 from kinetics.mini.contest import BASE, FIRST_NAMES, PROMPT_SYMBOLS, SECOND_NAMES, ContestProblem
 from kinetics.mini.family import MAX_NEW_TOKENS
-from kinetics.scaling import Question
+from kinetics.samples.grading import grade_strict
+from kinetics.samples.sample_set import Question
+from kinetics.specs.generation import Completion, FinishReason, GenerationRequest, SamplingSettings
 from kinetics_kernels.shapes import num_pages_for
 
 SAMPLING: Final = SamplingSettings(temperature=0.6, top_p=0.95, top_k=20)

@@ -16,7 +16,7 @@ from kinetics.mini.contest import (
     make_problem,
     solution_length,
 )
-from kinetics.model_specs import ModelSpec
+from kinetics.specs.models import ModelSpec
 
 MAX_NEW_TOKENS: Final = 320
 """The cap on a solution: room for 52 attempts and an answer, which a writer without insight needs half of the time."""

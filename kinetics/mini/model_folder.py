@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from kinetics.mini.network import MAX_POSITION, NORM_EPSILON, ROPE_THETA
 from kinetics.mini.tokenizer import END_ID, make_tokenizer
-from kinetics.model_specs import ModelSpec
+from kinetics.specs.models import ModelSpec
 
 
 def write_model_folder(

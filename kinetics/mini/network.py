@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
-from kinetics.engine.qwen3 import rotate
-from kinetics.model_specs import ModelSpec
+from kinetics.engine.decoder import rotate
+from kinetics.specs.models import ModelSpec
 
 ROPE_THETA: Final = 10_000.0
 NORM_EPSILON: Final = 1e-6

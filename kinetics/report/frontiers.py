@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.law.stored_frontiers import FrontierLine, LawTask
 from kinetics.report.style import Axis, add_hover, add_legend, color_of, log_axis, new_figure
-from kinetics.units import format_seconds
+from kinetics.specs.units import format_seconds
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kinetics.compare.tables import paired_fields
-from kinetics.grid import short
 from kinetics.report.style import Axis, add_hover, diverging, new_figure
-from kinetics.result_files import ResultFile
-from kinetics.speedup import Speedup, crossover_context, speedups
+from kinetics.results.reader import ResultFile
+from kinetics.results.speedup import Speedup, crossover_context, speedups
+from kinetics.specs.counts import short
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function

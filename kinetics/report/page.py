@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.compare.comparison import Comparison
 from kinetics.compare.tables import left_out_table, prediction_table, remarks
-from kinetics.readable_tables import show, table_for_people
-from kinetics.records import to_strict
+from kinetics.files.atomic import to_strict
 from kinetics.report.frontiers import draw_frontiers
 from kinetics.report.heatmaps import draw_map, speedup_maps
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
@@ -28,8 +27,9 @@ from kinetics.report.roofline import bandwidth, roofline
 from kinetics.report.row_table import row_values, shown_columns
 from kinetics.report.sources import Sources
 from kinetics.report.style import color_of
-from kinetics.result_files import Origin, ResultFile
-from kinetics.units import GIGA, TERA, format_seconds
+from kinetics.results.reader import Origin, ResultFile
+from kinetics.specs.units import GIGA, TERA, format_seconds
+from kinetics.tables.display import show, table_for_people
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kinetics.prediction.calibration import calibration_errors
 from kinetics.report.roofline import HOVER_FIELDS, add_points
 from kinetics.report.style import GREY, Axis, add_hover, add_legend, color_of, log_axis, new_figure
-from kinetics.result_files import ResultFile, ResultRow
-from kinetics.rows import calibration_errors
+from kinetics.results.reader import ResultFile, ResultRow
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function

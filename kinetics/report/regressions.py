@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kinetics.compare.comparison import Comparison, MatchedCase
 from kinetics.compare.median_ratio import MedianRatio
 from kinetics.report.style import GREY, PALETTE, Axis, add_hover, add_legend, new_figure
-from kinetics.units import format_seconds
+from kinetics.specs.units import format_seconds
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function

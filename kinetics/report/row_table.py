@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kinetics.result_files import ResultFile, ResultRow
+from kinetics.results.reader import ResultFile, ResultRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

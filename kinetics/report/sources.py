@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinetics.compare.comparison import Comparison, compare_files, is_one_device
-from kinetics.data_files import DataFileError
+from kinetics.files.lines import DataFileError
 from kinetics.law.stored_frontiers import LawTask, split_law_documents
-from kinetics.result_files import ResultFile, read_result_files
+from kinetics.results.reader import ResultFile, read_result_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kinetics.records import MEASURED_FIELDS, read_result
+from kinetics.results.store import MEASURED_FIELDS, read_result
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DECODE = "bench/test_decode_attention.py"
 TINY = ("--device", "cpu", "--model", "qwen3_0.6b", "--batch", "1", "--kv-budget", "64")
 
@@ -111,8 +111,8 @@ def test_the_summary_shows_measured_beside_predicted_and_the_path(finished):
 @pytest.mark.parametrize("bug", ["drop_page", "swap_heads", "write_nothing"])
 def test_a_broken_kernel_turns_its_case_red_and_leaves_no_row(tmp_path, bug):
     done = bench(
-        tmp_path, DECODE, *TINY, "--context", "512", "-p", "planted_bugs",
-        PLANTED_BUG=bug, PYTHONPATH=str(Path(__file__).parent),
+        tmp_path, DECODE, *TINY, "--context", "512", "-p", "tests.support.planted_bugs",
+        PLANTED_BUG=bug, PYTHONPATH=str(ROOT),
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "output errs by" in done.stdout

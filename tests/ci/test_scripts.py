@@ -2,15 +2,15 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
+from kinetics.files.atomic import write_json
 from kinetics.gate.gate_file import Mode, complete, header
 from kinetics.gate.verdicts import CasePlan
-from kinetics.records import write_json
+from tests.support.paths import ROOT
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = ROOT / "scripts"
 
 
 def script(name):

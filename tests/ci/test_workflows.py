@@ -1,12 +1,12 @@
 """The workflows: pinned, least privilege, serialised on the GPU, and no fork's code without a label just set."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 OURS = "owner/kinetics"
 

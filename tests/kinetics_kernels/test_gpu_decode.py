@@ -6,19 +6,25 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_setting import DEVICE, DTYPES, IS_INTERPRETED, real_shapes_only_on_a_device, skip_module_unless_kernels_run
 
 from kinetics_kernels import api
 from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind, num_pages_for
 from kinetics_kernels.testing import DecodeInputs, assert_dense_correct, assert_sparse_correct, make_inputs
+from tests.support.kernel_setting import (
+    DEVICE,
+    DTYPES,
+    IS_INTERPRETED,
+    real_shapes_only_on_a_device,
+    skip_module_unless_kernels_run,
+)
 
 skip_module_unless_kernels_run()
 
 from kinetics_kernels.block_topk import gpu as block_topk  # noqa: E402 - after the skip: triton may be missing
 from kinetics_kernels.dense import gpu as dense  # noqa: E402
-from kinetics_kernels.gpu_configs import DecodeConfig  # noqa: E402
-from kinetics_kernels.paged_attention import PagedAttention, attend_as_planned, launch_merge  # noqa: E402
-from kinetics_kernels.split_rule import MAX_SPLITS, SplitPlan  # noqa: E402
+from kinetics_kernels.gpu_runtime.configs import DecodeConfig  # noqa: E402
+from kinetics_kernels.gpu_runtime.paged_attention import PagedAttention, attend_as_planned, launch_merge  # noqa: E402
+from kinetics_kernels.gpu_runtime.split_rule import MAX_SPLITS, SplitPlan  # noqa: E402
 
 pytestmark = [pytest.mark.gpu, pytest.mark.kernel, pytest.mark.parametrize("dtype", DTYPES, ids=str)]
 

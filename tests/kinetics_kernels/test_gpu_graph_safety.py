@@ -12,9 +12,9 @@ import torch
 
 pytest.importorskip("triton")
 
-from kinetics_kernels import machine_code_cases as cases
 from kinetics_kernels.dense import gpu as dense
-from kinetics_kernels.machine_code import record_launches
+from kinetics_kernels.machine_code import cases
+from kinetics_kernels.machine_code.compile import record_launches
 from kinetics_kernels.shapes import PageSummaryKind
 
 CALLS: dict[str, Callable[[], None]] = {

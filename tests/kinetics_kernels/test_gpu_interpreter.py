@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.paths import ROOT
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 
 @pytest.mark.kernel

@@ -9,15 +9,9 @@ import pytest
 
 triton = pytest.importorskip("triton")
 
-from kinetics_kernels.machine_code import (  # noqa: E402 - after the skip
-    TARGETS,
-    MachineCode,
-    compile_launch,
-    count_amdgcn,
-    count_sass,
-)
-from kinetics_kernels.machine_code_cases import watched_launches  # noqa: E402
-from kinetics_kernels.machine_code_table import Row, differences, read_table  # noqa: E402
+from kinetics_kernels.machine_code.cases import watched_launches  # noqa: E402 - after the skip: triton may be missing
+from kinetics_kernels.machine_code.compile import TARGETS, MachineCode, compile_launch, count_amdgcn, count_sass  # noqa: E402
+from kinetics_kernels.machine_code.table import Row, differences, read_table  # noqa: E402
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -58,7 +52,7 @@ def test_attention_runs_on_tensor_cores(target: str) -> None:
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("sm_")])
 def test_the_main_loop_copies_16_bytes_at_a_time_asynchronously(target: str) -> None:
-    from kinetics_kernels.gpu_configs import gpu_config
+    from kinetics_kernels.gpu_runtime.configs import gpu_config
 
     for case, code in attention(target).items():
         config = gpu_config(target).sparse if case.startswith("sparse") else gpu_config(target).dense

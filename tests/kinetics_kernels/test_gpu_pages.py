@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_setting import DEVICE, DTYPES, real_shapes_only_on_a_device, skip_module_unless_kernels_run
 
 from kinetics_kernels import api
 from kinetics_kernels.block_topk import reference as block_topk_reference
 from kinetics_kernels.shapes import DecodeShape, PageSummary, PageSummaryKind
 from kinetics_kernels.testing import DecodeInputs, assert_within_error_budget, make_inputs
+from tests.support.kernel_setting import DEVICE, DTYPES, real_shapes_only_on_a_device, skip_module_unless_kernels_run
 
 skip_module_unless_kernels_run()
 

@@ -10,17 +10,17 @@ from types import ModuleType
 
 import pytest
 import torch
-from kernel_setting import IS_INTERPRETED
 
 from kinetics_kernels import api
 from kinetics_kernels.shapes import DecodeShape, PageSummaryKind
 from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
+from tests.support.kernel_setting import IS_INTERPRETED
 
 if not IS_INTERPRETED:
     pytest.skip("planted bugs may read anywhere: interpreted only, by test_gpu_interpreter.py", allow_module_level=True)
 
-from kinetics_kernels import online_softmax, paged_attention, split_decode
 from kinetics_kernels.block_topk import gpu_score, gpu_select
+from kinetics_kernels.gpu_runtime import online_softmax, paged_attention, split_decode
 from kinetics_kernels.kv_cache import gpu as kv_cache
 
 SHAPE = DecodeShape(batch=2, context_len=200, num_q_heads=8, num_kv_heads=2, head_dim=64, page_size=16)

@@ -6,7 +6,7 @@ import torch
 
 from kinetics_kernels.block_topk.gpu_score import score_pages
 from kinetics_kernels.block_topk.gpu_select import select_pages
-from kinetics_kernels.paged_attention import PagedAttention, attend
+from kinetics_kernels.gpu_runtime.paged_attention import PagedAttention, attend
 
 __all__ = ["score_pages", "select_pages", "sparse_paged_decode"]
 

@@ -12,8 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
-from kinetics_kernels.gpu_configs import gpu_config
-from kinetics_kernels.gpu_device import gpu_device_of
+from kinetics_kernels.gpu_runtime.configs import gpu_config
+from kinetics_kernels.gpu_runtime.device import gpu_device_of
 from kinetics_kernels.kv_cache.gpu import summary_strides
 from kinetics_kernels.shapes import PageSummary, PageSummaryKind
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kinetics_kernels.paged_attention import PagedAttention, attend
+from kinetics_kernels.gpu_runtime.paged_attention import PagedAttention, attend
 
 
 def paged_decode(

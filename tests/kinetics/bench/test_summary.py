@@ -3,7 +3,7 @@
 import io
 
 from kinetics.bench.summary import print_summary, skip_lines, suspicious_lines
-from kinetics.records import SCHEMA
+from kinetics.results.store import SCHEMA
 
 CEILINGS = {
     "read_bytes_per_s": 2e10, "cached_read_bytes_per_s": 1e11, "copy_bytes_per_s": 1e10, "matmul_flop_per_s": 1.3e11,

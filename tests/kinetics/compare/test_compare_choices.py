@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from kinetics.cli import app
+from kinetics.cli.main import app
 from kinetics.law.stored_frontiers import FrontierLine, LawTask, cheapest, choice_remarks, compare_choices
 
 

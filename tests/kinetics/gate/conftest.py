@@ -1,9 +1,9 @@
 """What the gate's tests share: a fake suite under git, and launches that count however busy the machine is."""
 
 import pytest
-from fake_checkout import make_repository
 
 from kinetics.gate import watch
+from tests.support.fake_checkout import make_repository
 
 
 @pytest.fixture

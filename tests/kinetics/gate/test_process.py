@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
-from fake_checkout import behave
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.fake_checkout import behave
+from tests.support.paths import ROOT
+
 DOOMED_PARENT = """
 import os, signal, sys
 from pathlib import Path

@@ -11,7 +11,7 @@ from kinetics.gate.cases import GateGrid, gate_cases
 from kinetics.gate.decision import MIN_MARGIN
 from kinetics.gate.evidence import CaseRun
 from kinetics.gate.self_test import case_plans
-from kinetics.roofline import Ceilings
+from kinetics.specs.ceilings import Ceilings
 
 MACHINE = {"device_slug": "here", "num_cpus": 2}
 CASES = gate_cases(GateGrid.SMOKE, "cpu")

@@ -8,7 +8,7 @@ from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import CaseRun
 from kinetics.gate.stored import is_stored_flagged, judge_stored, machine_difference, stored_baseline
 from kinetics.gate.verdicts import CasePlan
-from kinetics.roofline import Ceilings
+from kinetics.specs.ceilings import Ceilings
 
 MACHINE = {"device_slug": "cpu-x-2c", "num_cpus": 2, "torch_threads": 2}
 SPEC = {"context_len": 512}

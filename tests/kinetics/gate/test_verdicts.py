@@ -7,7 +7,7 @@ import pytest
 from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import CaseRun, case_run
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, exit_code, fastest_seen, is_flagged, judge_case
-from kinetics.roofline import Ceilings
+from kinetics.specs.ceilings import Ceilings
 
 CEILINGS = Ceilings(
     read_bytes_per_s=1e9,

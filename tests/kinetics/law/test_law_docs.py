@@ -1,9 +1,9 @@
 """The page on the law shows the recorded tables, and every file it points to is there."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
+
 PAGE = (ROOT / "docs" / "law.md").read_text(encoding="utf-8")
 
 

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from kinetics.frontier import accuracy_at
 from kinetics.law.claims import LONG_COT, check_claims
 from kinetics.law.document import law_document
+from kinetics.law.frontier import accuracy_at
 from kinetics.law.published import ClaimStatus, published_dir, read_claims, read_published_curves
 from kinetics.law.report import published_report
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetics.aime.grading import grade_strict
 from kinetics.mini.batches import FIRST_TRAINING_SEED, TokenKind, draw_batch, token_kinds, token_weights
 from kinetics.mini.contest import (
     HIT_RATE,
@@ -23,6 +22,7 @@ from kinetics.mini.contest import (
 from kinetics.mini.exam import step_mistakes
 from kinetics.mini.family import MAX_MISSES, MAX_NEW_TOKENS, contest_problems
 from kinetics.mini.tokenizer import END_ID, TOKEN_IDS, make_tokenizer
+from kinetics.samples.grading import grade_strict
 
 seeds = st.integers(0, 10**10)
 miss_counts = st.integers(0, MAX_MISSES)

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from kinetics.engine.attention import AttentionSettings
 from kinetics.engine.checkpoint import load_weights, read_spec
+from kinetics.engine.decoder import Decoder
 from kinetics.engine.kv_cache import KvCache, PagedSequence
-from kinetics.engine.qwen3 import Decoder
 from kinetics.mini.batches import draw_batch
 from kinetics.mini.contest import END
 from kinetics.mini.exam import MAX_CONTEXT, PAGE_SIZE, sit_exam

@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from kinetics.cli import app
+from kinetics.cli.main import app
 from kinetics.engine.checkpoint import load_weights, read_spec
 from kinetics.mini.contest import PROMPT_SYMBOLS
 from kinetics.mini.family import mini_spec

@@ -1,0 +1,1 @@
+"""Products of a weight matrix with few tokens."""

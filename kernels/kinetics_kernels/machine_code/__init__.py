@@ -1,0 +1,1 @@
+"""What the Triton kernels compile to, on each target, without a device."""

@@ -1,0 +1,129 @@
+"""The launches whose machine code is watched: every kernel in every branch that compiles differently.
+
+Shapes are those of a Qwen3-8B layer, batch 8; tensors are `meta`, so they cost nothing and hold no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from kinetics_kernels.block_topk import gpu as block_topk
+from kinetics_kernels.dense import gpu as dense
+from kinetics_kernels.kv_cache import gpu as kv_cache
+from kinetics_kernels.machine_code.compile import Launch, record_launches
+from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+
+BATCH, NUM_Q_HEADS, NUM_KV_HEADS = 8, 32, 8
+CAPACITY_TOKENS = 32768
+NUM_PHYSICAL_PAGES = 2**17
+"""Above 2 GiB of keys at any page size: no compiler may assume 32-bit offsets."""
+NUM_SELECTED_PAGES = 64
+
+
+def watched_launches(arch: str) -> dict[str, Launch]:
+    """Every watched launch by name, as the launchers make it for a GPU of this architecture."""
+    named: dict[str, Launch] = {}
+    for case, call in _cases().items():
+        with record_launches(arch) as launches:
+            call()
+        for launch in launches:
+            name = f"{case}/{launch.kernel.__name__.removesuffix('_kernel')}"
+            # The second level of a selection is the same kernel once more.
+            named[name if name not in named else f"{name}_2"] = launch
+    return named
+
+
+def _cases() -> dict[str, Callable[[], None]]:
+    cases: dict[str, Callable[[], None]] = {}
+    for kind in PageSummaryKind:
+        cases[f"append/{kind.value}"] = partial(append, kind)
+        cases[f"summarize/{kind.value}"] = partial(summarize, kind)
+        cases[f"score/{kind.value}"] = partial(score, kind)
+    for num_pages in (512, 2048, 8192, 16384):
+        cases[f"select/{num_pages}_pages"] = partial(select, num_pages)
+    for page_size in (16, 64, 256):
+        cases[f"dense/page_{page_size}"] = partial(decode_dense, page_size=page_size)
+    cases["dense/head_dim_64"] = partial(decode_dense, head_dim=64)
+    cases["dense/one_split"] = partial(decode_dense, num_splits=1)
+    for page_size in (16, 64):
+        cases[f"sparse/page_{page_size}"] = partial(decode_sparse, page_size=page_size)
+    return cases
+
+
+def append(kind: PageSummaryKind | None) -> None:
+    """Append one token per request, maintaining a summary of this kind."""
+    k, cache = _data(BATCH, NUM_KV_HEADS, 128), _cache()
+    kv_cache.append_kv(k, k, cache, cache, *_table(), page_summary=kind and _summary(kind))
+
+
+def summarize(kind: PageSummaryKind) -> None:
+    """Summarise every page."""
+    kv_cache.summarize_pages(_cache(), *_table(), page_summary=_summary(kind))
+
+
+def score(kind: PageSummaryKind) -> None:
+    """Score every page."""
+    block_table, seq_lens = _table()
+    scores = _float32(BATCH, NUM_KV_HEADS, block_table.shape[1])
+    block_topk.score_pages(_query(), _summary(kind), block_table, seq_lens, page_size=16, scores=scores)
+
+
+def select(num_pages: int) -> None:
+    """Select among this many pages."""
+    block_topk.select_pages(
+        _float32(BATCH, NUM_KV_HEADS, num_pages),
+        *_table(max_pages=num_pages),
+        page_size=16,
+        num_sink_pages=1,
+        num_local_pages=1,
+        page_indices=_int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES),
+    )
+
+
+def decode_dense(*, page_size: int = 16, head_dim: int = 128, num_splits: int = 0) -> None:
+    """Dense decode, with its merge when it is split."""
+    cache, q = _cache(page_size=page_size, head_dim=head_dim), _query(head_dim=head_dim)
+    lse = _float32(BATCH, NUM_Q_HEADS)
+    block_table, seq_lens = _table(max_pages=CAPACITY_TOKENS // page_size)
+    dense.paged_decode(q, cache, cache, block_table, seq_lens, softmax_scale=0.1, num_splits=num_splits, out=q, lse=lse)
+
+
+def decode_sparse(*, page_size: int) -> None:
+    """Decode over selected pages, with its merge."""
+    cache, q = _cache(page_size=page_size), _query()
+    page_indices, seq_lens = _int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES), _int32(BATCH)
+    block_topk.sparse_paged_decode(
+        q, cache, cache, page_indices, seq_lens, softmax_scale=0.1, num_splits=0, out=q, lse=None
+    )
+
+
+def _data(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.bfloat16, device="meta")
+
+
+def _float32(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.float32, device="meta")
+
+
+def _int32(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.int32, device="meta")
+
+
+def _query(*, head_dim: int = 128) -> torch.Tensor:
+    return _data(BATCH, NUM_Q_HEADS, head_dim)
+
+
+def _cache(*, page_size: int = 16, head_dim: int = 128) -> torch.Tensor:
+    return _data(NUM_PHYSICAL_PAGES, page_size, NUM_KV_HEADS, head_dim)
+
+
+def _table(*, max_pages: int = CAPACITY_TOKENS // 16) -> tuple[torch.Tensor, torch.Tensor]:
+    return _int32(BATCH, max_pages), _int32(BATCH)
+
+
+def _summary(kind: PageSummaryKind) -> PageSummary:
+    extrema = (2,) if kind is PageSummaryKind.MIN_MAX else ()
+    return PageSummary(kind=kind, values=_data(NUM_PHYSICAL_PAGES, *extrema, NUM_KV_HEADS, 128))

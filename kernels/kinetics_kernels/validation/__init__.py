@@ -1,0 +1,1 @@
+"""Arguments of the kernel API, checked once."""

@@ -1,1 +1,0 @@
-"""AIME: answers, graders, and traces."""

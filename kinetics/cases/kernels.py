@@ -1,0 +1,247 @@
+"""Which cases a run measures: cells (shapes), cases (an operation by a provider in a cell), grids, order, ids.
+
+Pure. A cell is what is measured together, interleaved; its cases share inputs. Cells come in order of information:
+the corners of the grid first, then what refines them, so that a run cut short still spans it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from kinetics.specs.counts import _K, short
+from kinetics.specs.models import ModelSpec, find_model
+
+NUM_SINK_PAGES = 1
+NUM_LOCAL_PAGES = 1
+
+
+class Operation(Enum):
+    """What one case runs. SEARCH is append, score and select, one after the other."""
+
+    DENSE = "dense"
+    BLOCK_TOPK = "block_topk"
+    APPEND = "append"
+    SCORE = "score"
+    SELECT = "select"
+    SEARCH = "search"
+
+    @property
+    def has_kv_budget(self) -> bool:
+        """Whether the number of pages kept changes what it does."""
+        return self in (Operation.BLOCK_TOPK, Operation.SELECT, Operation.SEARCH)
+
+
+class CacheState(Enum):
+    """Whether a timed call finds its data in the last-level cache; `kinetics.measure.timing` says how each is made."""
+
+    COLD = "cold"
+    WARM = "warm"
+
+
+class GridSize(Enum):
+    """Smoke proves that everything runs; quick is the default; full is for a night."""
+
+    SMOKE = "smoke"
+    QUICK = "quick"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One shape on one kind of device: what its cases have in common. `is_graph`: replayed from a CUDA graph."""
+
+    model: ModelSpec
+    batch: int
+    context_len: int
+    page_size: int
+    device_kind: str
+    dtype: str
+    cache_state: CacheState
+    is_graph: bool
+
+    @property
+    def kv_layout(self) -> Literal["nhd", "hnd"]:
+        """Order of the cache in memory after the page: slots then heads, or heads then slots.
+
+        On a CPU a head's page is then one run of memory, which sparse attention needs; on a GPU peers expect "nhd".
+        """
+        return "hnd" if self.device_kind == "cpu" else "nhd"
+
+    @property
+    def is_eager_on_gpu(self) -> bool:
+        """Whether each call pays for its own launches on a device that could replay a graph."""
+        return self.device_kind == "cuda" and not self.is_graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One operation by one provider in one cell. `kv_budget` in tokens; None where the operation has none.
+
+    Raises: ValueError if the budget is not a whole number of pages or cannot hold the pages that are always kept.
+    """
+
+    cell: Cell
+    operation: Operation
+    provider: str
+    kv_budget: int | None
+
+    def __post_init__(self) -> None:
+        if (self.kv_budget is not None) != self.operation.has_kv_budget:
+            raise ValueError(
+                f"{self.operation.value} must have a kv_budget exactly if it keeps pages, got {self.kv_budget}"
+            )
+        if self.kv_budget is not None:
+            check_kv_budget(self.kv_budget, self.cell.page_size)
+
+    @property
+    def num_kept_pages(self) -> int:
+        """Pages kept per KV head, those always kept included."""
+        if self.kv_budget is None:
+            raise ValueError(
+                f"{self.operation.value} keeps no pages; only {[o.value for o in Operation if o.has_kv_budget]} do"
+            )
+        return self.kv_budget // self.cell.page_size
+
+    def __str__(self) -> str:
+        cell = self.cell
+        parts = [self.operation.value, self.provider, cell.model.slug, f"b{cell.batch}", f"c{short(cell.context_len)}"]
+        parts += [f"k{short(self.kv_budget)}"] if self.kv_budget is not None else []
+        parts += [f"p{cell.page_size}"]
+        parts += ["warm"] if cell.cache_state is CacheState.WARM else []
+        parts += ["eager"] if cell.is_eager_on_gpu else []
+        return "-".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridOptions:
+    """What the user asked for. An empty sequence means the grid's own choice."""
+
+    size: GridSize
+    device_kind: str
+    dtype: str
+    models: Sequence[str] = ()
+    batches: Sequence[int] = ()
+    context_lens: Sequence[int] = ()
+    kv_budgets: Sequence[int] = ()
+    page_sizes: Sequence[int] = ()
+    cache_states: Sequence[CacheState] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tier:
+    """One row of the table of grids: a plane of batch x context for one model, and other models at one point of it."""
+
+    plane_model: str
+    batches: tuple[int, ...]
+    context_lens: tuple[int, ...]
+    other_models: tuple[str, ...]
+    other_batch: int
+    other_context_len: int
+    kv_budgets: tuple[int, ...]
+    extra_context_len: int | None = None
+
+
+_QWEN3 = ("Qwen3-0.6B", "Qwen3-4B", "Qwen3-14B", "Qwen3-32B", "Qwen3-30B-A3B")
+_TIERS = {
+    ("cpu", GridSize.SMOKE): _Tier(
+        plane_model="Qwen3-8B", batches=(2,), context_lens=(1 * _K, 4 * _K), other_models=("Qwen3-14B",),
+        other_batch=1, other_context_len=2 * _K, kv_budgets=(512,)),
+    ("cpu", GridSize.QUICK): _Tier(
+        plane_model="Qwen3-8B", batches=(1, 4), context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K),
+        other_models=("Qwen3-0.6B", "Qwen3-14B", "Qwen3-32B", "Qwen3-30B-A3B"), other_batch=4,
+        other_context_len=8 * _K, kv_budgets=(1024,), extra_context_len=1 * _K),
+    ("cpu", GridSize.FULL): _Tier(
+        plane_model="Qwen3-8B", batches=(1, 2, 4, 8),
+        context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K, 64 * _K), other_models=_QWEN3, other_batch=4,
+        other_context_len=16 * _K, kv_budgets=(256, 1024, 4096), extra_context_len=1 * _K),
+    ("cuda", GridSize.SMOKE): _Tier(
+        plane_model="Qwen3-8B", batches=(1, 8), context_lens=(1 * _K, 8 * _K), other_models=("Qwen3-14B",),
+        other_batch=8, other_context_len=8 * _K, kv_budgets=(1024,)),
+    ("cuda", GridSize.QUICK): _Tier(
+        plane_model="Qwen3-8B", batches=(1, 8, 32, 64, 256), context_lens=(1 * _K, 4 * _K, 8 * _K, 32 * _K, 128 * _K),
+        other_models=_QWEN3, other_batch=32, other_context_len=32 * _K, kv_budgets=(1024,), extra_context_len=1 * _K),
+    ("cuda", GridSize.FULL): _Tier(
+        plane_model="Qwen3-8B", batches=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+        context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K, 64 * _K, 128 * _K), other_models=_QWEN3,
+        other_batch=32, other_context_len=32 * _K, kv_budgets=(256, 1024, 4096), extra_context_len=1 * _K),
+}  # fmt: skip
+
+
+def cells(options: GridOptions) -> list[Cell]:
+    """The cells that `options` ask for, corners of the plane first."""
+    tier = _TIERS[options.device_kind, options.size]
+    return [
+        Cell(
+            model=find_model(model),
+            batch=batch,
+            context_len=context_len,
+            page_size=page_size,
+            device_kind=options.device_kind,
+            dtype=options.dtype,
+            cache_state=state,
+            is_graph=is_graph,
+        )
+        for page_size in options.page_sizes or (16,)
+        for state, is_graph, (model, batch, context_len) in _points(options, tier)
+    ]
+
+
+def kv_budgets(options: GridOptions) -> tuple[int, ...]:
+    """The KV budgets, in tokens, that `options` ask for."""
+    return tuple(options.kv_budgets) or _TIERS[options.device_kind, options.size].kv_budgets
+
+
+def corners_first(batches: Sequence[int], context_lens: Sequence[int]) -> list[tuple[int, int]]:
+    """The plane of (batch, context): its four corners, then each point farthest from those already taken."""
+    points = [(i, j) for i in range(len(batches)) for j in range(len(context_lens))]
+    taken = [p for p in points if p[0] in (0, len(batches) - 1) and p[1] in (0, len(context_lens) - 1)]
+    while len(taken) < len(points):
+        rest = [p for p in points if p not in taken]
+        taken.append(max(rest, key=lambda p: min(abs(p[0] - t[0]) + abs(p[1] - t[1]) for t in taken)))
+    return [(batches[i], context_lens[j]) for i, j in taken]
+
+
+def check_kv_budget(kv_budget: int, page_size: int) -> None:
+    """Raises: ValueError unless the budget is a whole number of pages that holds those always kept."""
+    forced = NUM_SINK_PAGES + NUM_LOCAL_PAGES + 1
+    if kv_budget % page_size or kv_budget < forced * page_size:
+        raise ValueError(
+            f"kv_budget must be a multiple of page_size and at least {forced} pages, "
+            f"got kv_budget={kv_budget} and page_size={page_size}"
+        )
+
+
+Point = tuple[str, int, int]
+
+
+def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, bool, Point]]:
+    """(cache state, whether replayed from a graph, point): all points cold; one small point warm, and one eager."""
+    uses_graph = options.device_kind == "cuda"
+    for state in options.cache_states or (CacheState.COLD,):
+        for point in _unique(_plane_points(options, tier)):
+            yield state, uses_graph, point
+    if tier.extra_context_len and not options.cache_states and not is_narrowed(options):
+        extra = (tier.plane_model, tier.batches[0], tier.extra_context_len)
+        yield CacheState.WARM, uses_graph, extra
+        if uses_graph:
+            yield CacheState.COLD, False, extra
+
+
+def _plane_points(options: GridOptions, tier: _Tier) -> Iterator[Point]:
+    plane = corners_first(options.batches or tier.batches, options.context_lens or tier.context_lens)
+    for model in options.models or (tier.plane_model,):
+        yield from ((model, batch, context_len) for batch, context_len in plane)
+    if not is_narrowed(options):
+        yield from ((model, tier.other_batch, tier.other_context_len) for model in tier.other_models)
+
+
+def is_narrowed(options: GridOptions) -> bool:
+    """Whether the user chose shapes, so that the grid must add none of its own and drop none."""
+    return bool(options.page_sizes or options.models or options.batches or options.context_lens)
+
+
+def _unique(points: Iterable[Point]) -> list[Point]:
+    return list(dict.fromkeys(points))

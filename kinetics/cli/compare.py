@@ -1,0 +1,201 @@
+"""The verbs `compare`, `import-latencies` and `report`: options in, tables and files out."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from kinetics.cli.errors import one_line_errors
+from kinetics.files.printable import printable
+
+if TYPE_CHECKING:
+    from kinetics.tables.table import Table
+
+_FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
+_MIN_WIDTH = 150  # a wrapped line loses nothing, a column cut to fit does
+
+
+_NO_CHOICES = (
+    "Accuracy per cost is not compared: that needs one law document a device, made by "
+    "`kinetics law SAMPLES --measured FILE --json > law.json`, named beside the result files."
+)
+
+
+class Format(Enum):
+    """How a comparison is printed."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
+def compare(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Two result files or more, the first being the base; and law documents of their devices."),
+    ],
+    print_as: Annotated[
+        Format, typer.Option("--format", help="table, markdown or json: everything; csv: one line per case and file.")
+    ] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """How result files differ: across devices by shape, between runs on one device case by case."""
+    from kinetics.compare.comparison import compare_files
+    from kinetics.compare.tables import choice_table, choices_for_people, comparison_tables, remarks, tables_for_people
+    from kinetics.law.stored_frontiers import choice_remarks, compare_choices, split_law_documents
+    from kinetics.results.reader import read_result_files
+
+    with one_line_errors():
+        laws, results = split_law_documents(_without_gate_files(files))
+        comparison = compare_files(read_result_files(results))
+        wanted, notes = (Format.JSON if as_json else print_as), remarks(comparison)
+        is_for_people = wanted in (Format.TABLE, Format.MARKDOWN)
+        tables = tables_for_people(comparison) if is_for_people else comparison_tables(comparison)
+        choices = choice_table(compare_choices(laws))
+        if choices.rows:
+            notes += choice_remarks(laws)
+            tables.insert(3, choices_for_people(choices) if is_for_people else choices)
+        else:
+            notes.append(_NO_CHOICES)
+        if wanted is Format.TABLE and out is None:
+            _print_tables(tables, notes)
+            return
+        _put(_render(tables, notes, wanted), out)
+
+
+def import_latencies(
+    table: Annotated[Path, typer.Argument(help="Latency table; docs/law.md describes its columns.")],
+    out: Annotated[Path, typer.Option(help="Folder for one result file per device.")] = Path("results/published"),
+    model: Annotated[str, typer.Option(help="Only the head shapes of these models, separated by commas.")] = "",
+    batch: Annotated[str, typer.Option(help="Only these batches, separated by commas.")] = "",
+    context: Annotated[str, typer.Option(help="Only these contexts, such as 1k,8k,32k.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files written as JSON.")] = False,
+) -> None:
+    """Turn published decode latencies into result files, labelled as published, for `compare` and `report`."""
+    from kinetics.results.published import LatencySelection
+    from kinetics.results.published import import_latencies as write_result_files
+    from kinetics.specs.counts import parse_count
+
+    with one_line_errors():
+        selection = LatencySelection(
+            models=_listed(model),
+            batches=[parse_count(one) for one in _listed(batch)],
+            context_lens=[parse_count(one) for one in _listed(context)],
+        )
+        written = write_result_files(table, out, selection=selection)
+    if as_json:
+        typer.echo(json.dumps({"files": [str(path) for path in written]}))
+    else:
+        typer.echo("\n".join(str(path) for path in written))
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Result files, and documents of `kinetics law --json`.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    baseline: Annotated[Path | None, typer.Option(help="An older result file of a device among them.")] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Decode attention, measured beside predicted",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """One HTML page of result files: it needs no network and no other file."""
+    from kinetics.report.page import write_report
+    from kinetics.report.sources import read_sources
+
+    with one_line_errors():
+        files = _without_gate_files(files)
+        sources = read_sources(files, baseline=baseline)
+        write_report(sources, out, title=title)
+    num_rows = sum(len(file.rows) for file in sources.files)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "files": len(files), "rows": num_rows}))
+    else:
+        typer.echo(f"{out}: {num_rows} rows of {len(sources.files)} result files")
+
+
+def _without_gate_files(files: list[Path]) -> list[Path]:
+    """The files that hold rows or frontiers; those of the gate, which a glob may have caught, are named on stderr."""
+    from kinetics.results.reader import is_gate_file
+
+    gate_files = [path for path in files if is_gate_file(path)]
+    for path in gate_files:
+        note = f"{path}: left aside, a file of kinetics gate or kinetics aa holds no rows"
+        typer.echo(f"kinetics: {printable(note)}", err=True)
+    return [path for path in files if path not in gate_files]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _render(tables: list[Table], notes: list[str], wanted: Format) -> str:
+    from kinetics.files.atomic import to_strict
+    from kinetics.tables.display import table_records
+
+    if wanted is Format.CSV:
+        return next(table for table in tables if table.name == "cases").as_csv()
+    if wanted is Format.JSON:
+        document: dict[str, Any] = {"schema": 1, "remarks": notes}
+        document |= {table.name: table_records(table) for table in tables}
+        return json.dumps(to_strict(document), indent=1, allow_nan=False) + "\n"
+    if wanted is Format.MARKDOWN:
+        from html import escape
+
+        parts = [f"## {_title(table)}\n\n{table.as_markdown()}" for table in tables]
+        return "\n".join(["".join(f"> {escape(printable(note), quote=False)}\n>\n" for note in notes), *parts])
+    return "\n\n".join([*(f"{_title(table)}\n{table.as_text()}" for table in tables), *map(printable, notes)]) + "\n"
+
+
+def _print_tables(tables: list[Table], notes: list[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    for table in tables:
+        printed = RichTable(title=_title(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        numeric = _numeric_columns(table)
+        for index, name in enumerate(table.columns):
+            justify: Literal["left", "right"] = "right" if index in numeric else "left"
+            printed.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDING)
+        previous = ""
+        for row in table.rows:
+            cells = [printable(str(cell)) for cell in row]
+            first, previous = ("" if cells[0] == previous else cells[0]), cells[0]
+            printed.add_row(first, *cells[1:])
+        console.print(printed)
+    for note in notes:
+        console.print(printable(note))
+
+
+def _numeric_columns(table: Table) -> set[int]:
+    columns = enumerate(zip(*table.rows, strict=True))
+    return {i for i, cells in columns if all(str(cell)[:1].isdigit() or cell == "-" for cell in cells if cell)}
+
+
+def _title(table: Table) -> str:
+    return table.name.replace("_", " ").capitalize()
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Print, or write so that the file is the old one or the new, never half.
+
+    Raises: ValueError naming the file if it cannot be written.
+    """
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(out)
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
+    typer.echo(f"written: {out}", err=True)

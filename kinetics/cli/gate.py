@@ -1,0 +1,165 @@
+"""The verbs `gate` and `aa`: options in, a run of the gate, its tables, an exit code. Computes nothing itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from kinetics.cli.errors import EXIT_INVALID, ended
+from kinetics.files.atomic import to_strict
+from kinetics.results.store import Document
+
+if TYPE_CHECKING:
+    from kinetics.gate.runs import GateRequest
+
+_JUDGED_LAUNCHES = 5
+_EXIT_INTERRUPTED = 130
+_MIN_WIDTH = 130
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
+Grid = Annotated[str, typer.Option("--grid", help="gate: what CI runs; smoke: proves in seconds that all runs.")]
+ResultsDir = Annotated[Path | None, typer.Option("--results-dir", help="Default: results/ of the checkout.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Write the result file here.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write the table as Markdown here.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result document on stdout instead of a table.")]
+
+
+def gate(
+    base: Annotated[str, typer.Option(help="The revision to compare the working tree with.")] = "",
+    baseline_file: Annotated[
+        list[Path] | None,
+        typer.Option(help="Compare with stored files (or a folder of them) instead; may be given several times."),
+    ] = None,
+    launches: Annotated[int, typer.Option(help="Launches a look; flagged cases get a second look.")] = _JUDGED_LAUNCHES,
+    strict: Annotated[bool, typer.Option(help="Exit 5 if a verdict is AMBIGUOUS.")] = False,
+    device: Device = "auto",
+    grid: Grid = "gate",
+    results_dir: ResultsDir = None,
+    out: Out = None,
+    markdown_file: Markdown = None,
+    as_json: Json = False,
+) -> None:
+    """Did this change make a kernel slower? Exit 0 no, 1 SLOW or MISSING, 3 INVALID, 5 AMBIGUOUS with --strict."""
+    from kinetics.gate.gate_file import verdicts_of
+    from kinetics.gate.process import WorkerLost
+    from kinetics.gate.runs import gate_against_files, gate_in_lockstep
+    from kinetics.gate.verdicts import exit_code
+
+    if bool(base) == bool(baseline_file):
+        raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
+    request = _request(device, grid, launches, results_dir, out)
+    _check_can_hold("--markdown", markdown_file)
+    with _Termination():
+        try:
+            if base:
+                document, path = gate_in_lockstep(request, base=base, say=_Sayer())
+            else:
+                document, path = gate_against_files(request, files=baseline_file or [], say=_Sayer())
+        except WorkerLost as error:
+            raise ended(str(error), EXIT_INVALID) from None
+    _show(document, path, markdown_file=markdown_file, as_json=as_json)
+    raise typer.Exit(_lost_code(document) or exit_code(verdicts_of(document), is_strict=strict))
+
+
+def aa(
+    launches: Annotated[int, typer.Option(help="At least 10; 20 make a usable estimate.")] = 20,
+    base: Annotated[str, typer.Option(help="The revision that is compared with itself.")] = "HEAD",
+    device: Device = "auto",
+    grid: Grid = "gate",
+    results_dir: ResultsDir = None,
+    out: Out = None,
+    markdown_file: Markdown = None,
+    as_json: Json = False,
+) -> None:
+    """How often does the gate err on this machine, and what can it see? Compares a revision with itself."""
+    from kinetics.gate.process import WorkerLost
+    from kinetics.gate.runs import run_self_test
+
+    request = _request(device, grid, launches, results_dir, out)
+    _check_can_hold("--markdown", markdown_file)
+    with _Termination():
+        try:
+            document, path = run_self_test(request, revision=base, say=_Sayer())
+        except WorkerLost as error:
+            raise ended(str(error), EXIT_INVALID) from None
+    _show(document, path, markdown_file=markdown_file, as_json=as_json)
+    raise typer.Exit(_lost_code(document))
+
+
+class _Termination:
+    """Within it, a termination signal is an interruption: a cancelled CI job keeps its evidence, too."""
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+
+def _request(device: str, grid: str, launches: int, results_dir: Path | None, out: Path | None) -> GateRequest:
+    from kinetics.gate.cases import GateGrid
+    from kinetics.gate.runs import GateRequest
+
+    names = [one.value for one in GateGrid]
+    if grid not in names:
+        raise ValueError(f"--grid must be one of {', '.join(names)}, got {grid!r}")
+    _check_can_hold("--out", out)
+    return GateRequest(
+        start=Path.cwd(),
+        device=device,
+        grid=GateGrid(grid),
+        num_launches=launches,
+        results_dir=results_dir.resolve() if results_dir else None,
+        out=out.resolve() if out else None,
+    )
+
+
+def _check_can_hold(flag: str, path: Path | None) -> None:
+    """Minutes of measuring must not end in a file that cannot be written."""
+    if path and path.is_dir():
+        raise ValueError(f"{flag} must name a file, got the folder {path}; name a file in it")
+    if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise ValueError(f"{flag} must lie in a folder that is there and can be written, got {path}; make the folder")
+
+
+class _Sayer:
+    """Progress on stderr, with the seconds gone by: between measurements, never during one."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._started:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+def _lost_code(document: Document) -> int:
+    """0 for a run that came to its end."""
+    from kinetics.gate.session import INTERRUPTED
+
+    if not document["lost"]:
+        return 0
+    return _EXIT_INTERRUPTED if document["lost"] == INTERRUPTED else EXIT_INVALID
+
+
+def _show(document: Document, path: Path, *, markdown_file: Path | None, as_json: bool) -> None:
+    from kinetics.gate.tables import markdown, remarks, self_test_table, verdict_table
+
+    if markdown_file:
+        markdown_file.write_text(markdown(document), encoding="utf-8")
+    if as_json:
+        print(json.dumps(to_strict(document), indent=1, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    console.print(self_test_table(document) if "self_tests" in document else verdict_table(document))
+    for remark in remarks(document):
+        console.print(remark, markup=False)
+    console.print(f"Result file: {path}", markup=False)

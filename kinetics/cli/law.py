@@ -1,0 +1,223 @@
+"""The verbs of the law: cost, coverage, grade, law, validate. Each reads options, calls one function and prints.
+
+Data goes to stdout, one JSON document with --json; remarks go to stderr. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kinetics.cli.errors import one_line_errors
+from kinetics.cost.query import Mode
+from kinetics.files.printable import printable
+from kinetics.specs.policy_options import Attention
+
+EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
+DEFAULT_TABLES = Path("results/tables")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+class CombineName(Enum):
+    """How compute and memory become one number."""
+
+    SUM = "sum"
+    MAX = "max"
+
+
+class GraderName(Enum):
+    """Which grader decides; `recorded` trusts the scores in the files."""
+
+    STRICT = "strict"
+    PAPER = "paper"
+    RECORDED = "recorded"
+
+
+class AnswerGrader(Enum):
+    """Which grader decides on a single answer."""
+
+    STRICT = "strict"
+    PAPER = "paper"
+
+
+def cost(
+    model: Annotated[str, typer.Option(help="Such as Qwen3-8B; --json shows its counts.")],
+    context: Annotated[int, typer.Option(help="Prompt tokens.")] = 200,
+    generated: Annotated[int, typer.Option(help="Tokens of each answer.")] = 8192,
+    trials: Annotated[int, typer.Option(help="Answers to the prompt.")] = 1,
+    attention: Annotated[Attention, typer.Option(help="Which keys a step attends.")] = Attention.DENSE,
+    kv_budget: Annotated[int, typer.Option(help="Keys kept per KV head.")] = 0,
+    local: Annotated[int, typer.Option(help="Last keys always kept.")] = 0,
+    block_size: Annotated[int, typer.Option(help="Keys per block; need not be a page.")] = 0,
+    top_blocks: Annotated[int, typer.Option(help="Blocks kept.")] = 0,
+    sink_tokens: Annotated[int, typer.Option(help="First keys always kept on top of the budget.")] = 0,
+    partial_block: Annotated[bool, typer.Option(help="Also attend the keys after the last whole block.")] = False,
+    intensity: Annotated[float, typer.Option(help="FLOP per byte; 562.5 is the paper's B200.")] = 562.5,
+    params_billion: Annotated[float, typer.Option(help="Weights a token multiplies with; 0: the mode's own.")] = 0.0,
+    mode: Annotated[Mode, typer.Option(help="Count what happens, or compute what was published.")] = Mode.EXACT,
+    batch: Annotated[int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many.")] = 0,
+    dense_layers: Annotated[int, typer.Option(help="First layers that run dense.")] = 0,
+    prefill: Annotated[bool, typer.Option(help="Charge the prompt too.")] = False,
+    combine: Annotated[CombineName, typer.Option(help="sum: eFLOPs; max: the smaller is hidden.")] = CombineName.SUM,
+    as_json: JsonOption = False,
+) -> None:
+    """FLOP, bytes and eFLOP of one configuration."""
+    from kinetics.cost.answers import Combine, CostOptions
+    from kinetics.cost.query import CostQuery, cost_document
+    from kinetics.specs.models import find_model
+    from kinetics.specs.policy_options import PolicyOptions, build_policy
+
+    with one_line_errors():
+        _check_numbers(intensity=intensity, params_billion=params_billion)
+        given = PolicyOptions(
+            kv_budget=kv_budget,
+            num_local=local,
+            block_size=block_size,
+            top_blocks=top_blocks,
+            num_sink_tokens=sink_tokens,
+            keeps_partial_block=partial_block,
+        )
+        query = CostQuery(
+            model=find_model(model),
+            policy=build_policy(attention, given),
+            prompt_len=context,
+            generated=generated,
+            trials=trials,
+            intensity=intensity,
+            num_parameters=round(params_billion * 1e9),
+            mode=mode,
+            combine=Combine(combine.value),
+            options=CostOptions(batch=batch, num_dense_layers=dense_layers, includes_prefill=prefill),
+        )
+        _print_document(cost_document(query), as_json=as_json)
+
+
+def coverage(
+    samples: Annotated[int, typer.Option(help="Answers on record.")],
+    correct: Annotated[int, typer.Option(help="Correct ones among them.")],
+    trials: Annotated[int, typer.Option(help="Answers drawn.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Unbiased pass@k: the chance that at least one of k drawn answers is correct."""
+    from kinetics.law.accuracy_estimates import coverage as pass_at_k
+
+    with one_line_errors():
+        found = {"coverage": pass_at_k(samples, correct, trials=trials)}
+        _print_document(found | {"samples": samples, "correct": correct, "trials": trials}, as_json=as_json)
+
+
+def grade(
+    file: Annotated[Path | None, typer.Argument(help="A trace file (.jsonl) to grade; without: text on stdin.")] = None,
+    gold: Annotated[str, typer.Option(help="The right answer, for text on stdin.")] = "",
+    grader: Annotated[
+        AnswerGrader, typer.Option(help="strict: last boxed 0..999; paper: lenient.")
+    ] = AnswerGrader.STRICT,
+    keep_going: Annotated[bool, typer.Option(help="Leave bad lines out and list them.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Grade an answer on stdin, or every answer of a trace file with both graders compared."""
+    from kinetics.samples.grade_report import grade_file, grade_text
+
+    with one_line_errors():
+        if file is None:
+            if not gold:
+                raise ValueError("--gold must be given with text on stdin, got none; or name a trace file")
+            text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+            _print_document(grade_text(text, gold, grader=grader.value), as_json=as_json)
+            return
+        found = grade_file(file, grader=grader.value, keeps_going=keep_going)
+    _print_document(found, as_json=as_json)
+    if found["left_out"]:
+        raise typer.Exit(EXIT_CHANGED)
+
+
+def law(
+    files: Annotated[list[Path] | None, typer.Argument(help="Sample tables (.csv) or trace files (.jsonl).")] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of logs by `kinetics generate`: cost them here, in seconds too.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables and figures; results/tables, or `law` in the logs' own.")
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Draw figures as PNG and SVG.")] = True,
+    fetch: Annotated[str, typer.Option(help="Task whose published traces to fetch, such as aime24.")] = "",
+    on: Annotated[str, typer.Option(help="Accelerator to charge, such as H200; the paper's B200 without.")] = "",
+    measured: Annotated[Path | None, typer.Option(help="Result file: charge seconds measured on its device.")] = None,
+    mode: Annotated[Mode, typer.Option(help="Count what happens, or compute what was published.")] = Mode.EXACT,
+    grader: Annotated[GraderName, typer.Option(help="Who grades texts.")] = GraderName.RECORDED,
+    tokenizer: Annotated[str, typer.Option(help="tokenizer.json for lengths, or `words`.")] = "",
+    grade_cuts: Annotated[bool, typer.Option(help="Grade texts cut at every generation budget, as published.")] = False,
+    prompt_len: Annotated[int, typer.Option(help="Prompt tokens where tables do not tell.")] = 200,
+    architecture: Annotated[
+        list[str] | None, typer.Option(help="NAME=SPEC or NAME=config.json, for models not in the table.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many.")] = 0,
+    dense_layers: Annotated[int, typer.Option(help="First layers that ran dense.")] = 0,
+    longest: Annotated[bool, typer.Option(help="Read a dense prompt until the longest trial ends.")] = False,
+    seed: Annotated[int, typer.Option(help="Of bootstrap, splits and majority draws.")] = 0,
+    keep_going: Annotated[bool, typer.Option(help="Leave bad lines and models out and list them.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Frontiers, tables, figures and claims: from the published curves, or from samples."""
+    from kinetics.law.request import LawRequest
+    from kinetics.law.run import run_law
+    from kinetics.law.run_logs import run_trace_law
+
+    with one_line_errors():
+        request = LawRequest(
+            files=tuple(files or ()), out=out or (traces / "law" if traces else DEFAULT_TABLES), traces=traces,
+            draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
+            grader=grader.value, tokenizer=tokenizer, grades_cuts=grade_cuts, prompt_len=prompt_len,
+            architectures=tuple(architecture or ()), batch=batch, num_dense_layers=dense_layers, seed=seed,
+            reads_prompt_to_longest=longest, keeps_going=keep_going,
+        )  # fmt: skip
+        outcome = run_law(request) if request.traces is None else run_trace_law(request)
+    for remark in outcome.remarks:
+        typer.echo(printable(remark), err=True)
+    if as_json:
+        _print_document(outcome.document, as_json=True)
+    else:
+        typer.echo("\n".join(printable(line) for line in outcome.text.split("\n")))
+    if outcome.has_failed:
+        raise typer.Exit(EXIT_CHANGED)
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(help="Latency table; docs/law.md describes its columns.")],
+    min_context: Annotated[int, typer.Option(help="Judge rows with at least so many keys.")] = 512,
+    as_json: JsonOption = False,
+) -> None:
+    """How well a two-number calibration predicts other people's measured decode attention."""
+    from kinetics.prediction.validation import read_latency_table, validate_rows, validation_document
+
+    with one_line_errors():
+        found = validation_document(validate_rows(read_latency_table(file), min_context=min_context))
+    _print_document(found, as_json=as_json)
+
+
+def _check_numbers(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} must be a finite number of at least 0, got {value}")
+
+
+def _print_document(document: dict[str, Any], *, as_json: bool) -> None:
+    from kinetics.files.atomic import to_strict
+
+    if as_json:
+        typer.echo(json.dumps(to_strict(document), indent=1, allow_nan=False))
+        return
+    for key, value in document.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else value
+        if isinstance(value, list):
+            typer.echo(f"{key}:")
+            for item in value:
+                typer.echo(f"  {printable(str(item))}")
+        else:
+            typer.echo(f"{key}: {printable(str(shown))}")

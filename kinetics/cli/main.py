@@ -1,0 +1,56 @@
+"""The `kinetics` command: one verb per question. Reads options, calls the rooms, prints; computes nothing itself."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from kinetics.cli import compare, gate, generate, law, machine, mini
+
+app = typer.Typer(
+    name="kinetics",
+    help="What test-time scaling costs: predicted from first principles, measured on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+EXIT_USAGE = 2
+
+
+app.command(epilog="Example: kinetics probe --device cpu --json")(machine.probe)
+app.command(epilog="Example: kinetics providers --device cuda --json")(machine.providers)
+app.command(
+    epilog="Example: kinetics predict --model qwen3_8b --operation block_topk --batch 8 --context 32k --on H200"
+)(machine.predict)
+app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_topk --kv-budget 1024 --block-size 16")(
+    law.cost
+)
+app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(law.coverage)
+app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(law.grade)
+app.command(epilog="Example: kinetics law, or kinetics law runs/aime24/dense.jsonl")(law.law)
+app.command(
+    epilog="Example: kinetics generate --model Qwen/Qwen3-0.6B --dataset aime24 --attention block_topk "
+    "--kv-budget 1024 --trials 8"
+)(generate.generate)
+app.command(epilog="Example: kinetics validate latencies.csv --json")(law.validate)
+app.command(epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")(gate.gate)
+app.command(epilog="Example: kinetics aa --launches 20")(gate.aa)
+app.add_typer(mini.app, name="mini")
+app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(compare.compare)
+app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwen3_8b --batch 1,4 --context 1k,8k,32k")(
+    compare.import_latencies
+)
+app.command(epilog="Example: kinetics report results/*/*.json --out report.html")(compare.report)
+
+
+def main() -> None:
+    """Run the command; a wrong value ends it with one line on stderr and exit code 2."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"kinetics: {error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)

@@ -1,0 +1,1 @@
+"""What work costs: FLOP and bytes of kernels, decode steps and answers."""

@@ -1,0 +1,125 @@
+"""What this machine is: device, software versions, free memory, cache sizes, and the state of the source tree.
+
+Reads, never sets: clocks, power limits and thread counts stay as they are found. torch is imported only inside
+functions, so that a laptop without it can still read result files.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_ASSUMED_CPU_CACHE_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One device that can be measured. `kind` is "cpu" or "cuda"; `name` is what the device says it is."""
+
+    kind: str
+    index: int
+    name: str
+
+    @property
+    def torch_name(self) -> str:
+        """The name torch knows it by: "cpu" or "cuda:0"."""
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    @property
+    def slug(self) -> str:
+        """The device's folder in results/: `nvidia-h200`, `cpu-amd-epyc-2c`."""
+        words = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+        return f"cpu-{words}-{num_cpus()}c" if self.kind == "cpu" else words
+
+
+def resolve_device(requested: str) -> Device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:<index>` names on this machine.
+
+    Raises: ValueError if the name is unknown or there is no such device.
+    """
+    if requested == "cpu":
+        return _cpu()
+    match = re.fullmatch(r"auto|cuda(?::(\d+))?", requested)
+    if not match:
+        raise ValueError(f"--device must be auto, cpu, cuda or cuda:<index>, got {requested!r}")
+    import torch
+
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if requested == "auto" and not num_gpus:
+        return _cpu()
+    index = int(match.group(1) or 0)
+    if index >= num_gpus:
+        raise ValueError(
+            f"--device {requested}: torch {torch.__version__} sees {num_gpus} CUDA devices; use --device cpu"
+        )
+    torch.cuda.set_device(index)  # graphs, events and synchronisation follow the current device
+    return Device(kind="cuda", index=index, name=torch.cuda.get_device_name(index))
+
+
+@cache
+def num_cpus() -> int:
+    """CPUs this process may run on (its affinity mask, not the machine's total)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_level_cache_bytes(device: Device) -> int:
+    """Size of the largest data cache; 32 MiB is assumed on a CPU that does not tell."""
+    if device.kind == "cuda":
+        import torch
+
+        properties: Any = torch.cuda.get_device_properties(device.index)
+        return int(properties.L2_cache_size)
+    sizes = [_parse_cache_size(path.read_text()) for path in _CPU_CACHES.glob("index*/size")]
+    return max(sizes, default=_ASSUMED_CPU_CACHE_BYTES)
+
+
+def available_bytes(device: Device) -> int:
+    """Memory that can be allocated now: free device memory, or what the kernel and the cgroup leave a process."""
+    if device.kind == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device.index)[0])
+    return min(int(psutil.virtual_memory().available), _cgroup_headroom_bytes())
+
+
+def _cpu() -> Device:
+    return Device(kind="cpu", index=0, name=_cpu_brand())
+
+
+def _cpu_brand() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else platform.machine()
+
+
+def gpu_uuid(index: int) -> str:
+    """NVIDIA's tools count all GPUs, torch only the visible ones: the UUID is what both agree on."""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+
+
+def _parse_cache_size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip())
+    return int(match.group(1)) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match.group(2)] if match else 0
+
+
+def _cgroup_headroom_bytes() -> int:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+    except (OSError, ValueError):
+        return 2**63 - 1
+    return 2**63 - 1 if limit == "max" else max(0, int(limit) - used)

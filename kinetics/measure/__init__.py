@@ -1,0 +1,1 @@
+"""Cases made real: prepared, proved, timed."""

@@ -1,0 +1,164 @@
+"""Proof, before timing, that the decode step computes what it claims, in the shapes it is timed in.
+
+One layer and the first rows of the head are computed again in float64 and, as the yardstick, in plain torch of the
+step's dtype: formulas written out here, none of the engine's code, attention by the kernels' references. What all
+layers together compute is checked against another library in the tests.
+
+Which pages block top-k keeps jumps with the last bit of a query, so all three attend to the pages that the step's own
+query chooses by the reference's scores. That kernels choose rightly is proved where kernels are measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch.nn.functional import silu
+
+from kinetics.cases.steps import StepCase
+from kinetics.engine.attention import Attention, DecodeBatch, page_selection
+from kinetics.engine.decoder import Decoder
+from kinetics.measure.step_workload import StepWorkload, first_layers, settings_of
+from kinetics_kernels.block_topk import reference as block_topk_reference
+from kinetics_kernels.dense import reference as dense_reference
+from kinetics_kernels.kv_cache import reference as kv_cache_reference
+from kinetics_kernels.testing import assert_within_error_budget
+
+HEAD_ROWS = 4096
+"""Rows of the head that a proof computes again."""
+
+
+def prove_step(workload: StepWorkload, case: StepCase) -> float:
+    """The logits of a step through one layer against float64.
+
+    Returns the largest absolute error. Raises: AssertionError.
+    """
+    one_layer = first_layers(workload.decoder, 1)
+    head = replace(one_layer.weights, head=one_layer.weights.head[:HEAD_ROWS])
+    timed = Decoder(one_layer.spec, head)
+    attention = _RecordingAttention(workload.attention_of(case))
+    logits = timed.decode(workload.token_ids, workload.batch, attention)
+    with torch.inference_mode():
+        pages = _chosen_pages(workload, case, attention.q)
+        oracle, plain = (_plain_logits(workload, pages, dtype) for dtype in (torch.float64, logits.dtype))
+    return assert_within_error_budget(logits, oracle=oracle, low_precision=plain, subject="logits after one layer")
+
+
+class _RecordingAttention:
+    """An attention that keeps the last query it was asked."""
+
+    def __init__(self, attention: Attention) -> None:
+        self._attention = attention
+        self.q = torch.empty(0)
+
+    def __call__(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: DecodeBatch
+    ) -> torch.Tensor:
+        self.q = q
+        return self._attention(layer, q, k, v, batch)
+
+
+def _chosen_pages(workload: StepWorkload, case: StepCase, q: torch.Tensor) -> torch.Tensor | None:
+    """The pages that the references choose for these queries after the step; None where all are attended."""
+    cache, table, seq_lens = workload.cache.layers[0], workload.batch.block_table, workload.batch.seq_lens
+    page_size = workload.cache.page_size
+    selection = page_selection(settings_of(case).policy, page_size=page_size)
+    if selection is None:
+        return None
+    assert cache.summary is not None
+    num_kv_heads = cache.keys.shape[2]
+    scores = torch.empty((len(q), num_kv_heads, table.shape[1]), dtype=torch.float32, device=q.device)
+    block_topk_reference.score_pages(
+        q.to(cache.keys.dtype), cache.summary, table, seq_lens, page_size=page_size, scores=scores
+    )
+    pages = torch.empty((*scores.shape[:2], selection.num_pages), dtype=torch.int32, device=q.device)
+    block_topk_reference.select_pages(
+        scores,
+        table,
+        seq_lens,
+        page_size=page_size,
+        num_sink_pages=selection.num_sink_pages,
+        num_local_pages=selection.num_local_pages,
+        page_indices=pages,
+    )
+    return pages
+
+
+def _plain_logits(workload: StepWorkload, pages: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
+    weights, epsilon = workload.decoder.weights, workload.decoder.spec.norm_epsilon
+    layer = weights.layers[0]
+    hidden = weights.embedding[workload.token_ids].to(dtype)
+    hidden = hidden + _plain_attention(workload, pages, _norm(hidden, layer.input_norm, epsilon))
+    hidden = hidden + _plain_mlp(workload, _norm(hidden, layer.mlp_norm, epsilon))
+    return _norm(hidden, weights.final_norm, epsilon) @ weights.head[:HEAD_ROWS].to(dtype).T
+
+
+def _norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    return x / (x.square().mean(dim=-1, keepdim=True) + epsilon).sqrt() * weight.to(x.dtype)
+
+
+def _plain_attention(workload: StepWorkload, pages: torch.Tensor | None, normed: torch.Tensor) -> torch.Tensor:
+    spec, layer, dtype = workload.decoder.spec, workload.decoder.weights.layers[0], normed.dtype
+    model = spec.model
+    stacked = normed @ layer.qkv.to(dtype).T
+    if layer.qkv_bias is not None:
+        stacked = stacked + layer.qkv_bias.to(dtype)
+    heads = stacked.view(len(normed), -1, model.head_dim)
+    num_q, num_kv = model.num_q_heads, model.num_kv_heads
+    q, k, v = heads[:, :num_q], heads[:, num_q : num_q + num_kv], heads[:, num_q + num_kv :]
+    if layer.q_norm is not None and layer.k_norm is not None:
+        q, k = _norm(q, layer.q_norm, spec.norm_epsilon), _norm(k, layer.k_norm, spec.norm_epsilon)
+    positions = workload.batch.seq_lens - 1
+    q, k = _rotate(q, positions, spec.rope_theta), _rotate(k, positions, spec.rope_theta)
+    return _plain_attend(workload, pages, q, k, v).flatten(1) @ layer.output.to(dtype).T
+
+
+def _rotate(heads: torch.Tensor, positions: torch.Tensor, theta: float) -> torch.Tensor:
+    """Each pair (d, d + head_dim / 2) as a complex number, turned by position / theta ** (2 d / head_dim).
+
+    The angles are float32 by definition, for the models were trained with them.
+    """
+    half = heads.shape[-1] // 2
+    wavelengths = theta ** (torch.arange(half, dtype=torch.float32, device=heads.device) / half)
+    angles = (positions.float()[:, None, None] * (1.0 / wavelengths)).double()
+    x, y = heads[..., :half], heads[..., half:]
+    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
+    return torch.cat([x * cos - y * sin, x * sin + y * cos], dim=-1)
+
+
+def _plain_attend(
+    workload: StepWorkload, pages: torch.Tensor | None, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+) -> torch.Tensor:
+    """Append and attend by the references, which widen the cache's own dtype to that of q."""
+    cache, table, seq_lens = workload.cache.layers[0], workload.batch.block_table, workload.batch.seq_lens
+    kv_cache_reference.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=cache.summary)
+    out, scale = torch.empty_like(q), q.shape[-1] ** -0.5
+    if pages is None:
+        dense_reference.paged_decode(
+            q, cache.keys, cache.values, table, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
+        )
+    else:
+        block_topk_reference.sparse_paged_decode(
+            q, cache.keys, cache.values, pages, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
+        )
+    return out
+
+
+def _plain_mlp(workload: StepWorkload, normed: torch.Tensor) -> torch.Tensor:
+    layer, spec = workload.decoder.weights.layers[0], workload.decoder.spec
+    if layer.router is None:
+        return _gated(normed, layer.gate_up, layer.down)
+    out = torch.zeros_like(normed)
+    shares = torch.softmax(normed @ layer.router.to(normed.dtype).T, dim=-1)
+    weights, experts = shares.topk(spec.model.num_experts_per_token, dim=-1)
+    if spec.normalizes_expert_weights:
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+    for token in range(len(normed)):
+        for weight, expert in zip(weights[token], experts[token].tolist(), strict=True):
+            out[token] += weight * _gated(normed[token], layer.gate_up[expert], layer.down[expert])
+    return out
+
+
+def _gated(x: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    gate, up = (x @ gate_up.to(x.dtype).T).chunk(2, dim=-1)
+    return (silu(gate) * up) @ down.to(x.dtype).T

@@ -1,0 +1,126 @@
+"""One decode-step cell from shape to samples: estimate, allocate, prove, time, free.
+
+Every number of layers is timed under every policy and without attention, interleaved, so that attention's share and
+the extrapolation to all layers come from the same rounds.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import statistics
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kinetics.cases.steps import StepCase, StepCell
+from kinetics.cost.memory import MemoryNeed
+from kinetics.cost.steps import step_memory
+from kinetics.machine.device import Device, available_bytes, last_level_cache_bytes
+from kinetics.measure.kernel_runner import run_within_memory
+from kinetics.measure.step_proof import HEAD_ROWS, prove_step
+from kinetics.measure.step_workload import StepWorkload, make_step_workload, without_attention
+from kinetics.measure.timing import EVICTION_CACHES, Call, CpuEvictor, Measurement, RoundPlan, measure_cpu, measure_cuda
+from kinetics.results.step_row import StepMeasured, extrapolate
+
+StepOutcome = StepMeasured | str | AssertionError
+
+_PLAN = {
+    "cpu": RoundPlan(budget_s=4.0, min_rounds=5, max_rounds=40),
+    "cuda": RoundPlan(budget_s=2.0, min_rounds=20, max_rounds=200),
+}
+
+
+class StepRunner:
+    """Measures decode-step cells on one device, one at a time; nothing of a cell outlives `run`."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._cache_bytes = last_level_cache_bytes(device)
+
+    def run(self, cell: StepCell, cases: Sequence[StepCase]) -> dict[StepCase, StepOutcome]:
+        """Measure the cases of one cell, interleaved."""
+        available = available_bytes(self._device)
+        eviction_bytes = EVICTION_CACHES * self._cache_bytes if self._device.kind == "cpu" else 0
+        need = memory_need(cases, eviction_bytes=eviction_bytes)
+        return run_within_memory(
+            cases, need, self._device, lambda: self._measured(cell, cases, need=need, available=available)
+        )
+
+    def _measured(
+        self, cell: StepCell, cases: Sequence[StepCase], *, need: MemoryNeed, available: int
+    ) -> dict[StepCase, StepOutcome]:
+        workload = make_step_workload(cell, device=self._device.torch_name, seed=zlib.crc32(str(cell).encode()))
+        proofs = {_policy_of(case): _proved(workload, case) for case in cases if case.num_layers == cases[0].num_layers}
+        outcomes: dict[StepCase, StepOutcome] = {
+            case: proof for case in cases if isinstance(proof := proofs[_policy_of(case)], AssertionError)
+        }
+        sound = [case for case in cases if case not in outcomes]
+        if not sound:
+            return outcomes
+        timed = self._timed(cell, _calls(workload, sound))
+        for case in sound:
+            proof = proofs[_policy_of(case)]
+            assert isinstance(proof, float)
+            outcomes[case] = StepMeasured(
+                case=case,
+                provider_version=importlib.metadata.version("kinetics-bench"),
+                samples_s=timed.samples_s[str(case)],
+                bare_samples_s=timed.samples_s[_bare_name(case.num_layers)],
+                extrapolated_s=_extrapolated_s(case, timed),
+                max_abs_error=proof,
+                canary_bytes_per_s=statistics.median(timed.canary_bytes_per_s) if timed.canary_bytes_per_s else None,
+                required_bytes=need.num_bytes,
+                available_bytes=available,
+            )
+        return outcomes
+
+    def _timed(self, cell: StepCell, calls: Mapping[str, Call]) -> Measurement:
+        plan, seed = _PLAN[self._device.kind], zlib.crc32("".join(calls).encode())
+        if self._device.kind == "cuda":
+            return measure_cuda(
+                {name: [call] for name, call in calls.items()}, use_graph=cell.is_graph, plan=plan, seed=seed
+            )
+        return measure_cpu(calls, evict=CpuEvictor(self._cache_bytes), plan=plan, seed=seed)
+
+
+def memory_need(cases: Sequence[StepCase], *, eviction_bytes: int) -> MemoryNeed:
+    """What a cell holds at once: the largest of its cases, the summaries, and one layer widened for the proof."""
+    cell = cases[0].cell
+    largest = max((case.shape for case in cases), key=lambda shape: step_memory(shape).num_bytes)
+    model = largest.model
+    matrix = max(model.hidden_size * 2 * model.intermediate_size, model.hidden_size * HEAD_ROWS)
+    head_kv = 2 * cell.context_len * model.head_dim
+    proof_bytes = 8 * (2 * matrix + 4 * head_kv)
+    return MemoryNeed(parts={**step_memory(largest).parts, "proof": proof_bytes, "eviction": eviction_bytes})
+
+
+def _calls(workload: StepWorkload, cases: Sequence[StepCase]) -> dict[str, Call]:
+    calls: dict[str, Call] = {}
+    for case in cases:
+        calls[str(case)] = workload.call(case.num_layers, workload.attention_of(case))
+        calls[_bare_name(case.num_layers)] = workload.call(case.num_layers, without_attention)
+    return calls
+
+
+def _bare_name(num_layers: int) -> str:
+    return f"without attention, {num_layers} layers"
+
+
+def _policy_of(case: StepCase) -> tuple[str, int | None]:
+    return case.policy.value, case.kv_budget
+
+
+def _proved(workload: StepWorkload, case: StepCase) -> float | AssertionError:
+    try:
+        return prove_step(workload, case)
+    except AssertionError as wrong:
+        return wrong
+
+
+def _extrapolated_s(case: StepCase, timed: Measurement) -> float | None:
+    """The full model's step from this policy's rounds with the cell's first two numbers of layers, if it has two."""
+    counts = case.cell.layer_counts[:2]
+    if len(counts) < 2:
+        return None
+    rounds_s = {count: timed.samples_s[str(replace(case, num_layers=count))] for count in counts}
+    return extrapolate(rounds_s, num_layers=case.cell.model.num_layers)

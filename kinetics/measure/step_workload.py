@@ -1,0 +1,116 @@
+"""The tensors of one decode-step cell: a decoder with random weights, a full cache, a batch in it, and the calls.
+
+Weights, keys and values are random: a step is as fast with them as with others. Page summaries are those of the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from kinetics.cases.kernels import NUM_SINK_PAGES
+from kinetics.cases.steps import StepCase, StepCell, StepPolicy
+from kinetics.engine.attention import Attention, AttentionSettings, DecodeBatch, PolicyAttention
+from kinetics.engine.decoder import Decoder
+from kinetics.engine.decoder_spec import DecoderSpec
+from kinetics.engine.kv_cache import KvCache
+from kinetics.engine.weights import fill_repeating, random_weights
+from kinetics.specs.policies import BlockTopK, Local
+from kinetics_kernels import api
+from kinetics_kernels.shapes import PageSummaryKind, num_pages_for
+
+_SUMMARY_KIND = PageSummaryKind.MEAN
+_NOISE_PERIOD = 1_048_583
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWorkload:
+    """Everything the cases of one cell share."""
+
+    decoder: Decoder
+    cache: KvCache
+    token_ids: torch.Tensor
+    batch: DecodeBatch
+
+    def call(self, num_layers: int, attention: Attention) -> Callable[[], torch.Tensor]:
+        """One step through the first `num_layers` layers, up to the greedy tokens."""
+        decoder = first_layers(self.decoder, num_layers)
+
+        @torch.inference_mode()
+        def step() -> torch.Tensor:
+            return decoder.decode(self.token_ids, self.batch, attention).argmax(dim=-1)
+
+        return step
+
+    def attention_of(self, case: StepCase) -> PolicyAttention:
+        """The attention of a case over the cell's cache."""
+        return PolicyAttention(self.cache, settings_of(case))
+
+
+def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkload:
+    """Random weights and a cache in which every request has its context, in scattered pages."""
+    model, dtype = cell.largest, getattr(torch, cell.dtype)
+    generator = torch.Generator(device=device).manual_seed(seed)
+    weights = random_weights(model, device=device, dtype=dtype, seed=seed)
+    pages_per_request = num_pages_for(cell.context_len, cell.page_size)
+    num_pages = cell.batch * pages_per_request
+    cache = KvCache(
+        model,
+        num_pages=num_pages,
+        page_size=cell.page_size,
+        device=device,
+        dtype=getattr(torch, cell.kv_dtype),
+        summary_kind=_SUMMARY_KIND,
+    )
+    noise = torch.randn(_NOISE_PERIOD, generator=generator, device=device).to(cache.keys.dtype)
+    for tensor in (cache.keys, cache.values):
+        fill_repeating(tensor.transpose(2, 3), noise)  # as it lies in memory
+    order = torch.randperm(num_pages, generator=torch.Generator().manual_seed(seed)).to(torch.int32)
+    batch = DecodeBatch(
+        block_table=order.view(cell.batch, pages_per_request).to(device),
+        seq_lens=torch.full((cell.batch,), cell.context_len, dtype=torch.int32, device=device),
+    )
+    assert cache.summaries is not None
+    for layer, summaries in zip(cache.layers, cache.summaries, strict=True):
+        found = api.summarize_pages(layer.keys, batch.block_table, batch.seq_lens, kind=_SUMMARY_KIND)
+        summaries.copy_(found.values)
+    token_ids = torch.randint(0, model.vocab_size, (cell.batch,), generator=generator, device=device)
+    decoder = Decoder(DecoderSpec.for_random_weights(model), weights)
+    return StepWorkload(decoder=decoder, cache=cache, token_ids=token_ids, batch=batch)
+
+
+def settings_of(case: StepCase) -> AttentionSettings:
+    """The case's policy in the engine's terms."""
+    if case.kv_budget is None:
+        return AttentionSettings()
+    page_size = case.cell.page_size
+    num_local, num_sink_tokens = case.num_local_pages * page_size, NUM_SINK_PAGES * page_size
+    if case.policy is StepPolicy.LOCAL:
+        return AttentionSettings(policy=Local(num_local=num_local, num_sink_tokens=num_sink_tokens))
+    policy = BlockTopK(
+        block_size=page_size,
+        top_blocks=case.num_scored_pages,
+        num_local=num_local,
+        num_sink_tokens=num_sink_tokens,
+        keeps_partial_block=True,
+    )
+    return AttentionSettings(policy=policy)
+
+
+def first_layers(decoder: Decoder, num_layers: int) -> Decoder:
+    """The decoder cut to its first layers; embedding and head stay, no weight is copied."""
+    spec = replace(decoder.spec, model=replace(decoder.spec.model, num_layers=num_layers))
+    return Decoder(spec, replace(decoder.weights, layers=decoder.weights.layers[:num_layers]))
+
+
+def without_attention(
+    layer: int,  # noqa: ARG001 - the protocol asks
+    q: torch.Tensor,
+    k: torch.Tensor,  # noqa: ARG001 - idem
+    v: torch.Tensor,  # noqa: ARG001 - idem
+    batch: DecodeBatch,  # noqa: ARG001 - idem
+) -> torch.Tensor:
+    """No attention at all: what a step costs besides."""
+    return q

@@ -1,0 +1,1 @@
+"""Seconds from counts: roofs, and calibrations fitted on measurements."""

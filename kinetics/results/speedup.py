@@ -1,0 +1,147 @@
+"""Dense against sparse: speed-ups from finished rows, and the context from which sparse attention pays.
+
+Pure arithmetic over the `extra_info` of rows. Both sides of a ratio come from one cell, measured interleaved.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kinetics.specs.counts import short
+
+_CELL_FIELDS = ("model", "batch", "context_len", "page_size", "dtype", "cache_state", "graph")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speedup:
+    """Time of dense decode over time of the whole sparse path, by one provider, in one cell."""
+
+    provider: str
+    model: str
+    batch: int
+    context_len: int
+    page_size: int
+    kv_budget: int
+    cache_state: str
+    is_graph: bool
+    dense_s: float
+    sparse_s: float
+    measured: float
+    predicted: float
+    calibrated: float | None
+
+
+def speedups(rows: Iterable[Mapping[str, Any]]) -> list[Speedup]:
+    """Every block top-k row against the dense row of the same provider in the same cell, in order of context."""
+    rows = list(rows)
+    dense = {_key(row): row for row in rows if row.get("operation") == "dense"}
+    sparse = [row for row in rows if row.get("operation") == "block_topk" and _key(row) in dense]
+    pairs = [_speedup(dense[_key(row)], row) for row in sparse]
+    return sorted(
+        pairs, key=lambda s: (s.provider, s.model, s.page_size, s.cache_state, s.kv_budget, s.batch, s.context_len)
+    )
+
+
+def crossover_context(context_lens: Sequence[int], ratios: Sequence[float]) -> float | None:
+    """The context at which the speed-up first passes 1, by log-log interpolation between measured contexts.
+
+    None if it is above 1 or below 1 everywhere: the crossover lies outside what was measured.
+    """
+    points = sorted(zip(context_lens, ratios, strict=True))
+    for (near, low), (far, high) in itertools.pairwise(points):
+        if low < 1.0 <= high:
+            share = -math.log(low) / (math.log(high) - math.log(low))
+            return math.exp(math.log(near) + share * (math.log(far) - math.log(near)))
+    return None
+
+
+def where_it_pays(context_lens: Sequence[int], ratios: Sequence[float]) -> str:
+    """The contexts in which sparse attention pays, in words."""
+    context_len = crossover_context(context_lens, ratios)
+    if context_len is not None:
+        beyond = [ratio for one, ratio in zip(context_lens, ratios, strict=True) if one > context_len]
+        return f"from {context_len:.0f} tokens on{'' if min(beyond, default=1.0) >= 1.0 else ', not everywhere beyond'}"
+    if min(ratios) >= 1.0:
+        return f"from the shortest context on, {short(min(context_lens))}"
+    return f"nowhere up to {short(max(context_lens))}" if max(ratios) < 1.0 else "in the shorter contexts only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossover:
+    """Where sparse starts to pay for one batch size, as measured and as predicted; None: outside what was measured.
+
+    `measured_note` and `predicted_note` say it in words.
+    """
+
+    provider: str
+    model: str
+    batch: int
+    kv_budget: int
+    page_size: int
+    is_graph: bool
+    measured: float | None
+    predicted: float | None
+    measured_note: str
+    predicted_note: str
+
+
+def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
+    """One crossover per (provider, model, batch, budget, page, graph) that was measured at two contexts or more."""
+    series = defaultdict(list)
+    for pair in pairs:
+        if pair.cache_state == "cold":
+            series[pair.provider, pair.model, pair.batch, pair.kv_budget, pair.page_size, pair.is_graph].append(pair)
+    return [_crossover(line) for line in series.values() if len(line) > 1]
+
+
+def _crossover(line: Sequence[Speedup]) -> Crossover:
+    one, context_lens = line[0], [pair.context_len for pair in line]
+    measured, predicted = [pair.measured for pair in line], [pair.predicted for pair in line]
+    return Crossover(
+        provider=one.provider,
+        model=one.model,
+        batch=one.batch,
+        kv_budget=one.kv_budget,
+        page_size=one.page_size,
+        is_graph=one.is_graph,
+        measured=crossover_context(context_lens, measured),
+        predicted=crossover_context(context_lens, predicted),
+        measured_note=where_it_pays(context_lens, measured),
+        predicted_note=where_it_pays(context_lens, predicted),
+    )
+
+
+def step_speedup(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """How much faster this decode step is than the dense one of its cell with as many layers; None if none is there."""
+    same = (*_CELL_FIELDS, "num_layers")
+    dense = [other for other in rows if other.get("operation") == "step_dense"]
+    twins = [other for other in dense if all(other[name] == row[name] for name in same)]
+    return float(twins[0]["median_s"] / row["median_s"]) if twins else None
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["provider"], *(row[name] for name in _CELL_FIELDS))
+
+
+def _speedup(dense: Mapping[str, Any], sparse: Mapping[str, Any]) -> Speedup:
+    has_calibration = dense.get("calibrated_s") is not None and sparse.get("calibrated_s") is not None
+    return Speedup(
+        provider=sparse["provider"],
+        model=sparse["model"],
+        batch=sparse["batch"],
+        context_len=sparse["context_len"],
+        page_size=sparse["page_size"],
+        kv_budget=sparse["kv_budget"],
+        cache_state=sparse["cache_state"],
+        is_graph=sparse["graph"],
+        dense_s=dense["median_s"],
+        sparse_s=sparse["median_s"],
+        measured=dense["median_s"] / sparse["median_s"],
+        predicted=dense["predicted_s"] / sparse["predicted_s"],
+        calibrated=dense["calibrated_s"] / sparse["calibrated_s"] if has_calibration else None,
+    )

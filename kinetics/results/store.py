@@ -1,0 +1,72 @@
+"""Result files: strict pytest-benchmark JSON, written atomically, with a journal that outlives the process.
+
+Knows the fields of a row and the rules of a file; knows neither kernels nor engine. A file is either absent or
+whole: rows of a run that was killed live in its journal until the next run, or `recover_journals`, makes a result
+file of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SCHEMA = 1
+
+Document = dict[str, Any]
+
+MEASURED_FIELDS = (
+    "operation", "provider", "provider_version", "model", "batch", "context_len", "kv_budget", "page_size", "dtype",
+    "cache_state", "graph", "minimum_bytes", "flop", "predicted_s", "calibrated_s", "calibration_role",
+    "measured_over_predicted", "achieved_bytes_per_s", "ceiling_bytes_per_s", "fraction_of_ceiling", "max_abs_error",
+)  # fmt: skip
+"""What `extra_info` of every measured kernel row carries. `calibrated_s` is null where nothing could be fitted."""
+
+
+class Skip(NamedTuple):
+    """A case that left no row, and why."""
+
+    name: str
+    reason: str
+
+
+def read_result(path: Path) -> Document:
+    """A result file of this schema.
+
+    Raises: ValueError, in one line naming the file, if it is missing, not JSON, or not such a file.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: is not JSON ({error}); was the copy cut short?") from None
+    if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
+        raise ValueError(f"{path}: is not a result file (no list named benchmarks); make one with pytest bench/")
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: schema must be {SCHEMA}, got {document.get('schema')!r}; measure again")
+    return document
+
+
+def result_path(results_dir: Path, device_slug: str, *, started: float, commit: str, is_dirty: bool, grid: str) -> Path:
+    """`<results>/<device>/<UTC>_<sha7>[-dirty]_<grid>.json`."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    return results_dir / device_slug / f"{stamp}_{commit[:7]}{'-dirty' if is_dirty else ''}_{grid}.json"
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and prove that a file can be written there, before anything is measured.
+
+    Raises: ValueError naming the folder and what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"result folder {folder} cannot be written ({error.strerror}); choose another with --results-dir"
+        ) from None

@@ -1,0 +1,1 @@
+"""Problems, prompts, answers and their logs, and graders."""

@@ -1,0 +1,176 @@
+"""What a trace file is of: model, data set, attention policy; from its metadata line, else from its name.
+
+Three writers left such files. `kinetics generate` writes every setting and the model's shape. The paper's scripts put
+`attn_*` keys in the first line; LiteSys puts a summary there that says nothing of attention, and a reader that trusts
+it takes every sparse file for a dense one.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from kinetics.files.lines import DataFileError
+from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.policies import (
+    MIN_MAX_SUFFIX,
+    AttentionPolicy,
+    BlockSummary,
+    BlockTopK,
+    Dense,
+    Local,
+    TopK,
+    policy_label,
+)
+
+_NAME: Final = re.compile(
+    r"(?P<task>[^_]+)_(?P<model>[^_]+)_(?P<policy>dense|local\d+(?:_topk\d+|_block\d+_blocktopk\d+)?)(?:_.*)?"
+)
+_NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
+_ATTENTION_KEYS: Final = ("attn_local", "attn_topk", "attn_block_size", "attn_block_topk")
+
+
+_KINDS: Final = {"dense": Dense, "topk": TopK, "block_topk": BlockTopK, "local": Local}
+_POLICY_FIELDS: Final = frozenset(
+    {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block", "summary"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceHeader:
+    """Model, data set and policy of a file; `num_dense_layers` as far as the metadata tells, else 0.
+
+    `spec`: the model's shape, where the file tells it. `max_new_tokens`: the cap of an answer, 0 if not told.
+    `engine` and `machine`: what generated the samples, where that is told.
+    """
+
+    model: str
+    dataset: str
+    policy: AttentionPolicy
+    num_dense_layers: int
+    spec: ModelSpec | None = None
+    max_new_tokens: int = 0
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
+    """The header of a trace file, given its first line if that is not a sample.
+
+    Raises: DataFileError if model or attention cannot be told, or metadata and file name contradict each other.
+    """
+    facts = dict(metadata or {})
+    if "kinetics_log" in facts:
+        return _own_header(path, facts)
+    named = _NAME.fullmatch(path.name.removesuffix(".jsonl"))
+    from_metadata = _policy_from_numbers(path, facts) if any(key in facts for key in _ATTENTION_KEYS) else None
+    from_name = _policy_from_name(named.group("policy")) if named else None
+    policy = from_metadata or from_name
+    if policy is None:
+        raise DataFileError(
+            f"{path}:1: attention must be told by attn_* keys of a metadata line or by the file name, got neither; "
+            f"name the file like aime24_qwen3-8b_local0_topk256.jsonl"
+        )
+    if from_metadata and from_name and from_metadata != from_name:
+        raise DataFileError(
+            f"{path}:1: metadata and file name must agree, got {policy_label(from_metadata)} and "
+            f"{policy_label(from_name)}; rename the file or mend its first line"
+        )
+    name = facts.get("model") or (named.group("model") if named else None)
+    if not isinstance(name, str):
+        raise DataFileError(f"{path}:1: model must be told by the file name or a metadata key `model`, got neither")
+    try:
+        model = find_model(name).name
+    except ValueError as error:
+        raise DataFileError(f"{path}:1: {error}") from error
+    skipped = facts.get("attn_layer_skip")
+    return TraceHeader(
+        model=model,
+        dataset=str(facts.get("task") or (named.group("task") if named else "unknown")),
+        policy=policy,
+        num_dense_layers=len(skipped) if isinstance(skipped, list) else 0,
+    )
+
+
+def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:
+    """The header that `kinetics generate` wrote."""
+    try:
+        attention = dict(facts["attention"])
+        kind = _KINDS[attention["kind"]]
+        fields = {key: value for key, value in attention.items() if key in _POLICY_FIELDS}
+        if "summary" in fields:
+            fields["summary"] = BlockSummary(fields["summary"])
+        policy = kind(**fields)
+        shape = facts["model_spec"]
+        return TraceHeader(
+            model=str(facts["model"]),
+            dataset=str(facts["task"]),
+            policy=policy,
+            num_dense_layers=int(attention.get("num_dense_layers", 0)),
+            spec=ModelSpec(**shape) if shape else None,
+            max_new_tokens=int(facts["max_new_tokens"]),
+            engine=dict(facts["engine"]),
+            machine=dict(facts["machine"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataFileError(f"{path}:1: header must be one that kinetics generate wrote, got a bad {error}") from error
+
+
+def parse_policy(label: str) -> AttentionPolicy:
+    """The policy that a label such as `dense`, `topk256` or `block128_blocktopk1` names.
+
+    Raises: ValueError for any other label.
+    """
+    policy = _policy_from_name(label.removesuffix(MIN_MAX_SUFFIX))
+    if isinstance(policy, BlockTopK) and label.endswith(MIN_MAX_SUFFIX):
+        return replace(policy, summary=BlockSummary.MIN_MAX)
+    if policy is None or label.endswith(MIN_MAX_SUFFIX):
+        raise ValueError(f"policy must read dense, topk256, local64 or block128_blocktopk1, got {label[:60]!r}")
+    return policy
+
+
+def _policy_from_name(label: str) -> AttentionPolicy | None:
+    if label == "dense":
+        return Dense()
+    if not re.fullmatch(r"[a-z]+\d+(_[a-z]+\d+)*", label):
+        return None
+    numbers = {key: int(value) for key, value in _NUMBERS.findall(label)}
+    if not set(numbers) <= {"local", "topk", "block", "blocktopk"}:
+        return None
+    return _sparse_policy(
+        local=numbers.get("local", 0),
+        topk=numbers.get("topk", 0),
+        block_size=numbers.get("block", 0),
+        block_topk=numbers.get("blocktopk", 0),
+    )
+
+
+def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolicy:
+    """As the published scripts read it: no `attn_local` means dense."""
+    if facts.get("attn_local") is None:
+        return Dense()
+    values = {}
+    for key in _ATTENTION_KEYS:
+        value = facts.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise DataFileError(f"{path}:1: {key} must be a count, got {str(value)[:40]!r}")
+        values[key] = value or 0
+    policy = _sparse_policy(
+        local=values["attn_local"],
+        topk=values["attn_topk"],
+        block_size=values["attn_block_size"],
+        block_topk=values["attn_block_topk"],
+    )
+    if policy is None:
+        raise DataFileError(f"{path}:1: attention must keep at least one key, got {values}")
+    return policy
+
+
+def _sparse_policy(*, local: int, topk: int, block_size: int, block_topk: int) -> AttentionPolicy | None:
+    """The last `local` tokens count towards a top-k budget, as in the published cost scripts."""
+    if block_size and block_topk:
+        return BlockTopK(block_size=block_size, top_blocks=block_topk, num_local=local)
+    if topk:
+        return TopK(kv_budget=local + topk)
+    return Local(num_local=local) if local else None

@@ -1,0 +1,236 @@
+"""The log of a run: a header line with every setting, then one finished sample a line, on disk before the next one.
+
+A process that dies leaves whole lines and at most one cut one, which a resumed run drops. What the lines mean is what
+`kinetics law` reads; `traces` parses it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from kinetics.files.atomic import to_strict
+from kinetics.files.lines import DataFileError
+
+SampleKey = tuple[str, int]
+"""Problem id and trial."""
+
+LOG_SCHEMA: Final = 1
+NOT_COMPARED: Final = frozenset({"versions", "machine", "started_utc"})
+"""Header fields that describe where a run happened; a resumed run may differ in them."""
+
+
+class LostWork(RuntimeError):  # noqa: N818 - it names what happened, not a bug
+    """A run could not go on; everything finished is in its log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One finished answer as the log keeps it; fields as in `kinetics.samples.evaluate.Answer`."""
+
+    problem_id: str
+    trial: int
+    seed: int
+    query: str
+    gold: int
+    text: str
+    is_correct: bool
+    answer: str
+    finish: str
+    token_ids: tuple[int, ...] | None
+    prompt_tokens: int
+    generated_tokens: int
+    decode_s: float
+    row_keys: float | None = None
+    device_j: float | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """The line's fields, named as trace files name them."""
+        record: dict[str, Any] = {
+            "problem_id": self.problem_id,
+            "trial": self.trial,
+            "seed": self.seed,
+            "query": self.query,
+            "choices": [str(self.gold)],
+            "prediction": [self.text],
+            "score": 100.0 if self.is_correct else 0.0,
+            "answer": self.answer,
+            "finish": self.finish,
+            "prompt_tokens": self.prompt_tokens,
+            "generated_tokens": self.generated_tokens,
+            "decode_s": self.decode_s,
+        }
+        told = {
+            "row_keys": self.row_keys,
+            "device_j": self.device_j,
+            "token_ids": None if self.token_ids is None else list(self.token_ids),
+        }
+        return record | {name: value for name, value in told.items() if value is not None}
+
+
+class SampleLog:
+    """An open log that only this process writes; `done` are the samples it held when opened.
+
+    Use `create` or `resume`; closes as a context manager.
+    """
+
+    def __init__(self, path: Path, descriptor: int, *, done: frozenset[SampleKey], remarks: tuple[str, ...]) -> None:
+        self.path, self.done, self.remarks = path, done, remarks
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, path: Path, header: Mapping[str, Any]) -> SampleLog:
+        """A new log with its header on disk.
+
+        Raises: ValueError if there is such a file already; LostWork if it cannot be written.
+        """
+        if path.exists():
+            raise ValueError(f"{path}: must not exist yet, got a log there; --resume finishes it")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be made ({error.strerror}); choose another folder with --out") from error
+        log = cls(path, _locked(path, descriptor), done=frozenset(), remarks=())
+        log.write(header)
+        return log
+
+    @classmethod
+    def resume(cls, path: Path, header: Mapping[str, Any]) -> SampleLog:
+        """An existing log with the same settings, its cut last line dropped; a new one if there is none.
+
+        Raises: ValueError naming the first setting that differs; DataFileError for a line that is no sample;
+        LostWork if the file cannot be written.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return cls.create(path, header)
+        except OSError as error:
+            raise ValueError(
+                f"{path}: cannot be opened ({error.strerror}); choose another folder with --out"
+            ) from error
+        _locked(path, descriptor)
+        try:
+            return cls._resumed(path, descriptor, header)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def _resumed(cls, path: Path, descriptor: int, header: Mapping[str, Any]) -> SampleLog:
+        remarks = _drop_cut_line(path, descriptor)
+        lines = list(_lines(path, descriptor))
+        if lines:
+            _check_settings(path, dict(lines[0][1]), dict(header))
+        log = cls(path, descriptor, done=_done(path, lines[1:]), remarks=tuple(remarks))
+        if not lines:
+            log.write(header)
+        return log
+
+    def append(self, sample: Sample) -> None:
+        """Put one finished sample on disk.
+
+        Raises: LostWork if it cannot be written; the log then ends with the sample before.
+        """
+        self.write(sample.as_record())
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Put one line on disk, whole or not at all."""
+        data = (json.dumps(to_strict(record), allow_nan=False) + "\n").encode()
+        size = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, size)
+            raise LostWork(
+                f"{self.path}: a sample cannot be written ({error.strerror}); those before it are safe: "
+                "make room and run again with --resume"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._descriptor)
+
+
+def _locked(path: Path, descriptor: int) -> int:
+    """Two runs on one log would each write what the other lacks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ValueError(f"{path}: must have one writer, got another run at work on it; wait for it") from None
+    return descriptor
+
+
+def _drop_cut_line(path: Path, descriptor: int) -> list[str]:
+    size = os.fstat(descriptor).st_size
+    whole = sum(len(line) for line in _raw_lines(descriptor) if line.endswith(b"\n"))
+    if whole == size:
+        return []
+    os.ftruncate(descriptor, whole)
+    return [f"{path}: dropped a last line that was cut after {size - whole} bytes; its sample is made anew"]
+
+
+def _raw_lines(descriptor: int) -> Iterator[bytes]:
+    with open(descriptor, "rb", closefd=False) as file:
+        file.seek(0)
+        yield from file
+
+
+def _lines(path: Path, descriptor: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(_raw_lines(descriptor), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataFileError(f"{path}:{number}: line must be JSON, got {error}; mend it before --resume") from None
+        if not isinstance(record, dict):
+            raise DataFileError(f"{path}:{number}: line must be a JSON object, got {type(record).__name__}")
+        yield number, record
+
+
+def _done(path: Path, lines: list[tuple[int, Mapping[str, Any]]]) -> frozenset[SampleKey]:
+    done: dict[SampleKey, int] = {}
+    for number, record in lines:
+        name, trial = record.get("problem_id"), record.get("trial")
+        if not isinstance(name, str) or not isinstance(trial, int):
+            raise DataFileError(f"{path}:{number}: sample must have problem_id and trial, got {name!r} and {trial!r}")
+        if (name, trial) in done:
+            first = done[name, trial]
+            raise DataFileError(f"{path}:{number}: samples must be there once, got {name} trial {trial} in {first} too")
+        done[name, trial] = number
+    return frozenset(done)
+
+
+def _check_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    there, here = (_flat(header) for header in (found, json.loads(json.dumps(to_strict(wanted)))))
+    for name in dict.fromkeys([*here, *there]):
+        if there.get(name) != here.get(name):
+            raise ValueError(
+                f"--resume needs the settings of {path}: {name} must be {there.get(name)!r}, got {here.get(name)!r}; "
+                "run with that, or into another folder with --out"
+            )
+
+
+def _flat(header: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a nested header by dotted name, without what may differ."""
+    flat: dict[str, Any] = {}
+    for key, value in header.items():
+        if not prefix and key in NOT_COMPARED:
+            continue
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,41 @@
+"""The child process of `paper_grader`: one JSON question a line on stdin, one JSON verdict a line on stdout."""
+
+import json
+import resource
+import sys
+from typing import Final
+
+from kinetics.samples.paper_grader import READY
+
+MAX_MEMORY_BYTES: Final = 4 * 2**30
+PRECISION: Final = 5
+
+
+def main() -> None:
+    """Grade until stdin ends. Its memory is limited: some answers expand without bound."""
+    try:
+        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+    except ImportError as error:
+        print(error, flush=True)
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    sys.set_int_max_str_digits(4300)
+    print(READY, flush=True)
+    targets = (ExprExtractionConfig(), LatexExtractionConfig(boxed_match_priority=0))
+    for line in sys.stdin:
+        question = json.loads(line)
+        reason, answer, is_correct = "", "", False
+        # The parent limits the time; math-verify's own limits use signals and are off.
+        try:
+            gold = parse(question["gold"], extraction_config=[ExprExtractionConfig()], parsing_timeout=None)
+            found = parse(question["text"], extraction_config=targets, parsing_timeout=None)
+            answer = str(found[0])[:200] if found else ""
+            reason = "" if found else "no answer"
+            is_correct = bool(verify(gold, found, float_rounding=PRECISION, timeout_seconds=None))
+        except Exception as error:  # a verdict is owed whatever math-verify raises; the reason goes with it
+            reason = f"{type(error).__name__}: {error}"[:200]
+        print(json.dumps({"is_correct": is_correct, "answer": answer, "reason": reason}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The problems: AIME 2024 and 2025 from the Hugging Face hub, or a file of one's own.
+
+Every source ends as the same checked list: unique ids and texts, gold answers as integers from 0 to 999. Whatever
+cannot be used is refused before anything is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kinetics.samples.grading import parse_gold
+from kinetics.samples.log_reader import question_id
+
+_FORMATS: Final = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_ID, _TEXT, _GOLD = COLUMNS = ("id", "problem", "answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One question: an id that names it in logs, its text, and the right answer."""
+
+    problem_id: str
+    text: str
+    gold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubDataset:
+    """Where a contest stands on the hub, and how many problems must be there."""
+
+    hub_id: str
+    split: str
+    num_problems: int
+
+
+HUB_DATASETS: Final[Mapping[str, HubDataset]] = {
+    "aime24": HubDataset(hub_id="HuggingFaceH4/aime_2024", split="train", num_problems=30),
+    "aime25": HubDataset(hub_id="math-ai/aime25", split="test", num_problems=30),
+}
+
+
+def load_problems(name: str) -> tuple[Problem, ...]:
+    """The problems of `aime24` or `aime25`, downloaded once and kept in the cache of `datasets`.
+
+    Raises: ValueError for another name, without a network or the package, or if the problems are not those expected.
+    """
+    if name not in HUB_DATASETS:
+        raise ValueError(
+            f"--dataset must be one of {', '.join(HUB_DATASETS)}, got {name!r}; or name a file: --problems"
+        )
+    source = HUB_DATASETS[name]
+    datasets = _import_datasets()
+    try:
+        rows = datasets.load_dataset(source.hub_id, split=source.split)
+    except Exception as error:  # the hub's clients raise many kinds; all mean that there are no problems
+        raise ValueError(
+            f"{source.hub_id} cannot be fetched ({type(error).__name__}); "
+            f"give a file of the same problems: --problems FILE with columns {', '.join(COLUMNS)}"
+        ) from error
+    problems = parse_problems(rows, rows.column_names, source=source.hub_id)
+    if len(problems) != source.num_problems:
+        raise ValueError(
+            f"{source.hub_id} must hold {source.num_problems} problems, got {len(problems)}; "
+            "give the right ones with --problems FILE"
+        )
+    return problems
+
+
+def read_problems(path: Path) -> tuple[Problem, ...]:
+    """The problems in a JSONL, CSV or parquet file with columns id, problem and answer.
+
+    Raises: ValueError naming the file, and the problem where one is at fault.
+    """
+    if path.suffix not in _FORMATS:
+        raise ValueError(f"{path}: problems must be a {', '.join(_FORMATS)} file, got {path.suffix!r}")
+    if not path.is_file():
+        raise ValueError(f"{path}: problems cannot be read, there is no such file")
+    datasets = _import_datasets()
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as cache:  # a cache kept would be keyed by path and time, and outlive both
+        try:
+            rows = datasets.load_dataset(
+                _FORMATS[path.suffix], data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True
+            )
+            records = list(rows)
+        except Exception as error:  # the builders wrap whatever their parsers raise
+            reason = str(error.__cause__ or error).split("\n", maxsplit=1)[0][:200]
+            raise ValueError(f"{path}: problems must be rows of {', '.join(COLUMNS)}, got {reason}") from error
+    return parse_problems(records, rows.column_names, source=str(path))
+
+
+def parse_problems(rows: Any, columns: Sequence[str], *, source: str) -> tuple[Problem, ...]:
+    """Checked problems of an iterable of mappings; without a column `id` they are numbered from 0.
+
+    Raises: ValueError naming source and problem.
+    """
+    missing = [name for name in (_TEXT, _GOLD) if name not in columns]
+    if missing:
+        raise ValueError(f"{source}: problems must have a column {missing[0]!r}, got {', '.join(columns)[:120]}")
+    problems = [_parse(row, index, source) for index, row in enumerate(rows)]
+    if not problems:
+        raise ValueError(f"{source}: must hold at least one problem, got none")
+    check_unique(problems, source=source)
+    return tuple(problems)
+
+
+def check_unique(problems: Sequence[Problem], *, source: str) -> None:
+    """Refuse problems that a log could not tell apart.
+
+    Raises: ValueError naming both.
+    """
+    for what, key_of in (("id", lambda p: p.problem_id), ("text", lambda p: question_id(p.text))):
+        first: dict[str, Problem] = {}
+        for problem in problems:
+            other = first.setdefault(key_of(problem), problem)
+            if other is not problem:
+                raise ValueError(
+                    f"{source}: problems must differ in {what}, got {other.problem_id} and {problem.problem_id} alike"
+                )
+
+
+def _parse(row: Mapping[str, Any], index: int, source: str) -> Problem:
+    name = str(row.get(_ID) if row.get(_ID) is not None else index)
+    text = row[_TEXT]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{source}: problem {name} must have a text, got {str(text)[:40]!r}")
+    try:
+        gold = parse_gold(_plain(row[_GOLD]))
+    except ValueError as error:
+        raise ValueError(f"{source}: problem {name}: {error}") from None
+    return Problem(problem_id=name, text=text, gold=gold)
+
+
+def _plain(answer: Any) -> str:
+    """An answer as text; a column of integers with gaps arrives as floats."""
+    is_whole = isinstance(answer, float) and answer.is_integer()
+    return str(int(answer)) if is_whole else str(answer)
+
+
+def _import_datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError("reading problems needs the package datasets; pip install 'kinetics-bench[aime]'") from error
+    datasets.disable_progress_bars()
+    return datasets

@@ -1,0 +1,186 @@
+"""Sample tables: one graded answer a row, no text. CSV in, sample sets out.
+
+Columns: model, dataset, question_id, trial, generated_length, length_unit, answer, gold, correct; `policy` is
+optional and dense without. Lengths in characters are turned into tokens by a fixed ratio and labelled as estimates in
+whatever is made of them.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kinetics.files.lines import Complaints, DataFileError, LeftOut, read_lines
+from kinetics.samples.log_header import parse_policy
+from kinetics.samples.log_reader import FiledAnswer
+from kinetics.samples.sample_set import Question, SampleSet
+from kinetics.specs.policies import policy_label
+
+COLUMNS: Final = (
+    "model", "dataset", "question_id", "trial", "generated_length", "length_unit", "answer", "gold", "correct",
+)  # fmt: skip
+CHARS_PER_TOKEN: Final = 2.6
+"""Characters of reasoning text per token, roughly; it varies by model and by 10 % and more."""
+
+_Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleTable:
+    """A table read: its sample sets, and the rows left out."""
+
+    sets: tuple[SampleSet, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    length: int
+    is_estimated: bool
+    answer: str
+    gold: str
+    is_correct: bool
+    line: int
+
+
+def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False) -> SampleTable:
+    """All sample sets of a table, one per model, data set and policy. `prompt_len` tokens stand for every prompt.
+
+    Raises: DataFileError naming file and line: missing columns, unreadable rows, duplicate or missing trials,
+    a question with two gold answers, lengths in tokens mixed with lengths in characters.
+    """
+    complaints = Complaints(path=path, keeps_going=keeps_going)
+    sets: dict[_Key, dict[str, dict[int, _Row]]] = {}
+    for line, record in _records(path, complaints):
+        try:
+            _file_row(sets, record, line)
+        except ValueError as error:
+            complaints.add(line, str(error))
+    if not sets:
+        raise DataFileError(f"{path}: must hold at least one sample, got none")
+    found = tuple(
+        _sample_set(key, questions, prompt_len=prompt_len, complaints=complaints) for key, questions in sets.items()
+    )
+    return SampleTable(sets=found, left_out=tuple(complaints.left_out))
+
+
+def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
+    """Every answer of a table, put in a box as a text would have it, and the rows left out.
+
+    Raises: DataFileError naming file and line.
+    """
+    complaints = Complaints(path=path, keeps_going=keeps_going)
+    answers = []
+    for line, record in _records(path, complaints):
+        try:
+            row = _read_row(record, line)
+        except ValueError as error:
+            complaints.add(line, str(error))
+            continue
+        text = f"\\boxed{{{row.answer}}}" if row.answer else "no answer"
+        answers.append(FiledAnswer(line=line, text=text, gold=row.gold, is_recorded_correct=row.is_correct))
+    return answers, complaints.left_out
+
+
+def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, Mapping[str, str]]]:
+    lines = read_lines(path, complaints)
+    _, header = next(lines, (0, ""))
+    columns = next(csv.reader([header]), [])
+    missing = [column for column in COLUMNS if column not in columns]
+    if missing:
+        raise DataFileError(f"{path}:1: table must have columns {', '.join(COLUMNS)}, got none named {missing[0]}")
+    for line, text in lines:
+        # One row a line: a quoted line break is not needed for numbers, and would hide where a bad row is.
+        try:
+            (values,) = csv.reader([text], strict=True)
+        except csv.Error as error:
+            complaints.add(line, f"row must be CSV, got {error}")
+            continue
+        if len(values) != len(columns):
+            complaints.add(line, f"row must have {len(columns)} fields, got {len(values)}")
+            continue
+        yield line, dict(zip(columns, values, strict=True))
+
+
+def _file_row(sets: dict[_Key, dict[str, dict[int, _Row]]], record: Mapping[str, str], line: int) -> None:
+    """Put a row where it belongs.
+
+    Raises: ValueError if it has bad values, its trial is there already, or it contradicts its question.
+    """
+    key = (record["model"], record["dataset"], policy_label(parse_policy(record.get("policy") or "dense")))
+    if not all(key) or not record["question_id"]:
+        raise ValueError("model, dataset and question_id must not be empty")
+    row, trial = _read_row(record, line), _count(record, "trial")
+    trials = sets.setdefault(key, {}).setdefault(record["question_id"], {})
+    if trial in trials:
+        raise ValueError(
+            f"trials must be there once, got trial {trial} of {record['question_id']} for {key[0]} here and in line "
+            f"{trials[trial].line}"
+        )
+    first = next(iter(trials.values()), row)
+    if first.gold != row.gold:
+        raise ValueError(f"a question must have one gold answer, got {first.gold!r} in line {first.line}, {row.gold!r}")
+    trials[trial] = row
+
+
+def _read_row(record: Mapping[str, str], line: int) -> _Row:
+    if record["correct"] not in ("0", "1"):
+        raise ValueError(f"correct must be 0 or 1, got {record['correct'][:20]!r}")
+    if record["length_unit"] not in ("tokens", "chars"):
+        raise ValueError(f"length_unit must be tokens or chars, got {record['length_unit'][:20]!r}")
+    is_estimated = record["length_unit"] == "chars"
+    length = _count(record, "generated_length")
+    return _Row(
+        length=round(length / CHARS_PER_TOKEN) if is_estimated else length,
+        is_estimated=is_estimated,
+        answer=record["answer"],
+        gold=record["gold"],
+        is_correct=record["correct"] == "1",
+        line=line,
+    )
+
+
+def _count(record: Mapping[str, str], column: str) -> int:
+    text = record[column]
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise ValueError(f"{column} must be a count, got {text[:20]!r}")
+    return int(text)
+
+
+def _sample_set(
+    key: _Key, questions: Mapping[str, Mapping[int, _Row]], *, prompt_len: int, complaints: Complaints
+) -> SampleSet:
+    model, dataset, policy = key
+    wanted = set().union(*questions.values())
+    shared = wanted.intersection(*questions.values())
+    for name, trials in questions.items():
+        if len(trials) < len(wanted):
+            absent = min(wanted - set(trials))
+            line = max(row.line for row in trials.values())
+            complaints.add(
+                line, f"every question must have as many trials, got no trial {absent} of {name} for {model}"
+            )
+    if not shared:
+        raise DataFileError(f"{complaints.path}: questions of {model} must share a trial, got none")
+    rows = {name: [trials[trial] for trial in sorted(shared)] for name, trials in questions.items()}
+    units = {row.is_estimated for group in rows.values() for row in group}
+    if len(units) > 1:
+        raise DataFileError(f"{complaints.path}: lengths of {model} must have one unit, got tokens and chars")
+    return SampleSet(
+        model=model,
+        dataset=dataset,
+        policy=parse_policy(policy),
+        questions=tuple(_question(name, group, prompt_len) for name, group in rows.items()),
+        has_estimated_lengths=units == {True},
+    )
+
+
+def _question(name: str, rows: list[_Row], prompt_len: int) -> Question:
+    return Question(
+        question_id=name,
+        prompt_len=prompt_len,
+        lengths=tuple(row.length for row in rows),
+        is_correct=tuple(row.is_correct for row in rows),
+        answers=tuple(row.answer for row in rows),
+    )

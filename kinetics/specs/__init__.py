@@ -1,0 +1,1 @@
+"""Facts: models, accelerators, attention policies, dtypes, and the units they are counted in."""

@@ -1,0 +1,14 @@
+"""A refusal shows its arithmetic."""
+
+from kinetics.cost.memory import MemoryNeed
+
+GIB = 2**30
+
+
+def test_what_fits_is_not_refused():
+    assert MemoryNeed(parts={"kv": 9 * GIB}).refusal(10 * GIB, share=0.9) is None
+
+
+def test_a_refusal_names_each_part_and_what_is_free():
+    need = MemoryNeed(parts={"kv": 88 * GIB, "providers": 4 * GIB, "summaries": GIB // 100})
+    assert need.refusal(80 * GIB, share=0.9) == "needs 92.0 GiB (kv 88.0 + providers 4.0), free 80.0 GiB x 0.90"

@@ -1,0 +1,301 @@
+"""The gate from outside, against a fake suite whose kernels do as planted: verdicts, exit codes, what survives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from kinetics.cli.main import app
+from kinetics.gate import process, watch
+from kinetics.gate.checkout import checked_out
+from kinetics.gate.gate_file import read_gate_file
+from tests.support.fake_checkout import behave, git
+from tests.support.paths import ROOT
+
+SMOKE = ["--device", "cpu", "--grid", "smoke", "--launches", "3"]
+DENSE, SPARSE = "dense-ours-qwen3_8b-b1-c512-p16", "block_topk-ours-qwen3_8b-b1-c1k-k256-p16"
+
+pytestmark = pytest.mark.usefixtures("calm")
+
+
+@pytest.fixture
+def kinetics(repository, monkeypatch):
+    """Runs the command in the repository."""
+    monkeypatch.chdir(repository)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [*arguments])
+
+    return run
+
+
+@pytest.fixture
+def gate(kinetics, repository):
+    """Runs the gate against HEAD; returns the exit code, the verdicts by case, and the document."""
+
+    def run(*arguments):
+        done = kinetics("gate", "--base", "HEAD", *SMOKE, "--json", *arguments)
+        assert done.stdout, done
+        document = json.loads(done.stdout)
+        return done.exit_code, {row["case"]: row["verdict"] for row in document["verdicts"]}, document
+
+    return run
+
+
+def test_a_planted_slow_down_is_slow_at_two_looks_and_exits_1(gate, repository, tmp_path):
+    behave(repository, seconds=1.5e-3)
+    code, verdicts, document = gate("--markdown", str(tmp_path / "verdicts.md"))
+    assert code == 1
+    assert verdicts == {DENSE: "SLOW", SPARSE: "SLOW"}
+    row = document["verdicts"][0]
+    assert 1.3 < row["ratio"] < 1.7
+    assert {(run["look"], run["launch"] % 2, run["first_side"]) for run in document["runs"]} >= {
+        (1, 0, "base"), (1, 1, "candidate"), (2, 1, "candidate"), (2, 0, "base"),
+    }  # fmt: skip
+    table = (tmp_path / "verdicts.md").read_text()
+    assert f"| {DENSE} | SLOW |" in table
+    assert "2 SLOW" in table
+
+
+def test_a_planted_speed_up_is_fast_and_identical_code_is_not_slow(gate, repository):
+    behave(repository, seconds=0.5e-3)
+    code, verdicts, _ = gate()
+    assert (code, set(verdicts.values())) == (0, {"FAST"})
+    behave(repository)
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values()) <= {"SAME", "AMBIGUOUS"}) == (0, True)
+    assert {run["look"] for run in document["runs"]} == {1}
+
+
+def test_a_wrong_result_is_invalid_however_fast(gate, repository):
+    behave(repository, seconds=0.5e-3, wrong=["dense"])
+    code, verdicts, document = gate()
+    assert (code, verdicts[DENSE], verdicts[SPARSE]) == (3, "INVALID", "FAST")
+    assert document["verdicts"][0]["reason"] == "candidate: AssertionError: output is wrong by 0.5"
+    assert sum(run["case"] == DENSE for run in document["runs"]) == 1
+
+
+def test_a_time_that_the_measured_ceiling_rules_out_is_invalid(gate, repository):
+    behave(repository, num_bytes=2**40)
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert "faster than its work allows" in document["verdicts"][0]["reason"]
+
+
+def test_what_only_one_side_can_run_is_new_or_missing(gate, repository):
+    behave(repository, unable=["dense"])
+    code, verdicts, _ = gate()
+    assert (code, verdicts[DENSE]) == (1, "MISSING")
+    git(repository, "commit", "-qam", "lose the dense kernel")
+    behave(repository)
+    code, verdicts, document = gate()
+    assert (code, verdicts[DENSE]) == (0, "NEW")
+    assert "base: ValueError: no such kernel" in document["verdicts"][0]["reason"]
+
+
+def test_a_base_that_computes_wrongly_makes_the_mended_case_new(gate, repository):
+    behave(repository, wrong=["dense", "block_topk"])
+    git(repository, "commit", "-qam", "break everything")
+    behave(repository)
+    code, verdicts, _ = gate()
+    assert (code, set(verdicts.values())) == (3, {"NEW"})  # nothing was compared
+
+
+def test_a_worker_that_dies_in_mid_round_is_one_line_and_keeps_the_evidence(gate, repository):
+    behave(repository, die_at=10)
+    code, verdicts, document = gate()
+    assert code == 3
+    assert (
+        document["lost"]
+        == "the candidate worker died at 'run' (exit code 7; last words: a library that talks on stdout)"
+    )
+    assert document["is_partial"]
+    assert set(verdicts.values()) == {"INVALID"}
+
+
+def test_a_call_that_fails_in_mid_round_is_a_lost_worker_and_keeps_the_evidence(gate, repository):
+    behave(repository, raise_at=10)
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert document["lost"].startswith("the candidate worker lost its device at 'run': RuntimeError: CUDA error")
+    assert document["is_partial"]
+
+
+def test_a_case_that_breaks_the_device_ends_the_launches_and_makes_no_other_case_missing(gate, repository):
+    behave(repository, breaks_device=["dense"])
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert document["lost"] == (
+        "the candidate worker lost its device at 'prepare': RuntimeError: CUDA error: device-side assert triggered"
+    )
+
+
+def test_a_worker_that_hangs_is_given_up_and_never_left_behind(gate, repository, monkeypatch):
+    monkeypatch.setattr(process, "RUN_TIMEOUT_S", 1.0)
+    children, start = [], process.subprocess.Popen
+
+    def remembered(*arguments, **options):
+        children.append(start(*arguments, **options))
+        return children[-1]
+
+    monkeypatch.setattr(process.subprocess, "Popen", remembered)
+    behave(repository, hang_at=10)
+    started = time.monotonic()
+    code, _, document = gate()
+    assert (code, document["lost"]) == (3, "the candidate worker did not answer 'run' within 1 s")
+    assert time.monotonic() - started < 40
+    assert len(children) > 3
+    assert all(child.poll() is not None for child in children)
+
+
+def test_a_case_that_was_finished_before_the_loss_keeps_its_record(gate, repository, monkeypatch):
+    """The second case dies; the first one's record of that launch is in the file."""
+    text = (repository / "kinetics" / "workloads.py").read_text()
+    doomed = text.replace('if number == DOES["die_at"]', 'if number == 9 and case.operation.value == "block_topk"')
+    (repository / "kinetics" / "workloads.py").write_text(doomed)
+    code, _, document = gate()
+    assert code == 3
+    assert [(run["case"], run["launch"]) for run in document["runs"]] == [(DENSE, 0)]
+
+
+def test_disturbed_launches_are_taken_again_but_not_for_ever(gate, monkeypatch):
+    monkeypatch.setattr(watch, "MAX_OTHERS_CPU_SHARE", -1.0)
+    code, verdicts, document = gate()
+    assert (code, set(verdicts.values())) == (3, {"INVALID"})
+    assert document["verdicts"][0]["reason"].startswith("0 of 6 launches count, 3 are needed: other programs took")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["gate"], "either --base REVISION or --baseline-file FILE"),
+        (["gate", "--base", "HEAD", "--baseline-file", "x.json"], "either --base REVISION or --baseline-file FILE"),
+        (["gate", "--base", "no-such-branch"], "must name a commit .* got 'no-such-branch'; fetch it first"),
+        (["gate", "--base", "--help-me"], "must name a commit"),
+        (["gate", "--base", "HEAD", "--launches", "2"], "--launches must be at least 3, got 2"),
+        (["gate", "--base", "HEAD", "--grid", "huge"], "--grid must be one of gate, smoke, got 'huge'"),
+        (["gate", "--base", "HEAD", "--device", "cuda"], "cannot measure on cuda: .*--device must be cpu"),
+        (["gate", "--baseline-file", "x.json"], "x.json: cannot be read"),
+        (["aa", "--launches", "9"], "--launches must be at least 10, got 9"),
+        (["gate", "--base", "HEAD", "--out", "no/such/folder/x.json"], "--out must lie in a folder that is there"),
+        (["aa", "--markdown", "no/such/folder/x.md"], "--markdown must lie in a folder that is there"),
+        (["gate", "--base", "HEAD", "--out", "kinetics"], "--out must name a file, got the folder kinetics"),
+        (["aa", "--markdown", "kinetics"], "--markdown must name a file, got the folder kinetics"),
+    ],
+)
+def test_a_usage_that_cannot_work_is_refused_in_one_line(kinetics, arguments, complaint):
+    done = kinetics(*arguments)
+    assert isinstance(done.exception, ValueError), done
+    with pytest.raises(ValueError, match=complaint):
+        raise done.exception
+
+
+def test_outside_a_checkout_the_gate_says_what_to_do(kinetics, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = kinetics("gate", "--base", "HEAD")
+    assert "must run inside a git checkout" in str(done.exception)
+
+
+def test_a_base_that_is_too_old_is_one_line_and_exit_3(kinetics, repository):
+    (repository / "kinetics" / "environment.py").write_text("x = 1\n")
+    git(repository, "commit", "-qam", "an age without devices")
+    git(repository, "checkout", "-q", "HEAD~1", "--", ".")
+    done = kinetics("gate", "--base", "HEAD", *SMOKE)
+    assert done.exit_code == 3
+    assert "is too old for this gate: AttributeError" in done.stderr
+
+
+def test_a_self_test_stores_what_later_gates_go_by(kinetics, gate, repository):
+    done = kinetics("aa", *SMOKE[:-1], "10", "--json")
+    assert done.exit_code == 0
+    document = read_gate_file(repository / "results" / "cpu-fake" / "gate" / "aa-smoke.json")
+    tests = {row["case"]: row for row in document["self_tests"]}
+    assert set(tests) == {DENSE, SPARSE}
+    assert tests[DENSE]["confirmed_false_alarms"] <= 0.05
+    _, _, judged = gate()
+    assert judged["cases"][0]["margin"] == pytest.approx(tests[DENSE]["margin"], abs=0.02)
+    assert judged["cases"][0]["residual_band"] is not None
+
+
+def test_stored_files_find_a_slow_down_and_refuse_another_machine(kinetics, repository, tmp_path):
+    kinetics("aa", *SMOKE[:-1], "10")
+    stored = repository / "results" / "cpu-fake" / "gate" / "aa-smoke.json"
+    behave(repository, seconds=20e-3)  # memory read between the calls swings, and with it the units
+    done = kinetics("gate", "--baseline-file", str(stored), *SMOKE, "--json")
+    assert done.exit_code == 1
+    assert {row["verdict"] for row in json.loads(done.stdout)["verdicts"]} == {"SLOW"}
+    other = json.loads(stored.read_text())
+    other["machine_info"]["torch_threads"] = 16
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    done = kinetics("gate", "--baseline-file", str(tmp_path / "other.json"), *SMOKE, "--json")
+    assert done.exit_code == 3
+    row = json.loads(done.stdout)["verdicts"][0]
+    assert (row["verdict"], row["reason"]) == ("INCOMPARABLE", "torch_threads is 2 here and 16 there")
+
+
+def heed_ctrl_c():
+    """A shell has what it starts in the background ignore Ctrl-C, and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def started_gate(repository):
+    """A gate in a process of its own that is busy with its second case."""
+    start = (
+        "from kinetics.gate import watch; watch.MAX_OTHERS_CPU_SHARE = 2.0; from kinetics.cli.main import main; main()"
+    )
+    arguments = [sys.executable, "-P", "-c", start, "gate", "--base", "HEAD", *SMOKE[:-1], "200"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    running = subprocess.Popen(
+        arguments, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
+    folder = repository / "results" / "cpu-fake" / "gate"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(path.read_text().count("\n") > 8 for path in folder.glob("*.journal.jsonl")):
+            return running, folder
+        time.sleep(0.1)
+    running.kill()
+    raise AssertionError("the gate never got to its second launch")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_gate_judges_and_writes_what_it_has(repository, number):
+    running, folder = started_gate(repository)
+    running.send_signal(number)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    (path,) = folder.glob("*.json")
+    document = read_gate_file(path)
+    assert document["lost"] == "interrupted"
+    assert len(document["runs"]) >= 6
+    assert git(repository, "worktree", "list").count("\n") == 0
+
+
+def test_a_killed_gate_is_recovered_by_the_next_one(gate, repository):
+    running, folder = started_gate(repository)
+    running.kill()
+    running.communicate()
+    gate()
+    (path,) = folder.glob("*_partial.json")
+    document = read_gate_file(path)
+    assert document["is_partial"]
+    assert len(document["runs"]) >= 6
+    assert document["verdicts"]
+    assert not list(folder.glob("*.journal.jsonl"))
+    assert git(repository, "worktree", "list").count("\n") == 0  # the killed run's checkout is gone
+
+
+def test_a_checkout_that_differs_from_its_commit_is_refused(repository):
+    (repository / ".gitattributes").write_text("*.py filter=mangle\n")
+    git(repository, "add", ".gitattributes")
+    git(repository, "commit", "-qm", "a filter")
+    git(repository, "config", "filter.mangle.smudge", "sed s/torch/tensor/")
+    git(repository, "config", "filter.mangle.clean", "cat")
+    commit = git(repository, "rev-parse", "HEAD")
+    with pytest.raises(ValueError, match="is dirty right after git made it"), checked_out(repository, commit):
+        pass

@@ -1,0 +1,60 @@
+"""Names and policies that follow from what is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kinetics.generate.request import GenerateRequest, PolicyChoice, choose_problems, log_path, max_new_tokens
+from kinetics.specs.policies import BlockTopK, Dense, Local, TopK
+from kinetics.specs.policy_options import Attention
+
+
+def test_a_choice_becomes_a_policy_whose_blocks_are_pages():
+    block = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=1024, num_local=64, num_sink_tokens=16)
+    assert block.policy() == BlockTopK(
+        block_size=16, top_blocks=60, num_local=64, num_sink_tokens=16, keeps_partial_block=True
+    )
+    assert block.policy().kv_budget == 1024
+    assert PolicyChoice().policy() == Dense()
+    assert PolicyChoice(attention=Attention.TOPK, kv_budget=100).policy() == TopK(kv_budget=100)
+    assert PolicyChoice(attention=Attention.LOCAL, kv_budget=64).policy() == Local(num_local=64)
+
+
+def test_logs_are_named_as_published_files_are_and_unlike_runs_unlike():
+    def name(**options):
+        return log_path(GenerateRequest(out=Path("runs"), **options)).name
+
+    assert name(model="Qwen/Qwen3-0.6B", dataset="aime24") == "aime24_Qwen3-0.6B_dense.jsonl"
+    sparse = PolicyChoice(
+        attention=Attention.BLOCK_TOPK, kv_budget=32, num_sink_tokens=16, num_dense_layers=1, page_size=16
+    )
+    assert name(model="own_model", dataset="aime25", choice=sparse) == (
+        "aime25_own-model_block16_blocktopk2_sink16_dense1.jsonl"
+    )
+    assert name(model="m", problems=Path("x/my_set.csv")) == "my-set_m_dense.jsonl"
+
+
+def test_the_cap_is_the_paper_s_unless_given_or_the_miniature_s():
+    from kinetics.mini.family import MAX_NEW_TOKENS
+
+    def cap(**options):
+        return max_new_tokens(GenerateRequest(model="m", out=Path("runs"), **options))
+
+    assert cap(dataset="aime24") == 30767
+    assert cap(dataset="mini") == MAX_NEW_TOKENS
+    assert cap(dataset="aime24", max_new_tokens=5) == 5
+
+
+def test_the_miniature_s_problems_are_the_first_of_its_test_set():
+    problems = choose_problems(GenerateRequest(model="m", out=Path("runs"), dataset="mini", num_questions=3))
+    assert len(problems) == 3
+    assert all(0 <= problem.gold <= 999 for problem in problems)
+    more = choose_problems(GenerateRequest(model="m", out=Path("runs"), dataset="mini", num_questions=5))
+    assert more[:3] == problems
+
+
+def test_an_unknown_data_set_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="one of aime24, aime25, mini, got 'aime23'"):
+        choose_problems(GenerateRequest(model="m", out=Path("runs"), dataset="aime23"))

@@ -1,0 +1,77 @@
+"""Joules from fake counters: totals, and a reason wherever there is no number."""
+
+# ruff: noqa: N802 - the names are those of pynvml
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from kinetics.machine import energy
+from kinetics.machine.device import resolve_device
+from kinetics.machine.energy import Absent, EnergyMeter, energy_counter, joules_per_call, nvml_counter
+
+
+class FakeNvml:
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, init_error=None, power_w=250.0):
+        self.init_error, self.power_w = init_error, power_w
+
+    def nvmlInit(self):
+        if self.init_error:
+            raise self.NVMLError(self.init_error)
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        return uuid
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        assert handle == "GPU-of-torch-1"
+        return int(1000 * self.power_w * time.perf_counter())
+
+
+@pytest.fixture
+def uuid(monkeypatch):
+    monkeypatch.setattr(energy, "gpu_uuid", lambda index: f"GPU-of-torch-{index}")
+
+
+def test_joules_of_a_call_are_power_times_time(uuid, monkeypatch):
+    monkeypatch.setattr(energy, "METERED_S", 0.1)
+    counter = nvml_counter(1, load=lambda: FakeNvml(power_w=250.0))
+    joules = joules_per_call(counter, lambda: time.sleep(0.004), calls_per_run=2, wait=lambda: None)
+    assert joules == pytest.approx(250.0 * 0.002, rel=0.5)
+    assert joules > 250.0 * 0.002
+
+
+def test_a_meter_reads_millijoules_as_joules(uuid):
+    nvml = FakeNvml()
+    readings = iter([5_000, 7_000, 9_500])
+    nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: next(readings)
+    with EnergyMeter(nvml_counter(1, load=lambda: nvml)) as meter:
+        pass
+    assert meter.joules == pytest.approx(2.5)
+
+
+def test_without_a_counter_there_is_a_reason_and_no_number():
+    absent = energy_counter(resolve_device("cpu"))
+    assert isinstance(absent, Absent)
+    assert "on GPUs alone" in absent.reason
+    with EnergyMeter(absent) as meter:
+        pass
+    assert (meter.joules, meter.absent_reason) == (None, absent.reason)
+
+
+def test_a_gpu_whose_driver_tells_nothing_has_a_reason(uuid):
+    def missing():
+        raise ImportError
+
+    assert "is not installed" in nvml_counter(1, load=missing).reason
+    assert "(driver not loaded)" in nvml_counter(1, load=lambda: FakeNvml(init_error="driver not loaded")).reason
+
+
+def test_a_block_that_failed_has_no_energy():
+    counter = SimpleNamespace(read_j=lambda: 1.0, joules_since=lambda before: 1.0)
+    with pytest.raises(ZeroDivisionError), EnergyMeter(counter) as meter:
+        1 / 0  # noqa: B018
+    assert meter.joules is None

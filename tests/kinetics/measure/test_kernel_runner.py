@@ -1,0 +1,48 @@
+"""What one provider does wrong stays its own; what it plans is timed apart."""
+
+import pytest
+
+from kinetics.cases.kernels import Case, GridOptions, GridSize, Operation, cells
+from kinetics.machine.device import resolve_device
+from kinetics.measure.kernel_runner import CellRunner
+from kinetics.results.kernel_row import Measured
+from kinetics_kernels.peers.torch_sdpa import PROVIDER as SDPA
+from kinetics_kernels.providers import PreparedDecode
+
+
+@pytest.fixture
+def cases():
+    options = GridOptions(
+        size=GridSize.SMOKE, device_kind="cpu", dtype="float32", models=["Qwen3-0.6B"], batches=[1], context_lens=[64]
+    )
+    cell = cells(options)[0]
+    return [
+        Case(cell=cell, operation=Operation.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
+    ]
+
+
+def run(cases):
+    return CellRunner(resolve_device("cpu")).run(cases[0].cell, cases)
+
+
+def test_an_exception_in_one_provider_leaves_the_others_measured(cases, monkeypatch):
+    def fail(self, request):
+        raise RuntimeError("no such symbol")
+
+    monkeypatch.setattr(type(SDPA), "prepare", fail)
+    ours, sdpa = (run(cases)[case] for case in cases)
+    assert isinstance(ours, Measured)
+    assert isinstance(sdpa, RuntimeError)
+
+
+def test_planning_is_timed_apart_and_never_inside_a_sample(cases, monkeypatch):
+    plans, prepare = [], type(SDPA).prepare
+
+    def with_plan(self, request):
+        return PreparedDecode(run=prepare(self, request).run, plan=lambda: plans.append(1))
+
+    monkeypatch.setattr(type(SDPA), "prepare", with_plan)
+    ours, sdpa = (run(cases)[case] for case in cases)
+    assert ours.plan_s is None
+    assert sdpa.plan_s > 0
+    assert len(plans) == 2 * (1 + 5)

@@ -1,0 +1,107 @@
+"""Both graders against the reference table, and what untrusted text must not do."""
+
+import csv
+import multiprocessing
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinetics.samples.grading import Grade, find_disagreements, grade_strict, last_boxed, parse_gold
+from kinetics.samples.paper_grader import PaperGrader
+from tests.support.paths import DATA
+
+REFERENCE = list(csv.DictReader((DATA / "reference_grading.csv").open(newline="", encoding="utf-8")))
+PAPER_EXCEPTION = r"\boxed{25\%}"
+
+
+@pytest.mark.parametrize("row", REFERENCE, ids=range(len(REFERENCE)))
+def test_strict_agrees_with_every_reference_row(row):
+    assert grade_strict(row["prediction"], row["gold"]).is_correct == (row["strict_last_boxed_int"] == "1")
+
+
+@pytest.fixture(scope="module")
+def paper_grader():
+    pytest.importorskip("math_verify", reason="math-verify is not installed (extra: law)")
+    with PaperGrader() as grader:
+        yield grader
+
+
+@pytest.mark.parametrize("row", REFERENCE, ids=range(len(REFERENCE)))
+def test_paper_agrees_with_lighteval_but_for_a_percent_sign(row, paper_grader):
+    expected = row["lighteval_0.10.0_paper_config"] == "1.0"
+    if row["prediction"] == PAPER_EXCEPTION:
+        expected = not expected
+    assert paper_grader.grade(row["prediction"], row["gold"]).is_correct == expected
+
+
+@given(st.integers(0, 999), st.integers(0, 999))
+def test_strict_compares_integers_whatever_stands_around_the_box(gold, answer):
+    text = f"so {{ \\boxed{{1}} and then \\boxed{{ {answer:03d} }} }}."
+    assert grade_strict(text, f"{gold:03d}") == Grade(is_correct=gold == answer, answer=str(answer))
+
+
+@given(st.text(alphabet="\\boxed{}0123456789 $\n", max_size=60))
+def test_strict_never_fails_on_any_text(text):
+    grade = grade_strict(text, "25")
+    assert grade.is_correct == (grade.answer == "25")
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [(r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"), (r"\boxed{3} \boxed{4", "3"), ("none", None), (r"\boxed{", None)],
+)  # fmt: skip
+def test_the_last_closed_box_is_found(text, box):
+    assert last_boxed(text) == box
+
+
+@pytest.mark.parametrize(
+    ("gold", "value"), [("025", 25), ("336^\\circ", 336), ("$7$", 7), ("336^{\\circ}", 336), ("0", 0)]
+)
+def test_gold_answers_of_published_sets_are_read(gold, value):
+    assert parse_gold(gold) == value
+
+
+@pytest.mark.parametrize("gold", ["", "1000", "-1", "2.5", "\\frac{1}{2}", "\uff11\uff12"])
+def test_a_gold_that_is_no_aime_answer_is_an_error(gold):
+    with pytest.raises(ValueError, match="gold answer must be an integer from 0 to 999"):
+        parse_gold(gold)
+
+
+def test_disagreements_name_the_answers_judged_differently():
+    yes, no = Grade(is_correct=True, answer="1"), Grade(is_correct=False, answer="")
+    assert [d.index for d in find_disagreements([yes, no, no], [yes, yes, no])] == [1]
+
+
+def test_an_answer_that_never_ends_is_wrong_in_time_and_the_next_is_graded():
+    pytest.importorskip("math_verify", reason="math-verify is not installed (extra: law)")
+    with PaperGrader(timeout_s=1.5) as grader:
+        endless = grader.grade(r"\boxed{9^{9^{9^9}}}", "5")
+        assert endless == Grade(is_correct=False, answer="", reason="timeout")
+        assert grader.grade(r"\boxed{5}", "5").is_correct
+
+
+def grade_in_worker(pair):
+    with PaperGrader(timeout_s=1.5) as grader:
+        return [grader.grade(text, pair[1]).reason or grader.grade(text, pair[1]).is_correct for text in pair[0]]
+
+
+def test_time_limits_hold_in_daemonic_worker_processes_and_threads():
+    pytest.importorskip("math_verify", reason="math-verify is not installed (extra: law)")
+    job = ((r"\boxed{9^{9^{9^9}}}", r"\boxed{5}"), "5")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(grade_in_worker, (job,)) == ["timeout", True]
+    results = []
+    thread = threading.Thread(target=lambda: results.append(grade_in_worker(job)))
+    thread.start()
+    thread.join(30)
+    assert results == [["timeout", True]]
+
+
+def test_text_that_looks_like_code_is_not_run(paper_grader, tmp_path):
+    target = tmp_path / "touched"
+    text = f"\\boxed{{__import__('pathlib').Path({str(target)!r}).touch()}}"
+    paper_grader.grade(text, "5")
+    grade_strict(text, "5")
+    assert not target.exists()

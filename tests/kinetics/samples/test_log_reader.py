@@ -1,0 +1,287 @@
+"""The pipeline from text: paper-format files in, the plain loops' accuracy out; bad files named by file and line."""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+
+from kinetics.cost.published import paper_cost
+from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
+from kinetics.law.allocation import allocate, best_of_n_options, long_cot_options
+from kinetics.law.prices import paper_price
+from kinetics.samples.grading import grade_strict
+from kinetics.samples.log_header import parse_policy, read_header
+from kinetics.samples.log_reader import TraceRules, question_id, read_trace_answers, read_trace_file
+from kinetics.samples.tokenizers import FileTokenizer, WordTokenizer, open_tokenizer
+from kinetics.specs.models import find_model
+from kinetics.specs.policies import BlockTopK, Dense, Local, TopK, policy_label
+
+WORDS = TraceRules(tokenizer=WordTokenizer(), grader=None, template_tokens=10)
+FILES = {
+    "aime24_qwen3-0-6b_dense.jsonl": {"attn_local": None},
+    "aime24_qwen3-0-6b_local0_topk64.jsonl": {"attn_local": 0, "attn_topk": 64},
+    "aime24_qwen3-0-6b_local0_block32_blocktopk4.jsonl": {
+        "attn_local": 0, "attn_topk": 0, "attn_block_size": 32, "attn_block_topk": 4,
+    },
+}  # fmt: skip
+
+
+def make_samples(seed):
+    """{question: (gold, [(answer, length)])}, as a sample table would have them."""
+    rng = random.Random(seed)
+    samples = {}
+    for i in range(5):
+        gold = rng.randint(0, 999)
+        answers = [(gold if rng.random() < 0.4 else rng.randint(0, 999), rng.randint(20, 900)) for _ in range(4)]
+        samples[f"Question {i}:  what is  it?"] = (gold, answers)
+    return samples
+
+
+def write_traces(path, samples, metadata):
+    """The paper's format: a metadata line, then one answer a line, the box padded to the answer's token length."""
+    lines = [json.dumps(metadata)] if metadata is not None else []
+    for i in range(4):
+        for question, (gold, answers) in samples.items():
+            answer, length = answers[i]
+            text = " ".join(["hm"] * (length - 1) + [f"\\boxed{{{answer}}}"])
+            score = 100.0 if answer == gold else 0.0
+            lines.append(json.dumps({"query": question, "choices": [str(gold)], "prediction": [text], "score": score}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def trace_files(tmp_path):
+    tables = {name: make_samples(seed) for seed, name in enumerate(FILES)}
+    golds = {question: gold for question, (gold, _) in next(iter(tables.values())).items()}
+    for name, table in tables.items():
+        for question, (old_gold, answers) in table.items():
+            gold = golds[question]
+            table[question] = (gold, [(gold if answer == old_gold else answer, n) for answer, n in answers])
+        write_traces(tmp_path / name, table, FILES[name])
+    return tmp_path, tables
+
+
+def loop_accuracy(tables, cap, *, is_best_of_n):
+    """Algorithms 1 and 2 in plain loops, with the published costs."""
+    model, policies = find_model("Qwen3-0.6B"), [Dense(), TopK(kv_budget=64), BlockTopK(block_size=32, top_blocks=4)]
+    scores = []
+    for question in next(iter(tables.values())):
+        best = 0.0
+        for policy, table in zip(policies, tables.values(), strict=True):
+            gold, answers = table[question]
+            choices = (1, 2, 4) if is_best_of_n else (100, 400, 1000)
+            for choice in choices:
+                trials, lengths = (choice, [n for _, n in answers]) if is_best_of_n else (1, None)
+                lengths = lengths or [min(n, choice) for _, n in answers]
+                prompt_len = 10 + len(question.split())
+                costs = [paper_cost(model, policy, prompt_len=prompt_len, generated=n, trials=trials) for n in lengths]
+                if sum(cost.compute + cost.memory for cost in costs) / len(costs) > cap:
+                    continue
+                if is_best_of_n:
+                    wrong = sum(answer != gold for answer, _ in answers)
+                    score = 1 - math.prod((wrong - i) / (4 - i) for i in range(trials))
+                else:
+                    score = sum(answer == gold and n <= choice for answer, n in answers) / 4
+                best = max(best, score)
+        scores.append(best)
+    return sum(scores) / len(scores)
+
+
+CAPS = [0.2, 0.5, 0.8, 1.2, 1.8, 3.0, 5.0, 50.0]
+
+
+@pytest.mark.parametrize("cap", CAPS)
+def test_accuracy_from_text_equals_the_plain_loops(trace_files, cap):
+    folder, tables = trace_files
+    sets = [read_trace_file(folder / name, WORDS).samples for name in FILES]
+    price = paper_price(find_model("Qwen3-0.6B"))
+    grid = np.array([cap])
+    best_of_n = allocate(best_of_n_options(sets, trials=(1, 2, 4), price=price), grid).accuracy.mean()
+    long_cot = allocate(long_cot_options(sets, budgets=(100, 400, 1000), price=price), grid).accuracy.mean()
+    assert best_of_n == pytest.approx(loop_accuracy(tables, cap, is_best_of_n=True), abs=1e-12)
+    assert long_cot == pytest.approx(loop_accuracy(tables, cap, is_best_of_n=False), abs=1e-12)
+
+
+def test_the_caps_of_that_test_bind(trace_files):
+    _, tables = trace_files
+    for is_best_of_n in (True, False):
+        assert len({loop_accuracy(tables, cap, is_best_of_n=is_best_of_n) for cap in CAPS}) >= 4
+
+
+def test_grading_cut_texts_counts_what_the_cut_still_shows(trace_files):
+    folder, _ = trace_files
+    name = "aime24_qwen3-0-6b_dense.jsonl"
+    plain = read_trace_file(folder / name, WORDS).samples
+    cut = read_trace_file(
+        folder / name, TraceRules(tokenizer=WordTokenizer(), grader=grade_strict, cut_budgets=(400,))
+    ).samples
+    for before, after in zip(plain.questions, cut.questions, strict=True):
+        expected = tuple(ok and n <= 400 for ok, n in zip(before.is_correct, before.lengths, strict=True))
+        assert after.graded_cuts == {400: expected}
+
+
+def test_questions_are_told_apart_by_text_not_by_order_or_spacing(tmp_path):
+    samples = make_samples(0)
+    shuffled = {f" {question.replace('  ', ' ')}\n": samples[question] for question in reversed(samples)}
+    paths = [tmp_path / "aime24_qwen3-8b_dense.jsonl", tmp_path / "aime24_qwen3-8b_local0_topk64.jsonl"]
+    write_traces(paths[0], samples, None)
+    write_traces(paths[1], shuffled, None)
+    first, second = (read_trace_file(path, WORDS).samples for path in paths)
+    assert first.question_ids == second.question_ids
+    assert question_id("a\u00a0b  c") == question_id("a b c")
+
+
+def test_stored_token_ids_come_before_tokenising(tmp_path):
+    path = tmp_path / "aime24_qwen3-8b_dense.jsonl"
+    record = {"query": "q", "choices": ["5"], "prediction": ["\\boxed{5}"], "score": 1, "token_ids": [1, 2, 3]}
+    path.write_text(json.dumps(record))
+    samples = read_trace_file(path, TraceRules(tokenizer=None, grader=None)).samples
+    assert samples.questions[0].lengths == (3,)
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "policy"),
+    [
+        ("aime24_qwen3-8b_dense.jsonl", {"task": "aime24", "pass@1": 1.0, "total_example": 30, "pass@N": 1}, Dense()),
+        ("aime24_qwen3-8b_local0_topk256.jsonl", {"task": "aime24", "pass@1": 0.5}, TopK(kv_budget=256)),
+        ("aime24_qwen3-30b-a3b_local128_topk128_ntrial.jsonl", None, TopK(kv_budget=256)),
+        ("aime24_qwen3-8b_local64.jsonl", None, Local(num_local=64)),
+        ("any.jsonl", {"model": "Qwen/Qwen3-8B", "attn_local": 4, "attn_block_size": 16, "attn_block_topk": 2},
+         BlockTopK(block_size=16, top_blocks=2, num_local=4)),
+        ("any.jsonl", {"model": "Qwen3-8B", "attn_local": None}, Dense()),
+    ],
+)  # fmt: skip
+def test_attention_comes_from_metadata_else_from_the_file_name(tmp_path, name, metadata, policy):
+    assert read_header(tmp_path / name, metadata).policy == policy
+
+
+@pytest.mark.parametrize(
+    "policy", [Dense(), TopK(kv_budget=7), Local(num_local=3), BlockTopK(block_size=8, top_blocks=2)]
+)
+def test_policy_labels_are_read_back(policy):
+    assert parse_policy(policy_label(policy)) == policy
+
+
+def test_a_layer_that_ran_dense_is_reported(tmp_path):
+    path = tmp_path / "aime24_qwen3-8b_local0_topk64.jsonl"
+    write_traces(path, make_samples(0), {"attn_local": 0, "attn_topk": 64, "attn_layer_skip": [0]})
+    assert "charge them with --dense-layers 1" in read_trace_file(path, WORDS).notes[0]
+
+
+def test_answers_at_the_length_cap_are_reported(tmp_path):
+    path = tmp_path / "aime24_qwen3-8b_dense.jsonl"
+    record = {"query": "q", "choices": ["5"], "prediction": ["hm"], "score": 0, "token_ids": [0] * 30767}
+    path.write_text(json.dumps(record))
+    assert "1 answers reached 30767 tokens" in read_trace_file(path, WORDS).notes[0]
+
+
+GOOD = {"query": "q", "choices": ["5"], "prediction": ["\\boxed{5}"], "score": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "message"),
+    [
+        ("notes.jsonl", [GOOD], r"notes\.jsonl:1: attention must be told by attn_\* keys .* or by the file name"),
+        ("aime24_gpt9_dense.jsonl", [GOOD], r":1: model must be a known one, got 'gpt9'; choose from Qwen3"),
+        ("aime24_qwen3-8b_dense.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD],
+         r":1: metadata and file name must agree, got topk64 and dense"),
+        ("x.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD], r":1: model must be told by the file name"),
+        ("x.jsonl", [{"model": "Qwen3-8B", "attn_local": "many"}, GOOD], r":1: attn_local must be a count, got 'many'"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD | {"score": 50}], r":2: score must be 0, 1 or 100, got '50'"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD | {"prediction": [""]}], r":2: prediction must be one text"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD | {"prediction": ["a", "b"]}], r":2: prediction must be one text"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, {"query": "q"}], r":2: sample must have choices, got keys query"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, "{oops"], r":2: line must be JSON, got "),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, "[1]"], r":2: line must be a JSON object, got list"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD, GOOD | {"query": "other"}],
+         r":3: every question must have as many trials, got 1 of 2 for \w+ \('other'\)"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD | {"choices": ["6"]}], r":2: a question must have one gold answer"),
+        ("aime24_qwen3-8b_dense.jsonl", [], r"must hold at least one sample, got none"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, b"\xff\xfe"], r":2: line must be UTF-8, got byte 0xff at offset 0"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD, b"x" * (MAX_LINE_BYTES + 7)], r":2: line must be at most \d+ bytes"),
+    ],
+    ids=range(16),
+)  # fmt: skip
+def test_a_bad_file_is_named_with_its_line(tmp_path, name, lines, message):
+    path = tmp_path / name
+    path.write_bytes(b"\n".join(line if isinstance(line, bytes) else encode(line) for line in lines))
+    with pytest.raises(DataFileError, match=message) as caught:
+        read_trace_file(path, WORDS)
+    assert str(path) in str(caught.value)
+
+
+def encode(line):
+    return (line if isinstance(line, str) else json.dumps(line)).encode()
+
+
+def test_keep_going_leaves_bad_lines_out_and_lists_them(tmp_path):
+    path = tmp_path / "aime24_qwen3-8b_dense.jsonl"
+    lines = [GOOD, "{oops", b"\xff", b"y" * (MAX_LINE_BYTES + 1), GOOD | {"score": 7}, GOOD]
+    path.write_bytes(b"\n".join(line if isinstance(line, bytes) else encode(line) for line in lines))
+    rules = TraceRules(tokenizer=WordTokenizer(), grader=None, keeps_going=True)
+    found = read_trace_file(path, rules)
+    assert [item.line for item in found.left_out] == [2, 3, 4, 5]
+    assert found.samples.questions[0].num_trials == 2
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataFileError, match=r"gone\.jsonl: cannot be read \(No such file"):
+        read_trace_file(tmp_path / "gone.jsonl", WORDS)
+
+
+def test_answers_can_be_read_ungraded(tmp_path):
+    path = tmp_path / "aime24_qwen3-8b_dense.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in ({"task": "aime24"}, GOOD, {**GOOD, "score": 0})))
+    answers, _ = read_trace_answers(path, keeps_going=False)
+    assert [(a.line, a.gold, a.is_recorded_correct) for a in answers] == [(2, "5", True), (3, "5", False)]
+
+
+def test_a_tokenizer_file_counts_and_cuts(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed (extra: law)")
+    model = tokenizers.models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?")
+    made = tokenizers.Tokenizer(model)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = open_tokenizer(str(tmp_path / "tokenizer.json"))
+    assert tokenizer.count("a b a") == 3
+    assert tokenizer.cut("a b a", 2) == "a b"
+    assert tokenizer.cut("a b", 2) == "a b"
+    with pytest.raises(ValueError, match=r"tokenizer must be a tokenizer\.json"):
+        FileTokenizer(tmp_path / "none.json")
+
+
+OWN_HEADER = {
+    "kinetics_log": 1, "task": "made", "model": "m", "model_spec": None, "attention": {"kind": "dense"},
+    "max_new_tokens": 9, "engine": {}, "machine": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attention": {"kind": "sideways"}}, "sideways"),
+        ({"attention": {"kind": "topk"}}, "kv_budget"),
+        ({"model_spec": {"name": "m"}}, "missing"),
+        ({"max_new_tokens": "many"}, "many"),
+    ],
+)
+def test_a_broken_header_of_our_own_is_named(tmp_path, change, message):
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(OWN_HEADER | change) + "\n" + json.dumps({"query": "q"}) + "\n")
+    with pytest.raises(
+        DataFileError, match=rf"log\.jsonl:1: header must be one that kinetics generate wrote.*{message}"
+    ):
+        read_trace_file(path, TraceRules(tokenizer=None, grader=None))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("prompt_tokens", -1), ("generated_tokens", "5"), ("decode_s", "soon"), ("decode_s", -1.0)]
+)
+def test_counts_and_seconds_that_are_none_are_refused_with_their_line(tmp_path, field, value):
+    sample = {"query": "q", "choices": ["1"], "prediction": ["x"], "score": 0, "generated_tokens": 5} | {field: value}
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(OWN_HEADER) + "\n" + json.dumps(sample) + "\n")
+    with pytest.raises(DataFileError, match=rf"log\.jsonl:2: {field} must be"):
+        read_trace_file(path, TraceRules(tokenizer=None, grader=None))

@@ -1,0 +1,120 @@
+"""Problems come checked from every source, and what cannot be used is refused with source, rule and remedy."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kinetics.samples.problems import HUB_DATASETS, load_problems, parse_problems, read_problems
+
+datasets = pytest.importorskip("datasets")
+ROWS = [
+    {"id": 60, "problem": "first?", "answer": "025"},
+    {"id": 61, "problem": "second?", "answer": "336^\\circ"},
+    {"id": 62, "problem": "third, with\na line break?", "answer": "7"},
+]
+
+
+def write(path, rows):
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".csv":
+        datasets.Dataset.from_list(rows).to_csv(str(path))
+    else:
+        datasets.Dataset.from_list(rows).to_parquet(str(path))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_file_gives_the_same_problems_in_every_format(tmp_path, suffix):
+    found = read_problems(write(tmp_path / f"made{suffix}", ROWS))
+    assert [(p.problem_id, p.gold) for p in found] == [("60", 25), ("61", 336), ("62", 7)]
+    assert found[2].text == "third, with\na line break?"
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path):
+    path = write(tmp_path / "made.jsonl", ROWS)
+    read_problems(path)
+    write(path, [{"id": 60, "problem": "other?", "answer": "1"}])
+    assert [p.text for p in read_problems(path)] == ["other?"]
+
+
+@pytest.mark.parametrize("answer", [25, 25.0, "25", " $025$ "])
+def test_a_gold_answer_is_an_integer_however_it_is_stored(answer):
+    (problem,) = parse_problems([{"problem": "q", "answer": answer}], ["problem", "answer"], source="made")
+    assert problem.gold == 25
+    assert problem.problem_id == "0"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a", "problem": "q", "answer": "x+1"}], r"made: problem a: .*integer from 0 to 999, got 'x\+1'"),
+        ([{"id": "a", "problem": "q", "answer": 1.5}], r"problem a: .*got '1.5'"),
+        ([{"id": "a", "problem": "q", "answer": 1000}], r"problem a: .*got '1000'"),
+        ([{"id": "a", "problem": " ", "answer": 1}], "problem a must have a text, got ' '"),
+        ([{"id": "a", "problem": None, "answer": 1}], "problem a must have a text, got 'None'"),
+        ([{"id": i, "problem": f"q{i // 2}", "answer": 1} for i in range(2)], "differ in text, got 0 and 1 alike"),
+        ([{"id": 7, "problem": f"q{i}", "answer": 1} for i in range(2)], "differ in id, got 7 and 7 alike"),
+        ([], "at least one problem, got none"),
+    ],
+)
+def test_a_problem_that_cannot_be_used_is_named(rows, message):
+    with pytest.raises(ValueError, match=message):
+        parse_problems(rows, ["id", "problem", "answer"], source="made")
+
+
+def test_a_missing_column_is_named_with_those_there(tmp_path):
+    path = write(tmp_path / "made.jsonl", [{"id": 1, "question": "q", "answer": 1}])
+    with pytest.raises(ValueError, match=r"made.jsonl: .*column 'problem', got id, question, answer"):
+        read_problems(path)
+
+
+def test_a_broken_file_ends_in_one_line(tmp_path):
+    path = tmp_path / "made.jsonl"
+    path.write_text('{"id": 1, "problem": "q", "ans')
+    with pytest.raises(ValueError, match=r"made.jsonl: problems must be rows of id, problem, answer") as raised:
+        read_problems(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        read_problems(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match=r"\.jsonl, \.json, \.csv, \.parquet file, got '\.txt'"):
+        read_problems(tmp_path / "made.txt")
+
+
+def test_without_a_network_the_flag_that_helps_is_named(monkeypatch):
+    def unreachable(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(
+        ValueError, match=r"HuggingFaceH4/aime_2024 cannot be fetched .*--problems FILE with columns id"
+    ):
+        load_problems("aime24")
+
+
+def test_an_unknown_data_set_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="one of aime24, aime25, got 'aime23'"):
+        load_problems("aime23")
+
+
+@pytest.mark.parametrize("name", HUB_DATASETS)
+def test_the_hub_is_asked_for_the_right_split_and_the_count_is_checked(monkeypatch, name):
+    asked = []
+
+    def stored(hub_id, *, split):
+        asked.append((hub_id, split))
+        rows = [{"id": i, "problem": f"q{i}", "answer": str(i)} for i in range(count)]
+        return datasets.Dataset.from_list(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", stored)
+    count = 30
+    assert [p.gold for p in load_problems(name)] == list(range(30))
+    assert asked == [(HUB_DATASETS[name].hub_id, HUB_DATASETS[name].split)]
+    count = 29
+    with pytest.raises(ValueError, match="must hold 30 problems, got 29"):
+        load_problems(name)

@@ -1,0 +1,66 @@
+"""Accelerators are found by what people type and by what drivers report."""
+
+import re
+
+import pytest
+
+from kinetics.specs.hardware import ACCELERATORS, Precision, find_accelerator, match_device
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("H200", "H200 SXM 141GB"), ("h20", "H20 96GB"), ("b200", "B200 SXM (HGX)"), ("a100 80gb pcie", "A100-80GB PCIe")],
+)
+def test_the_first_words_of_a_name_find_its_row(typed, name):
+    assert find_accelerator(typed).name == name
+
+
+@pytest.mark.parametrize(
+    ("typed", "choices"), [("H100", "H100 SXM5 80GB, H100 PCIe 80GB"), ("", "A100-40GB SXM, "), ("H3000", "A100-40GB")]
+)
+def test_an_ambiguous_or_unknown_name_lists_the_choices(typed, choices):
+    with pytest.raises(ValueError, match=rf"got '{typed}'; choose from {choices}"):
+        find_accelerator(typed)
+
+
+@pytest.mark.parametrize(
+    ("reported", "name"),
+    [
+        ("NVIDIA H200", "H200 SXM 141GB"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM5 80GB"),
+        ("NVIDIA H100 PCIe", "H100 PCIe 80GB"),
+        ("NVIDIA H20", "H20 96GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80GB SXM"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("AMD Instinct MI300X OAM", "MI300X"),
+    ],
+)
+def test_a_reported_device_matches_its_row(reported, name):
+    row = match_device(reported)
+    assert row is not None
+    assert row.name == name
+
+
+@pytest.mark.parametrize("reported", ["NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA H100 NVL", "llvmpipe", ""])
+def test_a_variant_or_stranger_matches_nothing(reported):
+    assert match_device(reported) is None
+
+
+def test_intensity_is_flop_per_byte():
+    assert find_accelerator("B200").intensity(Precision.BF16) == pytest.approx(292.2, abs=0.05)
+    assert find_accelerator("B200").intensity(Precision.FP8) == pytest.approx(584.4, abs=0.05)
+    assert find_accelerator("H200").intensity(Precision.BF16) == pytest.approx(206.1, abs=0.05)
+
+
+def test_a_missing_rate_is_an_error():
+    with pytest.raises(ValueError, match="A100-80GB SXM must have a fp8 rate, got none in the table; use bf16"):
+        find_accelerator("A100-80GB SXM").flop_per_s(Precision.FP8)
+
+
+def test_every_row_states_a_source_and_plausible_base_units():
+    for row in ACCELERATORS:
+        assert row.source
+        assert 1e14 < row.bf16_flop_per_s < 1e16
+        assert 1e10 <= row.memory_bytes < 1e12
+        assert 5e11 < row.memory_bytes_per_s < 1e13
+        assert re.compile(row.device_pattern)
