@@ -152,7 +152,9 @@ def _open_door(root: Path) -> ModuleType:
     elif all((root / name).exists() for name in _BEFORE_DOOR):
         door = _load_beside("gate/revision_before_door.py")
     else:
-        raise ValueError("a revision must have kinetics/measure/prepared_case.py, got one too old for this gate")
+        raise ValueError(
+            "a revision must have kinetics/measure/prepared_case.py, got neither it nor what came before it"
+        )
     if door.VERSION not in DOOR_VERSIONS:
         raise ValueError(
             f"prepared_case.VERSION must be one of {DOOR_VERSIONS}, got {door.VERSION}; judge with a newer gate"

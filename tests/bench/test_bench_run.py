@@ -32,6 +32,10 @@ def command(results_dir, *arguments):
     ]
 
 
+WITHOUT_WORKERS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+"""pytest-benchmark refuses to measure in what looks like a worker of pytest-xdist."""
+
+
 def bench(results_dir, *arguments, **environment):
     return subprocess.run(
         command(results_dir, *arguments),
@@ -39,7 +43,7 @@ def bench(results_dir, *arguments, **environment):
         capture_output=True,
         text=True,
         timeout=240,
-        env=os.environ | environment,
+        env=WITHOUT_WORKERS | environment,
     )
 
 
@@ -133,7 +137,13 @@ def wait_for_rows(results_dir, process, num_rows):
 def start(results_dir):
     arguments = command(results_dir, DECODE, *TINY, "--context", "256,512,1k,2k,4k,8k,16k")
     return subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+        arguments,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+        env=WITHOUT_WORKERS,
     )
 
 

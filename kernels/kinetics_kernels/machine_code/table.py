@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kinetics_kernels.machine_code.compile import MachineCode
 
-TABLE = Path(__file__).parents[1] / "machine_code.csv"
+TABLE = Path(__file__).parents[2] / "machine_code.csv"
 COUNTS = tuple(field.name for field in fields(MachineCode))
 
 

@@ -155,9 +155,9 @@ def test_a_worker_that_hangs_is_given_up_and_never_left_behind(gate, repository,
 
 def test_a_case_that_was_finished_before_the_loss_keeps_its_record(gate, repository, monkeypatch):
     """The second case dies; the first one's record of that launch is in the file."""
-    text = (repository / "kinetics" / "workloads.py").read_text()
-    doomed = text.replace('if number == DOES["die_at"]', 'if number == 9 and case.operation.value == "block_topk"')
-    (repository / "kinetics" / "workloads.py").write_text(doomed)
+    text = (repository / "kinetics" / "measure" / "prepared_case.py").read_text()
+    doomed = text.replace('if number == DOES["die_at"]', 'if number == 9 and operation == "block_topk"')
+    (repository / "kinetics" / "measure" / "prepared_case.py").write_text(doomed)
     code, _, document = gate()
     assert code == 3
     assert [(run["case"], run["launch"]) for run in document["runs"]] == [(DENSE, 0)]
@@ -202,12 +202,12 @@ def test_outside_a_checkout_the_gate_says_what_to_do(kinetics, tmp_path, monkeyp
 
 
 def test_a_base_that_is_too_old_is_one_line_and_exit_3(kinetics, repository):
-    (repository / "kinetics" / "environment.py").write_text("x = 1\n")
+    (repository / "kinetics" / "measure" / "prepared_case.py").unlink()
     git(repository, "commit", "-qam", "an age without devices")
     git(repository, "checkout", "-q", "HEAD~1", "--", ".")
     done = kinetics("gate", "--base", "HEAD", *SMOKE)
     assert done.exit_code == 3
-    assert "is too old for this gate: AttributeError" in done.stderr
+    assert "is too old for this gate: ValueError: a revision must have" in done.stderr
 
 
 def test_a_self_test_stores_what_later_gates_go_by(kinetics, gate, repository):

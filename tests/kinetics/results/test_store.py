@@ -86,7 +86,7 @@ def test_an_unwritable_folder_is_refused_before_anything_is_measured(tmp_path):
 def test_rows_of_a_killed_process_become_a_result_file(tmp_path):
     killed = textwrap.dedent(f"""
         import os, pathlib, signal
-        from kinetics.records import RowJournal
+        from kinetics.results.journal import RowJournal
         journal = RowJournal(pathlib.Path({str(tmp_path)!r}) / "run.json", {{"schema": {SCHEMA}, "machine_info": {{}}}})
         for number in range(3):
             journal.append({{"name": f"case{{number}}", "extra_info": {{}}}})
@@ -114,7 +114,7 @@ def test_the_journal_of_a_living_process_is_left_alone(tmp_path):
 
 
 def test_a_journal_of_another_version_is_put_aside_and_stops_nobody(tmp_path):
-    killed = "import os, pathlib; from kinetics.results.store import RowJournal;"
+    killed = "import os, pathlib; from kinetics.results.journal import RowJournal;"
     killed += f"RowJournal(pathlib.Path({str(tmp_path)!r}) / 'run.json', {{}}).append({{'name': 'x'}}); os._exit(1)"
     subprocess.run([sys.executable, "-c", killed], check=False)
 
