@@ -28,17 +28,16 @@ from kinetics.law.run_logs import logs_of
 from kinetics.law.sources import read_samples
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.log_reader import TraceRules, read_trace_file
-from kinetics.specs.policies import BlockSummary, Dense, policy_label
-from kinetics.specs.policy_options import Attention
+from kinetics.specs.policies import BlockSummary, Dense, PolicyKind, policy_label
 
 MINI_QUESTIONS: Final = 20
 MINI_TRIALS: Final = 8
 MINI_BUDGET: Final = PolicyChoice(
-    attention=Attention.BLOCK_TOPK, kv_budget=64, num_local=16, summary=BlockSummary.MIN_MAX
+    attention=PolicyKind.BLOCK_TOPK, kv_budget=64, num_local=16, summary=BlockSummary.MIN_MAX
 )
 """At most 79 keys of the longest context of 354, the partial page included: 22 %."""
 REAL_TRIALS: Final = 8
-REAL_BUDGET: Final = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=1024, num_local=64, page_size=16)
+REAL_BUDGET: Final = PolicyChoice(attention=PolicyKind.BLOCK_TOPK, kv_budget=1024, num_local=64, page_size=16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

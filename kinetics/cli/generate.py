@@ -12,8 +12,7 @@ import typer
 
 from kinetics.cli.errors import EXIT_USAGE, ended
 from kinetics.files.printable import printable
-from kinetics.specs.policies import BlockSummary
-from kinetics.specs.policy_options import Attention
+from kinetics.specs.policies import BlockSummary, PolicyKind
 
 EXIT_LOST = 1
 API_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -41,7 +40,7 @@ def generate(
         Path | None, typer.Option(help="Instead: JSONL, CSV or parquet with columns id, problem, answer.")
     ] = None,
     questions: Annotated[int, typer.Option(help="Only the first so many; 0: all (32 of mini).")] = 0,
-    attention: Annotated[Attention, typer.Option(help="Which keys a step attends.")] = Attention.DENSE,
+    attention: Annotated[PolicyKind, typer.Option(help="Which keys a step attends.")] = PolicyKind.DENSE,
     kv_budget: Annotated[int, typer.Option(help="Keys kept per KV head, the local ones included.")] = 0,
     local: Annotated[int, typer.Option(help="Last keys always kept.")] = 0,
     summary: Annotated[

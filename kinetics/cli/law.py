@@ -16,7 +16,7 @@ import typer
 from kinetics.cli.errors import one_line_errors
 from kinetics.cost.query import Mode
 from kinetics.files.printable import printable
-from kinetics.specs.policy_options import Attention
+from kinetics.specs.policies import PolicyKind
 
 EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
 DEFAULT_TABLES = Path("results/tables")
@@ -51,7 +51,7 @@ def cost(
     context: Annotated[int, typer.Option(help="Prompt tokens.")] = 200,
     generated: Annotated[int, typer.Option(help="Tokens of each answer.")] = 8192,
     trials: Annotated[int, typer.Option(help="Answers to the prompt.")] = 1,
-    attention: Annotated[Attention, typer.Option(help="Which keys a step attends.")] = Attention.DENSE,
+    attention: Annotated[PolicyKind, typer.Option(help="Which keys a step attends.")] = PolicyKind.DENSE,
     kv_budget: Annotated[int, typer.Option(help="Keys kept per KV head.")] = 0,
     local: Annotated[int, typer.Option(help="Last keys always kept.")] = 0,
     block_size: Annotated[int, typer.Option(help="Keys per block; need not be a page.")] = 0,

@@ -15,8 +15,8 @@ from kinetics.samples.problems import HUB_DATASETS, Problem, check_unique, load_
 from kinetics.samples.prompts import PromptStyle
 from kinetics.specs.generation import RepetitionRule, SamplingSettings
 from kinetics.specs.models import find_model
-from kinetics.specs.policies import AttentionPolicy, BlockSummary, policy_label
-from kinetics.specs.policy_options import Attention, PolicyOptions, build_policy
+from kinetics.specs.policies import AttentionPolicy, BlockSummary, PolicyKind, policy_label
+from kinetics.specs.policy_options import PolicyOptions, build_policy
 
 MINI: Final = "mini"
 DATASETS: Final = (*HUB_DATASETS, MINI)
@@ -37,7 +37,7 @@ class PolicyChoice:
     `kv_budget` includes the local keys of block top-k, and of local attention is nothing else.
     """
 
-    attention: Attention = Attention.DENSE
+    attention: PolicyKind = PolicyKind.DENSE
     kv_budget: int = 0
     num_local: int = 0
     num_sink_tokens: int = 0
@@ -50,7 +50,7 @@ class PolicyChoice:
 
         Raises: ValueError naming the option that does not fit.
         """
-        is_block, is_local = self.attention is Attention.BLOCK_TOPK, self.attention is Attention.LOCAL
+        is_block, is_local = self.attention is PolicyKind.BLOCK_TOPK, self.attention is PolicyKind.LOCAL
         if is_block and (self.kv_budget % self.page_size or self.kv_budget <= self.num_local):
             raise ValueError(
                 f"--kv-budget must be a multiple of --page-size and more than --local, got {self.kv_budget}, "

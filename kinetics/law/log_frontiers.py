@@ -16,8 +16,7 @@ from kinetics.cost.published import TERA_EFLOP_PER_B200_S
 from kinetics.law.accuracy_estimates import bootstrap_interval
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.log_options import COSTS, Spending
-from kinetics.specs.policies import policy_label
-from kinetics.specs.policy_family import Family
+from kinetics.specs.policies import PolicyKind, policy_label
 from kinetics.tables.table import Table, Value
 
 FloatArray = NDArray[np.float64]
@@ -41,7 +40,7 @@ class FamilyFrontier:
     draws, so that differences between them are paired. `best[i]` is None where nothing is affordable.
     """
 
-    family: Family
+    family: PolicyKind
     cost: FloatArray
     accuracy: FloatArray
     per_resample: FloatArray
@@ -66,7 +65,7 @@ class Comparison:
     paired difference. `cost_ratio_at_dense_maximum` is 0 if sparse never gets there.
     """
 
-    family: Family
+    family: PolicyKind
     num_costs: int
     num_below: int
     num_clearly_below: int
@@ -83,12 +82,12 @@ def family_frontiers(options: Sequence[Spending], cost_name: str, *, seed: int =
     costs = np.array([option.cost[cost_name] for option in priced], dtype=np.float64)
     grid = np.geomspace(costs.min(), costs.max(), NUM_COSTS)
     weights = _resample_weights(len(priced[0].accuracy), seed=seed)
-    families = sorted({option.family for option in priced}, key=list(Family).index)
+    families = sorted({option.family for option in priced}, key=list(PolicyKind).index)
     return [_frontier(family, priced, cost_name, grid, weights) for family in families]
 
 
 def _frontier(
-    family: Family, priced: Sequence[Spending], cost_name: str, grid: FloatArray, weights: FloatArray
+    family: PolicyKind, priced: Sequence[Spending], cost_name: str, grid: FloatArray, weights: FloatArray
 ) -> FamilyFrontier:
     own = sorted((o for o in priced if o.family is family), key=lambda o: (_cost(o, cost_name), -o.accuracy.mean()))
     costs = np.array([_cost(option, cost_name) for option in own])
@@ -113,7 +112,7 @@ def _frontier(
 
 def compare_with_dense(frontiers: Sequence[FamilyFrontier]) -> list[Comparison]:
     """Every sparse family against dense; empty without a dense frontier."""
-    dense = next((f for f in frontiers if f.family is Family.DENSE), None)
+    dense = next((f for f in frontiers if f.family is PolicyKind.DENSE), None)
     return [_compare(dense, f) for f in frontiers if f is not dense] if dense else []
 
 

@@ -20,8 +20,7 @@ from kinetics.law.prices import Price
 from kinetics.samples.log_reader import TraceFile
 from kinetics.samples.sample_set import Question
 from kinetics.specs.models import ModelSpec
-from kinetics.specs.policies import AttentionPolicy, policy_label
-from kinetics.specs.policy_family import Family, family_of
+from kinetics.specs.policies import AttentionPolicy, PolicyKind, policy_label
 
 FloatArray = NDArray[np.float64]
 NUM_CAPS: Final = 16
@@ -42,9 +41,9 @@ class Spending:
     cost: Mapping[str, float | None]
 
     @property
-    def family(self) -> Family:
+    def family(self) -> PolicyKind:
         """The family of its policy."""
-        return family_of(self.policy)
+        return self.policy.kind
 
     @property
     def label(self) -> str:

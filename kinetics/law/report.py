@@ -24,7 +24,7 @@ from kinetics.law.frontier import (
     switch_points,
 )
 from kinetics.law.published import read_claims, read_published_curves
-from kinetics.specs.policy_family import Family
+from kinetics.specs.policies import PolicyKind
 
 FloatArray = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class TaskResult:
     @property
     def gains(self) -> list[Gain]:
         """Each sparse family against dense; empty without a dense frontier."""
-        dense = next((f for f in self.frontiers if f.attention == Family.DENSE.value), None)
+        dense = next((f for f in self.frontiers if f.attention == PolicyKind.DENSE.value), None)
         if dense is None:
             return []
         return [_gain(dense, sparse) for sparse in self.frontiers if sparse is not dense]
@@ -119,7 +119,7 @@ def published_report() -> LawReport:
 def task_result(task: str, models: Sequence[ModelResult]) -> TaskResult:
     """Frontiers over models, one per attention family."""
     attentions = list(dict.fromkeys(model.curve.attention for model in models))
-    attentions.sort(key=[family.value for family in Family].index)
+    attentions.sort(key=[family.value for family in PolicyKind].index)
     frontiers = [build_frontier([m.curve for m in models if m.curve.attention == name]) for name in attentions]
     return TaskResult(task=task, models=tuple(models), frontiers=tuple(frontiers))
 

@@ -29,8 +29,7 @@ from kinetics.law.prices import Price
 from kinetics.law.report import PAPER_MODELS, LawReport, ModelResult, judge_claims, task_result
 from kinetics.samples.sample_set import SampleSet
 from kinetics.specs.models import ModelSpec
-from kinetics.specs.policies import Dense
-from kinetics.specs.policy_family import Family, family_of
+from kinetics.specs.policies import Dense, PolicyKind
 
 FloatArray = NDArray[np.float64]
 COST_GRID: Final[FloatArray] = np.logspace(np.log10(20), np.log10(4e4), 100)
@@ -110,16 +109,16 @@ def _model_results(
         yield _model_result(task, group, build, family=family, seed=seed, validates=validates)
 
 
-def _groups(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec]) -> dict[tuple[str, Family], list[SampleSet]]:
+def _groups(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec]) -> dict[tuple[str, PolicyKind], list[SampleSet]]:
     """Sets by model and family, the smallest model first."""
-    groups: dict[tuple[str, Family], list[SampleSet]] = {}
+    groups: dict[tuple[str, PolicyKind], list[SampleSet]] = {}
     for samples in sorted(sets, key=lambda samples: specs[samples.model].num_active_parameters):
-        groups.setdefault((samples.model, family_of(samples.policy)), []).append(samples)
+        groups.setdefault((samples.model, samples.policy.kind), []).append(samples)
     return groups
 
 
 def _model_result(
-    task: str, group: Sequence[SampleSet], build: BuildOptions, *, family: Family, seed: int, validates: bool
+    task: str, group: Sequence[SampleSet], build: BuildOptions, *, family: PolicyKind, seed: int, validates: bool
 ) -> ModelResult:
     grid = COST_GRID
     table = build(group)
@@ -192,7 +191,7 @@ def _fit_all(sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], pricing:
     """Growth of tokens and KV budget with cost, per model that has top-k samples and task."""
     fits = []
     for (name, family), group in _groups(sets, specs).items():
-        for task in (LONG_COT, BEST_OF_N) if family is Family.TOPK else ():
+        for task in (LONG_COT, BEST_OF_N) if family is PolicyKind.TOPK else ():
             table = options_builder(task, pricing.eflops(specs[name]))(group)
             offset = -balance_budget(specs[name])
             fits.append(fit_spending(table, COST_GRID, model=name, task=task, budget_offset=offset))

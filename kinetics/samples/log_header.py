@@ -31,7 +31,7 @@ _NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
 _ATTENTION_KEYS: Final = ("attn_local", "attn_topk", "attn_block_size", "attn_block_topk")
 
 
-_KINDS: Final = {"dense": Dense, "topk": TopK, "block_topk": BlockTopK, "local": Local}
+_POLICIES: Final = {policy.kind.value: policy for policy in (Dense, TopK, BlockTopK, Local)}
 _POLICY_FIELDS: Final = frozenset(
     {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block", "summary"}
 )
@@ -97,11 +97,11 @@ def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:
     """The header that `kinetics generate` wrote."""
     try:
         attention = dict(facts["attention"])
-        kind = _KINDS[attention["kind"]]
+        policy_class = _POLICIES[attention["kind"]]
         fields = {key: value for key, value in attention.items() if key in _POLICY_FIELDS}
         if "summary" in fields:
             fields["summary"] = BlockSummary(fields["summary"])
-        policy = kind(**fields)
+        policy = policy_class(**fields)
         shape = facts["model_spec"]
         return TraceHeader(
             model=str(facts["model"]),

@@ -7,6 +7,16 @@ in the cache, the new one included.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
+
+
+class PolicyKind(Enum):
+    """The kinds of attention policies: what options, curves, logs and result files call them."""
+
+    DENSE = "dense"
+    TOPK = "topk"
+    BLOCK_TOPK = "block_topk"
+    LOCAL = "local"
 
 
 class BlockSummary(Enum):
@@ -27,6 +37,8 @@ class BlockSummary(Enum):
 class Dense:
     """Every key is attended."""
 
+    kind: ClassVar[PolicyKind] = PolicyKind.DENSE
+
     def num_keys(self, context_len: int) -> int:
         """Keys attended in the step that sees `context_len` keys."""
         return context_len
@@ -40,6 +52,7 @@ class Dense:
 class TopK:
     """The `kv_budget` keys with the highest scores, found for free, and `num_sink_tokens` first ones besides."""
 
+    kind: ClassVar[PolicyKind] = PolicyKind.TOPK
     kv_budget: int
     num_sink_tokens: int = 0
 
@@ -59,6 +72,7 @@ class TopK:
 class Local:
     """The last `num_local` keys, and `num_sink_tokens` first ones besides."""
 
+    kind: ClassVar[PolicyKind] = PolicyKind.LOCAL
     num_local: int
     num_sink_tokens: int = 0
 
@@ -87,6 +101,7 @@ class BlockTopK:
     are attended on top of the budget, as engines do; the published formulas leave them out.
     """
 
+    kind: ClassVar[PolicyKind] = PolicyKind.BLOCK_TOPK
     block_size: int
     top_blocks: int
     num_local: int = 0

@@ -5,16 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK
-
-
-class Attention(Enum):
-    """The families of attention policies that can be asked for."""
-
-    DENSE = "dense"
-    TOPK = "topk"
-    BLOCK_TOPK = "block_topk"
-    LOCAL = "local"
+from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, PolicyKind, TopK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +21,27 @@ class PolicyOptions:
     summary: BlockSummary | None = None
 
 
-# Which options each family needs, and which it may take besides.
-_NEEDED: dict[Attention, tuple[str, ...]] = {
-    Attention.DENSE: (),
-    Attention.TOPK: ("kv_budget",),
-    Attention.BLOCK_TOPK: ("block_size",),
-    Attention.LOCAL: ("num_local",),
+# Which options each kind needs, and which it may take besides.
+_NEEDED: dict[PolicyKind, tuple[str, ...]] = {
+    PolicyKind.DENSE: (),
+    PolicyKind.TOPK: ("kv_budget",),
+    PolicyKind.BLOCK_TOPK: ("block_size",),
+    PolicyKind.LOCAL: ("num_local",),
 }
 
 
-_ALLOWED: dict[Attention, tuple[str, ...]] = {
-    Attention.DENSE: (),
-    Attention.TOPK: ("num_sink_tokens",),
-    Attention.BLOCK_TOPK: ("kv_budget", "num_local", "top_blocks", "num_sink_tokens", "keeps_partial_block", "summary"),
-    Attention.LOCAL: ("num_sink_tokens",),
+_ALLOWED: dict[PolicyKind, tuple[str, ...]] = {
+    PolicyKind.DENSE: (),
+    PolicyKind.TOPK: ("num_sink_tokens",),
+    PolicyKind.BLOCK_TOPK: (
+        "kv_budget",
+        "num_local",
+        "top_blocks",
+        "num_sink_tokens",
+        "keeps_partial_block",
+        "summary",
+    ),
+    PolicyKind.LOCAL: ("num_sink_tokens",),
 }
 
 
@@ -54,26 +52,26 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def build_policy(attention: Attention, given: PolicyOptions) -> AttentionPolicy:
+def build_policy(kind: PolicyKind, given: PolicyOptions) -> AttentionPolicy:
     """The policy that options describe.
 
-    Raises: ValueError naming an option that the family needs, does not know, or that contradicts another.
+    Raises: ValueError naming an option that the kind needs, does not know, or that contradicts another.
     """
-    for name in _NEEDED[attention]:
+    for name in _NEEDED[kind]:
         if not getattr(given, name):
-            raise ValueError(f"{_FLAGS[name]} must be given for {attention.value} attention, got none")
+            raise ValueError(f"{_FLAGS[name]} must be given for {kind.value} attention, got none")
     for name, value in asdict(given).items():
-        if value and name not in _NEEDED[attention] + _ALLOWED[attention]:
+        if value and name not in _NEEDED[kind] + _ALLOWED[kind]:
             said = value.value if isinstance(value, Enum) else value
-            raise ValueError(f"{_FLAGS[name]} means nothing to {attention.value} attention, got {said}; leave it out")
-    match attention:
-        case Attention.DENSE:
+            raise ValueError(f"{_FLAGS[name]} means nothing to {kind.value} attention, got {said}; leave it out")
+    match kind:
+        case PolicyKind.DENSE:
             return Dense()
-        case Attention.TOPK:
+        case PolicyKind.TOPK:
             return TopK(kv_budget=given.kv_budget, num_sink_tokens=given.num_sink_tokens)
-        case Attention.LOCAL:
+        case PolicyKind.LOCAL:
             return Local(num_local=given.num_local, num_sink_tokens=given.num_sink_tokens)
-        case Attention.BLOCK_TOPK:
+        case PolicyKind.BLOCK_TOPK:
             return BlockTopK(
                 block_size=given.block_size,
                 top_blocks=_num_top_blocks(given),

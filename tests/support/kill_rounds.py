@@ -19,7 +19,7 @@ import torch
 from kinetics.generate.request import GenerateRequest, PolicyChoice, log_path
 from kinetics.generate.run import run_generate
 from kinetics.specs.generation import SamplingSettings
-from kinetics.specs.policy_options import Attention
+from kinetics.specs.policies import PolicyKind
 
 NUM_TRIALS = 6
 
@@ -38,7 +38,7 @@ class Silent:
 def request(model: Path, problems: Path, out: Path) -> GenerateRequest:
     return GenerateRequest(
         model=str(model), problems=problems, out=out, num_trials=NUM_TRIALS, max_new_tokens=40, resumes=True,
-        choice=PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=64), batch=5, num_threads=1,
+        choice=PolicyChoice(attention=PolicyKind.BLOCK_TOPK, kv_budget=64), batch=5, num_threads=1,
         sampling=SamplingSettings(temperature=1.0, top_p=0.95, top_k=20),
     )  # fmt: skip
 

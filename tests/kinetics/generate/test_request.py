@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 
 from kinetics.generate.request import GenerateRequest, PolicyChoice, choose_problems, log_path, max_new_tokens
-from kinetics.specs.policies import BlockTopK, Dense, Local, TopK
-from kinetics.specs.policy_options import Attention
+from kinetics.specs.policies import BlockTopK, Dense, Local, PolicyKind, TopK
 
 
 def test_a_choice_becomes_a_policy_whose_blocks_are_pages():
-    block = PolicyChoice(attention=Attention.BLOCK_TOPK, kv_budget=1024, num_local=64, num_sink_tokens=16)
+    block = PolicyChoice(attention=PolicyKind.BLOCK_TOPK, kv_budget=1024, num_local=64, num_sink_tokens=16)
     assert block.policy() == BlockTopK(
         block_size=16, top_blocks=60, num_local=64, num_sink_tokens=16, keeps_partial_block=True
     )
     assert block.policy().kv_budget == 1024
     assert PolicyChoice().policy() == Dense()
-    assert PolicyChoice(attention=Attention.TOPK, kv_budget=100).policy() == TopK(kv_budget=100)
-    assert PolicyChoice(attention=Attention.LOCAL, kv_budget=64).policy() == Local(num_local=64)
+    assert PolicyChoice(attention=PolicyKind.TOPK, kv_budget=100).policy() == TopK(kv_budget=100)
+    assert PolicyChoice(attention=PolicyKind.LOCAL, kv_budget=64).policy() == Local(num_local=64)
 
 
 def test_logs_are_named_as_published_files_are_and_unlike_runs_unlike():
@@ -28,7 +27,7 @@ def test_logs_are_named_as_published_files_are_and_unlike_runs_unlike():
 
     assert name(model="Qwen/Qwen3-0.6B", dataset="aime24") == "aime24_Qwen3-0.6B_dense.jsonl"
     sparse = PolicyChoice(
-        attention=Attention.BLOCK_TOPK, kv_budget=32, num_sink_tokens=16, num_dense_layers=1, page_size=16
+        attention=PolicyKind.BLOCK_TOPK, kv_budget=32, num_sink_tokens=16, num_dense_layers=1, page_size=16
     )
     assert name(model="own_model", dataset="aime25", choice=sparse) == (
         "aime25_own-model_block16_blocktopk2_sink16_dense1.jsonl"

@@ -17,8 +17,7 @@ from kinetics.law.measured_prices import StepPrice, fit_step_price, prices_of
 from kinetics.law.prices import exact_price
 from kinetics.samples.log_reader import SampleTiming, TraceRules, read_trace_file
 from kinetics.specs.models import find_model
-from kinetics.specs.policies import BlockSummary, BlockTopK, Dense
-from kinetics.specs.policy_family import Family
+from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, PolicyKind
 
 CEILINGS = {
     "read_bytes_per_s": 1e10, "cached_read_bytes_per_s": 2e10, "copy_bytes_per_s": 8e9, "matmul_flop_per_s": 1e11,
@@ -214,7 +213,7 @@ def test_families_are_compared_where_dense_is_neither_hopeless_nor_done():
         options.append(option("d", Dense(), solved < 0.8 * share, exact_tera_eflop=2.0**i, measured_s=2.0**i))
         options.append(option("b", BLOCK_POLICY, solved < 0.7 * share, exact_tera_eflop=2.0**i / 4, measured_s=2.0**i))
     (by_eflop,) = compare_with_dense(family_frontiers(options, EFLOP))
-    assert by_eflop.family is Family.BLOCK_TOPK
+    assert by_eflop.family is PolicyKind.BLOCK_TOPK
     assert by_eflop.num_costs > 10
     assert by_eflop.num_below == by_eflop.num_clearly_below == 0
     (by_seconds,) = compare_with_dense(family_frontiers(options, MEASURED))
