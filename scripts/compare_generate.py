@@ -13,7 +13,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,11 @@ def main() -> None:
     encoder = open_encoder(folder)
     prompts = [encoder.encode(trial.problem.text) for trial in trials]
     work = Work(folder=folder, trials=trials, prompts=prompts, cap=max_new_tokens(request), batch=arguments.batch)
-    ours, theirs = engine_side(work, threads=arguments.threads), transformers_side(work)
-    for side in (ours, theirs):
-        side(work.trials[:2])  # compiles, and fills what is filled on first use
-    rounds = [{"engine": rate(ours, work), "transformers": rate(theirs, work)} for _ in range(arguments.rounds)]
+    theirs = transformers_side(work)
+    with engine_side(work, threads=arguments.threads) as ours:
+        for side in (ours, theirs):
+            side(work.trials[:2])  # compiles, and fills what is filled on first use
+        rounds = [{"engine": rate(ours, work), "transformers": rate(theirs, work)} for _ in range(arguments.rounds)]
     ratios = [one["engine"] / one["transformers"] for one in rounds]
     document = {
         "model": arguments.model, "questions": arguments.questions, "trials": arguments.trials, "batch": work.batch,
@@ -81,17 +83,19 @@ def rate(side: Any, work: Work) -> float:
     return float(num_tokens / (time.perf_counter() - started_s))
 
 
-def engine_side(work: Work, *, threads: int) -> Any:
+@contextmanager
+def engine_side(work: Work, *, threads: int) -> Iterator[Any]:
     """A function that answers trials with the built-in engine and returns how many tokens it generated."""
     recipe = EngineRecipe(
         folder=work.folder, name="compared", device="cpu", policy=Dense(), num_dense_layers=0, page_size=16,
         batch=work.batch, longest=max(map(len, work.prompts)) + work.cap, num_threads=threads,
     )  # fmt: skip
-    answers = EngineAnswers(
-        generate=recipe.make(), encoder=open_encoder(work.folder), style=PromptStyle.PLAIN, max_new_tokens=work.cap,
-        sampling=SAMPLING, repetition=None,
-    )  # fmt: skip
-    return lambda trials: sum(answer.generated_tokens for answer in answers(trials))
+    with recipe.open() as generate:
+        answers = EngineAnswers(
+            generate=generate, encoder=open_encoder(work.folder), style=PromptStyle.PLAIN, max_new_tokens=work.cap,
+            sampling=SAMPLING, repetition=None,
+        )  # fmt: skip
+        yield lambda trials: sum(answer.generated_tokens for answer in answers(trials))
 
 
 def transformers_side(work: Work) -> Any:

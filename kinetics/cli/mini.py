@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kinetics.cli.errors import one_line_errors
+
 if TYPE_CHECKING:
     from kinetics.mini.train import Trainer
 
@@ -31,17 +33,17 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
     """Train a miniature from nothing. Interrupted, the same command goes on where it stopped."""
-    import torch
-
+    from kinetics.machine.threads import cpu_threads
     from kinetics.mini.train import DEFAULT_STEPS, TrainingPlan
     from kinetics.mini.train import train as train_model
 
-    torch.set_num_threads(threads)
-    plan = TrainingPlan(model=model, num_steps=steps or DEFAULT_STEPS.get(model, 1))
+    with one_line_errors():
+        plan = TrainingPlan(model=model, num_steps=steps or DEFAULT_STEPS.get(model, 1))
     folder = out or Path("runs") / model
     shown = _TrainingProgress(plan.num_steps)
     try:
-        trainer = train_model(plan, folder, on_step=shown.update)
+        with one_line_errors(), cpu_threads(threads):
+            trainer = train_model(plan, folder, on_step=shown.update)
     except KeyboardInterrupt:
         shown.say(f"stopped; the same command goes on from {folder}")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -5,7 +5,8 @@ The recipe is plain data, so that another process can make the same engine from 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.generator import Generator
 from kinetics.machine.device import available_bytes, resolve_device
 from kinetics.machine.energy import Absent, energy_counter
+from kinetics.machine.threads import cpu_threads
 from kinetics.specs.dtypes import default_dtype, element_bytes
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import AttentionPolicy, BlockTopK
@@ -80,14 +82,19 @@ class EngineRecipe:
         }
         return facts | ({"num_threads": self.num_threads} if self.device_kind == "cpu" else {})
 
-    def make(self, observe: Callable[[int], None] | None = None) -> Generator:
-        """The engine, ready to generate.
+    @contextmanager
+    def open(self, observe: Callable[[int], None] | None = None) -> Iterator[Generator]:
+        """The engine, ready to generate within the context, on as many CPU threads as the recipe says.
+
+        `observe` is told after each step how many tokens it drew.
 
         Raises: ValueError if the model cannot be loaded or not one request fits the memory.
         """
+        with cpu_threads(self.num_threads):
+            yield self._generator(observe)
+
+    def _generator(self, observe: Callable[[int], None] | None) -> Generator:
         device = resolve_device(self.device)
-        if device.kind == "cpu":
-            torch.set_num_threads(self.num_threads)
         spec = read_model(self.folder, name=self.name)
         weights = load_weights(self.folder, spec.model, device=device.torch_name, dtype=getattr(torch, self.dtype))
         settings = AttentionSettings(

@@ -76,12 +76,13 @@ def open_source(
         answer=answers, facts=_builtin_facts(request, recipe), prompts_sha256=_prompts_sha256(answers, problems)
     )
     if not request.num_workers:
-        yield replace(source, answer=replace(answers, generate=recipe.make(on_tokens)))
+        with recipe.open(on_tokens) as generate:
+            yield replace(source, answer=replace(answers, generate=generate))
         return
     from kinetics.samples.workers import RayWorkers
 
     with RayWorkers(
-        recipe.make,
+        recipe.open,
         num_workers=request.num_workers,
         min_piece=recipe.batch,
         num_gpus_each=int(recipe.device_kind == "cuda"),

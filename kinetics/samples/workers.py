@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from kinetics.samples.log_writer import LostWork
 from kinetics.specs.generation import Completion, Generate, GenerationRequest
 
-MakeEngine = Callable[[], Generate]
+OpenEngine = Callable[[], AbstractContextManager[Generate]]
+"""What a worker is given: a context that holds an engine, opened where the worker lives."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class _Worker:
 
 
 class RayWorkers:
-    """`Generate` over `num_workers` actors; each calls `make_engine` once, where it lives.
+    """`Generate` over `num_workers` actors; each calls `open_engine` once, where it lives.
 
     `min_piece`: requests that one engine decodes together; smaller pieces would leave rows idle. `address` is that of
     a running cluster; empty starts Ray on this machine. Use as a context manager: it stops what it started.
@@ -36,7 +38,7 @@ class RayWorkers:
     """
 
     def __init__(
-        self, make_engine: MakeEngine, *, num_workers: int, min_piece: int, num_gpus_each: int, address: str
+        self, open_engine: OpenEngine, *, num_workers: int, min_piece: int, num_gpus_each: int, address: str
     ) -> None:
         self._ray = ray = _import_ray()
         self._num_workers, self._min_piece = num_workers, min_piece
@@ -56,7 +58,7 @@ class RayWorkers:
             ray.shutdown()
             raise
         actor_type = ray.remote(num_cpus=1, num_gpus=num_gpus_each)(_EngineActor)
-        self._workers = [_Worker(actor=actor_type.remote(make_engine)) for _ in range(num_workers)]
+        self._workers = [_Worker(actor=actor_type.remote(open_engine)) for _ in range(num_workers)]
 
     def __enter__(self) -> RayWorkers:
         return self
@@ -121,8 +123,9 @@ class RayWorkers:
 class _EngineActor:
     """What runs in a worker's process."""
 
-    def __init__(self, make_engine: MakeEngine) -> None:
-        self._generate = make_engine()
+    def __init__(self, open_engine: OpenEngine) -> None:
+        self._open = ExitStack()  # ends with the process
+        self._generate = self._open.enter_context(open_engine())
 
     def process_id(self) -> int:
         import os

@@ -176,3 +176,16 @@ def test_two_ray_workers_make_the_samples_that_one_engine_makes(made):
     _, alone = made("--trials", 2)
     _, spread = made("--trials", 2, "--workers", 2, out="spread")
     assert samples_of(spread) == samples_of(alone)
+
+
+def test_a_run_leaves_as_many_threads_as_it_found(made):
+    """Whatever is measured after it in the same process would else be measured on the engine's threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        made()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -25,8 +26,9 @@ class SlowEngine:
     pause_s: float
     deadly: str = ""
 
-    def make(self):
-        return self
+    @contextmanager
+    def open(self):
+        yield self
 
     def __call__(self, requests) -> Iterator[Completion]:
         for request in requests:
@@ -48,7 +50,7 @@ def requests(count):
 
 
 def workers(engine, *, num_workers=2):
-    return RayWorkers(engine.make, num_workers=num_workers, min_piece=2, num_gpus_each=0, address="")
+    return RayWorkers(engine.open, num_workers=num_workers, min_piece=2, num_gpus_each=0, address="")
 
 
 @pytest.fixture(autouse=True)
@@ -94,10 +96,11 @@ class BrokenEngine:
 
     fails_at_start: bool
 
-    def make(self):
+    @contextmanager
+    def open(self):
         if self.fails_at_start:
             raise ValueError("the cache must hold one request, got 3 pages")
-        return self
+        yield self
 
     def __call__(self, requests) -> Iterator[Completion]:
         raise RuntimeError("out of memory, got 80 GiB wanted")
@@ -121,4 +124,4 @@ def test_what_the_engines_died_of_is_said(fails_at_start, cause):
 def test_more_workers_than_gpus_are_refused_instead_of_waited_for():
     engine = SlowEngine(pause_s=0.0)
     with pytest.raises(ValueError, match=r"--workers must be at most the 0 that Ray's 0 GPUs hold, got 2"):
-        RayWorkers(engine.make, num_workers=2, min_piece=2, num_gpus_each=1, address="")
+        RayWorkers(engine.open, num_workers=2, min_piece=2, num_gpus_each=1, address="")
