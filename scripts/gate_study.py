@@ -24,7 +24,7 @@ from kinetics.gate.cases import GateCase, GateGrid, gate_cases
 from kinetics.gate.checkout import repository_root
 from kinetics.gate.evidence import BASE, CaseRun
 from kinetics.gate.launch import LaunchCase, run_launch
-from kinetics.gate.session import scout, workplace
+from kinetics.gate.session import launch_setup, probe_machine
 from kinetics.gate.stored import machine_difference
 from kinetics.gate.study import report
 from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
@@ -110,14 +110,14 @@ def collect(num_launches: int, *, max_s: float) -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     stored = finished_launches(path, len(cases) * len(PLANTED))
     started, root = time.monotonic(), repository_root(ROOT)
-    machine = scout(root, "cpu")
+    machine = probe_machine(root, "cpu")
     commit, is_dirty = source_state(root)
     planted = {side: {case.name: planted_spec(case.spec, share) for case in cases} for side, share in PLANTED.items()}
     facts = {"commit": commit, "dirty": is_dirty, "machine_info": machine.facts, "specs": planted}
     if len(stored):
         check_same(json.loads((DATA / "machine.json").read_text()), facts)
     write_json(DATA / "machine.json", facts)
-    place = workplace(dict.fromkeys(PLANTED, root), "cpu", machine)
+    place = launch_setup(dict.fromkeys(PLANTED, root), "cpu", machine)
     launch_cases = [
         LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
     ]

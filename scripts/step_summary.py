@@ -1,4 +1,4 @@
-"""Print files of `kinetics gate` and `kinetics aa` as Markdown, for the summary of a CI step.
+"""Print files of `kinetics gate` and `kinetics gate self-test` as Markdown, for the summary of a CI step.
 
     python scripts/step_summary.py gate.json >> "$GITHUB_STEP_SUMMARY"
 

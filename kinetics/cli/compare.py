@@ -124,7 +124,7 @@ def _without_gate_files(files: list[Path]) -> list[Path]:
 
     gate_files = [path for path in files if is_gate_file(path)]
     for path in gate_files:
-        note = f"{path}: left aside, a file of kinetics gate or kinetics aa holds no rows"
+        note = f"{path}: left aside, a file of kinetics gate or kinetics gate self-test holds no rows"
         typer.echo(f"kinetics: {printable(note)}", err=True)
     return [path for path in files if path not in gate_files]
 

@@ -1,4 +1,4 @@
-"""The verbs `gate` and `aa`: options in, a run of the gate, its tables, an exit code. Computes nothing itself."""
+"""The verbs `gate` and `gate self-test`: options in, a run of the gate, its tables, an exit code; computes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write th
 Json = Annotated[bool, typer.Option("--json", help="Print the result document on stdout instead of a table.")]
 
 
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 def gate(
+    context: typer.Context,
     base: Annotated[str, typer.Option(help="The revision to compare the working tree with.")] = "",
     baseline_file: Annotated[
         list[Path] | None,
@@ -53,6 +58,9 @@ def gate(
     from kinetics.gate.runs import gate_against_files, gate_in_lockstep
     from kinetics.gate.verdicts import exit_code
 
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
     if bool(base) == bool(baseline_file):
         raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
     request = _request(device, grid, launches, results_dir, out)
@@ -60,16 +68,17 @@ def gate(
     with _Termination():
         try:
             if base:
-                document, path = gate_in_lockstep(request, base=base, say=_Sayer())
+                document, path = gate_in_lockstep(request, base=base, say=_ProgressLines())
             else:
-                document, path = gate_against_files(request, files=baseline_file or [], say=_Sayer())
+                document, path = gate_against_files(request, files=baseline_file or [], say=_ProgressLines())
         except WorkerLost as error:
             raise ended(str(error), EXIT_INVALID) from None
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document) or exit_code(verdicts_of(document), is_strict=strict))
 
 
-def aa(
+@app.command("self-test", epilog="Example: kinetics gate self-test --launches 20")
+def self_test(
     launches: Annotated[int, typer.Option(help="At least 10; 20 make a usable estimate.")] = 20,
     base: Annotated[str, typer.Option(help="The revision that is compared with itself.")] = "HEAD",
     device: Device = "auto",
@@ -87,11 +96,19 @@ def aa(
     _check_can_hold("--markdown", markdown_file)
     with _Termination():
         try:
-            document, path = run_self_test(request, revision=base, say=_Sayer())
+            document, path = run_self_test(request, revision=base, say=_ProgressLines())
         except WorkerLost as error:
             raise ended(str(error), EXIT_INVALID) from None
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document))
+
+
+def _refuse_options(context: typer.Context) -> None:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+    if given:
+        flag = given[0].replace("_", "-")
+        raise ValueError(f"options of self-test must stand behind it, got --{flag} before; move it")
 
 
 class _Termination:
@@ -130,7 +147,7 @@ def _check_can_hold(flag: str, path: Path | None) -> None:
         raise ValueError(f"{flag} must lie in a folder that is there and can be written, got {path}; make the folder")
 
 
-class _Sayer:
+class _ProgressLines:
     """Progress on stderr, with the seconds gone by: between measurements, never during one."""
 
     def __init__(self) -> None:

@@ -37,8 +37,8 @@ app.command(
     "--kv-budget 1024 --trials 8"
 )(generate.generate)
 app.command(epilog="Example: kinetics validate latencies.csv --json")(law.validate)
-app.command(epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")(gate.gate)
-app.command(epilog="Example: kinetics aa --launches 20")(gate.aa)
+app.add_typer(gate.app, name="gate", epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")
+app.command("aa", hidden=True, epilog="Example: kinetics gate self-test --launches 20")(gate.self_test)
 app.add_typer(mini.app, name="mini")
 app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(compare.compare)
 app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwen3_8b --batch 1,4 --context 1k,8k,32k")(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kinetics.compare.median_ratio import MedianRatio, median_ratio
 from kinetics.files.lines import DataFileError
-from kinetics.results.reader import CASE_FIELDS, LeftOut, LeftOutKind, ResultFile, ResultRow
+from kinetics.results.reader import CASE_FIELDS, ResultFile, ResultRow, UnusedKind, UnusedRow
 
 _SHAPE_FIELDS: Final = (
     "operation", "num_layers", "num_q_heads", "num_kv_heads", "head_dim", "batch", "context_len", "kv_budget",
@@ -52,7 +52,7 @@ class Comparison:
 
     files: tuple[ResultFile, ...]
     cases: tuple[MatchedCase, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnusedRow, ...]
 
     @property
     def is_of_one_device(self) -> bool:
@@ -171,13 +171,15 @@ def _said(value: Any) -> str:
     return "not stated" if value is None else str(value)
 
 
-def _left_out(files: Sequence[ResultFile], cases: Sequence[MatchedCase]) -> list[LeftOut]:
+def _left_out(files: Sequence[ResultFile], cases: Sequence[MatchedCase]) -> list[UnusedRow]:
     used = {id(entry.row) for case in cases for entry in case.entries}
-    left_out: list[LeftOut] = []
+    left_out: list[UnusedRow] = []
     for file in files:
         left_out += file.left_out
         left_out += [
-            LeftOut(file=file.label, kind=LeftOutKind.ONLY_HERE, name=row.name, reason=_why_unmatched(file, row, files))
+            UnusedRow(
+                file=file.label, kind=UnusedKind.ONLY_HERE, name=row.name, reason=_why_unmatched(file, row, files)
+            )
             for row in file.rows
             if id(row) not in used
         ]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from kinetics.compare.comparison import FASTEST, Comparison, Entry, MatchedCase
 from kinetics.law.stored_frontiers import ChoiceAt
 from kinetics.prediction.calibration import calibration_errors
-from kinetics.results.reader import MAX_FRACTION_OF_CEILING, LeftOut, ResultFile, ResultRow
+from kinetics.results.reader import MAX_FRACTION_OF_CEILING, ResultFile, ResultRow, UnusedRow
 from kinetics.results.speedup import crossovers, speedups
 from kinetics.tables.display import keep_columns, show, table_for_people
 from kinetics.tables.table import Table, Value
@@ -255,7 +255,7 @@ def _errors(group: Sequence[dict[str, Any]]) -> tuple[Value, ...]:
     return (len(group), ratio, statistics.median(errors), p90, len(errors))
 
 
-def left_out_table(left_out: Iterable[LeftOut]) -> Table:
+def left_out_table(left_out: Iterable[UnusedRow]) -> Table:
     """What took no part, together where file, kind and reason agree."""
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for item in left_out:

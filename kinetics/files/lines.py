@@ -18,7 +18,7 @@ class DataFileError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class SkippedLine:
     """A line that was left out, and why."""
 
     path: str
@@ -35,14 +35,14 @@ class Complaints:
 
     path: Path
     keeps_going: bool
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[SkippedLine] = field(default_factory=list)
 
     def add(self, line: int, reason: str) -> None:
         """Record a bad line.
 
         Raises: DataFileError unless told to keep going.
         """
-        complaint = LeftOut(path=str(self.path), line=line, reason=reason)
+        complaint = SkippedLine(path=str(self.path), line=line, reason=reason)
         if not self.keeps_going:
             raise DataFileError(f"{complaint}; --keep-going leaves such lines out")
         self.left_out.append(complaint)

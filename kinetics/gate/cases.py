@@ -32,7 +32,7 @@ class GateGrid(Enum):
 class GateCase:
     """One case, and the smallest slow-down that the gate must be able to see in it (0.10 is 10 %).
 
-    Where the machine's own `kinetics aa` says that it cannot, the gate refuses the case.
+    Where the machine's own `kinetics gate self-test` says that it cannot, the gate refuses the case.
     """
 
     case: BenchCase

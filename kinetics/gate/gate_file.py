@@ -84,13 +84,15 @@ def baselines_of(document: Mapping[str, Any]) -> dict[str, StoredBaseline]:
 
 
 def read_gate_file(path: Path) -> Document:
-    """A file of `kinetics gate` or `kinetics aa`.
+    """A file of `kinetics gate` or `kinetics gate self-test`.
 
     Raises: ValueError, in one line naming the file, if it is not one.
     """
     document = read_result(path)
     if document.get("kind") != "gate" or not _NEEDED.issubset(document):
-        raise ValueError(f"{path}: is not a file of kinetics gate or kinetics aa; make one with kinetics aa")
+        raise ValueError(
+            f"{path}: is not a file of kinetics gate or kinetics gate self-test; make one with kinetics gate self-test"
+        )
     try:
         _check_version(document)
     except (TypeError, KeyError, ValueError) as error:

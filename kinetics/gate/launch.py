@@ -51,7 +51,7 @@ OpenWorker = Callable[[str, Path], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class LaunchSetup:
     """Where launches happen: the checkout of each side, how a worker is opened, and how the machine is watched."""
 
     roots: Mapping[str, Path]
@@ -67,7 +67,7 @@ class LaunchCase:
     specs: Mapping[str, Mapping[str, Any]]
 
 
-def run_launch(place: Workplace, cases: Sequence[LaunchCase], *, launch: int, look: int) -> Iterator[CaseRun]:
+def run_launch(place: LaunchSetup, cases: Sequence[LaunchCase], *, launch: int, look: int) -> Iterator[CaseRun]:
     """Yield the record of each case as it is finished.
 
     Raises: WorkerLost if a worker dies or hangs; the records yielded before stand.
@@ -80,7 +80,7 @@ def run_launch(place: Workplace, cases: Sequence[LaunchCase], *, launch: int, lo
 
 
 def _run_case(
-    place: Workplace, workers: Mapping[str, Worker], case: LaunchCase, *, launch: int, look: int, seed: int
+    place: LaunchSetup, workers: Mapping[str, Worker], case: LaunchCase, *, launch: int, look: int, seed: int
 ) -> CaseRun:
     identity: dict[str, Any] = {"case": case.name, "look": look, "launch": launch, "first_side": next(iter(workers))}
     observer = place.watch(list(workers.values()))

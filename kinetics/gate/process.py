@@ -156,7 +156,7 @@ class WorkerProcess:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise WorkerLost(self._obituary(request["do"])) from None
+            raise WorkerLost(self._why_lost(request["do"])) from None
 
     def _receive(self, do: str, timeout_s: float) -> Reply:
         reply = self._parsed(self._read_line(do, timeout_s), do)
@@ -173,7 +173,7 @@ class WorkerProcess:
                 raise WorkerLost(f"the {self.name} worker did not answer {do!r} within {timeout_s:.0f} s")
             chunk = os.read(self._replies.fileno(), 65536)
             if not chunk:
-                raise WorkerLost(self._obituary(do))
+                raise WorkerLost(self._why_lost(do))
             self._received += chunk
         line, _, self._received = self._received.partition(b"\n")
         return line
@@ -187,7 +187,7 @@ class WorkerProcess:
             raise WorkerLost(f"the {self.name} worker answered {do!r} with {line[:80]!r}, which is no JSON")
         return reply
 
-    def _obituary(self, do: str) -> str:
+    def _why_lost(self, do: str) -> str:
         try:
             code = self._process.wait(timeout=_DEATH_TIMEOUT_S)
         except subprocess.TimeoutExpired:

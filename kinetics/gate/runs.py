@@ -22,7 +22,7 @@ from kinetics.gate.gate_file import Mode, complete, header, read_gate_file
 from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
 from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.self_test import case_plans
-from kinetics.gate.session import Machine, Say, Session, scout, take_two_looks, until_lost, workplace
+from kinetics.gate.session import Machine, Say, Session, launch_setup, probe_machine, take_two_looks, until_lost
 from kinetics.gate.stored import stored_baseline
 from kinetics.gate.verdicts import CasePlan
 from kinetics.machine.facts import source_state
@@ -75,7 +75,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
         if why_not:
             say(why_not)
         document = _document(site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit})
-        place = workplace({BASE: base_root, CANDIDATE: root}, request.device, site.machine)
+        place = launch_setup({BASE: base_root, CANDIDATE: root}, request.device, site.machine)
         session = Session(place, document, journal_at=site.journal_at, say=say)
         return _judge_and_write(session, plans, (BASE, CANDIDATE), request, site)
 
@@ -95,7 +95,7 @@ def gate_against_files(request: GateRequest, *, files: Sequence[Path], say: Say)
     document = _document(
         site, request, Mode.STORED, plans, baselines=baselines, baseline_files=[str(path) for path in files]
     )
-    place = workplace({CANDIDATE: root}, request.device, site.machine)
+    place = launch_setup({CANDIDATE: root}, request.device, site.machine)
     session = Session(place, document, journal_at=site.journal_at, say=say)
     return _judge_and_write(session, plans, (CANDIDATE,), request, site)
 
@@ -114,7 +114,9 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
         cases = gate_cases(request.grid, site.machine.kind)
         plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
         document = _document(site, request, Mode.SELF_TEST, plans, base={"revision": revision, "id": commit})
-        session = Session(workplace(roots, request.device, site.machine), document, journal_at=site.journal_at, say=say)
+        session = Session(
+            launch_setup(roots, request.device, site.machine), document, journal_at=site.journal_at, say=say
+        )
         launch_cases = _launch_cases(plans, (BASE, CANDIDATE))
         lost = until_lost(lambda: session.take(launch_cases, num_launches=request.num_launches, look=1))
         stored = _self_test_path(site, request.grid)
@@ -137,7 +139,7 @@ def _judge_and_write(
 
 def _site(request: GateRequest, root: Path, say: Say) -> _Site:
     say("measuring this machine's ceilings")
-    machine = scout(root, request.device)
+    machine = probe_machine(root, request.device)
     commit, is_dirty = source_state(root)
     folder = (request.results_dir or root / "results") / str(machine.facts["device_slug"])
     check_writable(folder / "gate")

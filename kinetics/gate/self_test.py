@@ -88,9 +88,9 @@ def case_plans(
     A case that it lacks, has in another form, or has too few launches of, is judged as on an unknown machine.
     """
     unmeasured = "margins are 1 % and nothing is refused: "
-    why_not = f"{unmeasured}kinetics aa has not run on this machine" if document is None else None
+    why_not = f"{unmeasured}kinetics gate self-test has not run on this machine" if document is None else None
     if document is not None and (difference := machine_difference(machine, document["machine_info"])):
-        why_not = f"{unmeasured}the stored kinetics aa is of another setting: {difference}"
+        why_not = f"{unmeasured}the stored self-test is of another setting: {difference}"
     if document is None or why_not:
         plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
         return plans, why_not
@@ -98,7 +98,7 @@ def case_plans(
     known = {test.case: test for test in self_tests(document, num_launches=num_launches) if test.case in same}
     if unknown := [case.name for case in cases if case.name not in known]:
         why_not = (
-            f"margins are 1 % and nothing is refused of {', '.join(unknown)}: the stored kinetics aa has not "
+            f"margins are 1 % and nothing is refused of {', '.join(unknown)}: the stored self-test has not "
             f"{2 * num_launches} launches of them that count; the others are judged by it"
         )
     return [_planned(case, known.get(case.name)) for case in cases], why_not

@@ -16,7 +16,7 @@ from typing import Any
 from kinetics.files.atomic import write_json
 from kinetics.gate.evidence import CANDIDATE, CaseRun
 from kinetics.gate.gate_file import baselines_of, complete
-from kinetics.gate.launch import LaunchCase, Worker, Workplace, run_launch
+from kinetics.gate.launch import LaunchCase, LaunchSetup, Worker, run_launch
 from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.stored import is_stored_flagged
 from kinetics.gate.verdicts import CasePlan, is_flagged
@@ -41,7 +41,7 @@ class Machine:
         return str(self.facts["device_kind"])
 
 
-def scout(root: Path, device: str) -> Machine:
+def probe_machine(root: Path, device: str) -> Machine:
     """Look at the device through a worker of its own, so that no context of this process stays on it.
 
     Raises: ValueError if the checkout or the device cannot be used; WorkerLost.
@@ -55,7 +55,7 @@ def scout(root: Path, device: str) -> Machine:
             raise ValueError(f"the checkout at {root} cannot measure on {device}: {refusal}") from None
 
 
-def workplace(roots: Mapping[str, Path], device: str, machine: Machine) -> Workplace:
+def launch_setup(roots: Mapping[str, Path], device: str, machine: Machine) -> LaunchSetup:
     """Launches by worker processes on this machine."""
 
     def open_worker(side: str, root: Path) -> AbstractContextManager[WorkerProcess]:
@@ -69,13 +69,13 @@ def workplace(roots: Mapping[str, Path], device: str, machine: Machine) -> Workp
             gpu=(lambda: gpu_complaint([process.pid for process in processes], query=query)) if query else None,
         )
 
-    return Workplace(roots=roots, open_worker=open_worker, watch=watch)
+    return LaunchSetup(roots=roots, open_worker=open_worker, watch=watch)
 
 
 class Session:
     """The evidence of one run, on disk record by record."""
 
-    def __init__(self, place: Workplace, document: Document, *, journal_at: Path, say: Say) -> None:
+    def __init__(self, place: LaunchSetup, document: Document, *, journal_at: Path, say: Say) -> None:
         self.document = document
         self._place = place
         self._say = say

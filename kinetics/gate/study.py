@@ -40,8 +40,8 @@ what was planted in a case stands in its row. A decision is drawn from these lau
 {NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} for the second. Brackets: 95 % Clopper-Pearson intervals
 that take every launch for a trial; cases share launches, and a confirmed decision takes {2 * NUM_LAUNCHES_A_LOOK} of
 them, so the truth may lie further off. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the
-same launches, each against the base of the launch before. Measured margin: what `kinetics aa` would have set from the
-copies; the copies themselves are judged half by half, each at the margin of the other half.
+same launches, each against the base of the launch before. Measured margin: what `kinetics gate self-test` would have
+set from the copies; the copies themselves are judged half by half, each at the margin of the other half.
 """
 
 

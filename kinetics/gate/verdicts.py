@@ -37,8 +37,8 @@ MIN_SHARE_OF_ROOF = 0.95
 class CasePlan:
     """How one case is to be judged.
 
-    `margin` and `known_detectable` come from this machine's `kinetics aa`; without one the margin is 1 % and the
-    smallest detectable slow-down None. `residual_band`: where measured / predicted lay then.
+    `margin` and `known_detectable` come from this machine's `kinetics gate self-test`; without one the margin is 1 %
+    and the smallest detectable slow-down None. `residual_band`: where measured / predicted lay then.
     """
 
     name: str
@@ -55,7 +55,7 @@ class CasePlan:
             return None
         return (
             f"this machine sees slow-downs from {100 * self.known_detectable:.1f} % on, "
-            f"the case must show {100 * self.detectable_budget:.0f} %; quiet the machine and run kinetics aa"
+            f"the case must show {100 * self.detectable_budget:.0f} %; quiet the machine, run kinetics gate self-test"
         )
 
 

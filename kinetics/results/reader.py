@@ -49,7 +49,7 @@ class Origin(Enum):
     PUBLISHED = "published"
 
 
-class LeftOutKind(Enum):
+class UnusedKind(Enum):
     """Why something in a file takes no part."""
 
     ONLY_HERE = "only here"
@@ -58,11 +58,11 @@ class LeftOutKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class UnusedRow:
     """A row or case of one file that was not compared, and why."""
 
     file: str
-    kind: LeftOutKind
+    kind: UnusedKind
     name: str
     reason: str
 
@@ -130,7 +130,7 @@ class ResultFile:
     data_sheet_bytes_per_s: float | None
     versions: Mapping[str, str]
     rows: tuple[ResultRow, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnusedRow, ...]
     notes: tuple[str, ...]
 
     @property
@@ -153,7 +153,7 @@ def read_result_files(paths: Sequence[Path]) -> list[ResultFile]:
 
 
 def is_gate_file(path: Path) -> bool:
-    """Whether a file is one of `kinetics gate` or `kinetics aa`: rounds of one verdict, no rows to compare."""
+    """Whether a file is one of `kinetics gate` or its self-test: rounds of one verdict, no rows to compare."""
     try:
         return read_result(path).get("kind") == "gate"
     except ValueError:  # for the reader of result files to name
@@ -203,9 +203,9 @@ def _read(path: Path) -> ResultFile:
     )
 
 
-def _skip(skip: Mapping[str, Any], file: str) -> LeftOut:
+def _skip(skip: Mapping[str, Any], file: str) -> UnusedRow:
     name = _text(skip.get("name")).split("::")[-1]
-    return LeftOut(file=file, kind=LeftOutKind.SKIPPED, name=name, reason=_text(skip.get("reason")))
+    return UnusedRow(file=file, kind=UnusedKind.SKIPPED, name=name, reason=_text(skip.get("reason")))
 
 
 def _notes(document: Document) -> list[str]:
@@ -215,7 +215,7 @@ def _notes(document: Document) -> list[str]:
     return notes
 
 
-def _read_rows(document: Document, file: str) -> tuple[list[ResultRow], list[LeftOut]]:
+def _read_rows(document: Document, file: str) -> tuple[list[ResultRow], list[UnusedRow]]:
     rows: dict[tuple[Any, ...], ResultRow] = {}
     invalid = []
     for number, bench in enumerate(document["benchmarks"]):
@@ -225,7 +225,7 @@ def _read_rows(document: Document, file: str) -> tuple[list[ResultRow], list[Lef
             if row.case_key in rows:
                 raise ValueError(f"a case must stand once in a file, got it as {rows[row.case_key].name} too")
         except ValueError as error:
-            invalid.append(LeftOut(file=file, kind=LeftOutKind.INVALID, name=name, reason=str(error)))
+            invalid.append(UnusedRow(file=file, kind=UnusedKind.INVALID, name=name, reason=str(error)))
             continue
         rows[row.case_key] = row
     return list(rows.values()), invalid

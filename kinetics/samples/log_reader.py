@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinetics.cost.published import MAX_GENERATED
-from kinetics.files.lines import Complaints, DataFileError, LeftOut, read_lines
+from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
 from kinetics.samples.grading import Grade, grade_strict, last_boxed
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.sample_set import Question, SampleSet
@@ -61,7 +61,7 @@ class TraceFile:
     samples: SampleSet
     timings: tuple[SampleTiming, ...]
     notes: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[SkippedLine, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     return TraceFile(header=header, samples=samples, timings=timings, notes=notes, left_out=tuple(complaints.left_out))
 
 
-def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
+def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[SkippedLine]]:
     """Every answer of a trace file, ungraded, and the lines left out.
 
     Raises: DataFileError naming file and line.

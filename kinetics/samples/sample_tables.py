@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kinetics.files.lines import Complaints, DataFileError, LeftOut, read_lines
+from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
 from kinetics.samples.log_header import parse_policy
 from kinetics.samples.log_reader import FiledAnswer
 from kinetics.samples.sample_set import Question, SampleSet
@@ -31,7 +31,7 @@ class SampleTable:
     """A table read: its sample sets, and the rows left out."""
 
     sets: tuple[SampleSet, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[SkippedLine, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False)
     return SampleTable(sets=found, left_out=tuple(complaints.left_out))
 
 
-def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[LeftOut]]:
+def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[SkippedLine]]:
     """Every answer of a table, put in a box as a text would have it, and the rows left out.
 
     Raises: DataFileError naming file and line.

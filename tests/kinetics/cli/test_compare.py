@@ -101,7 +101,9 @@ def test_files_of_the_gate_are_left_aside_and_named(result, row, tmp_path, verb)
     paths = [result("a.json", [row()]), gate_file, result("b.json", [row()])]
     done = run(verb, *paths, *(["--out", tmp_path / "page.html"] if verb == "report" else []))
     assert done.exit_code == 0, done.stderr
-    assert done.stderr == (f"kinetics: {gate_file}: left aside, a file of kinetics gate or kinetics aa holds no rows\n")
+    assert done.stderr == (
+        f"kinetics: {gate_file}: left aside, a file of kinetics gate or kinetics gate self-test holds no rows\n"
+    )
 
 
 def test_a_crossover_says_in_words_what_was_measured_and_what_predicted(result, row):

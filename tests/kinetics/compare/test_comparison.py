@@ -12,7 +12,7 @@ from kinetics.compare.comparison import FASTEST, compare_files
 from kinetics.compare.median_ratio import median_interval, median_ratio
 from kinetics.compare.tables import comparison_tables, tables_for_people
 from kinetics.files.lines import DataFileError
-from kinetics.results.reader import LeftOutKind, read_result_files
+from kinetics.results.reader import UnusedKind, read_result_files
 
 SAMPLES = st.lists(st.floats(min_value=1e-9, max_value=1e3), min_size=1, max_size=40)
 
@@ -245,7 +245,7 @@ def test_an_unusable_row_is_listed_and_the_others_are_read(result, row, field, v
     bad["extra_info"][field] = value
     (file,) = read_result_files([result("a.json", [row(), bad])])
     assert len(file.rows) == 1
-    assert [(item.kind, item.reason) for item in file.left_out] == [(LeftOutKind.INVALID, reason)]
+    assert [(item.kind, item.reason) for item in file.left_out] == [(UnusedKind.INVALID, reason)]
 
 
 def test_a_case_that_stands_twice_is_invalid_the_second_time(result, row):
@@ -257,7 +257,7 @@ def test_skips_keep_their_reason(result, row):
     skipped = [{"name": "bench/x.py::dense-fa3", "reason": "runs on cuda alone"}]
     (file,) = read_result_files([result("a.json", [row()], skipped=skipped)])
     assert [(i.file, i.kind, i.name, i.reason) for i in file.left_out] == [
-        ("A Made CPU", LeftOutKind.SKIPPED, "dense-fa3", "runs on cuda alone")
+        ("A Made CPU", UnusedKind.SKIPPED, "dense-fa3", "runs on cuda alone")
     ]
 
 
