@@ -27,10 +27,9 @@ from kinetics.bench.aime import (
 )
 from kinetics.bench.plugin import settings_of
 from kinetics.law.claims import BEST_OF_N, LONG_COT
-from kinetics.law.log_frontiers import EFLOP, MEASURED
+from kinetics.law.measured_costs import EFLOP, MEASURED
 from kinetics.law.request import LawOutcome
 from kinetics.law.run import run_law
-from kinetics.law.run_logs import run_trace_law
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -67,7 +66,7 @@ def test_generate(case: AimeCase, logs: Path, request: pytest.FixtureRequest, be
 def test_the_logs_give_the_law(logs: Path, tables: Path, benchmark: Any) -> None:
     if not list(logs.glob("*.jsonl")):
         pytest.skip("no log was made")
-    outcome: LawOutcome = benchmark.pedantic(run_trace_law, args=(law_request(logs, tables),), rounds=1)
+    outcome: LawOutcome = benchmark.pedantic(run_law, args=(law_request(logs, tables),), rounds=1)
     benchmark.extra_info.update(
         operation="aime_law", logs=len(list(logs.glob("*.jsonl"))), folder=f"{tables.parent.name}/{tables.name}"
     )

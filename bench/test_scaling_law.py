@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
-from kinetics.cost.query import Mode
-from kinetics.law.allocation import allocate, best_of_n_options
+from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
+from kinetics.law.allocation import allocate, tabulate
+from kinetics.law.cost_models import EFlopCost
 from kinetics.law.frontier import Curve, build_frontier
-from kinetics.law.prices import exact_price
 from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.run import run_law
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.specs.models import find_model
-from kinetics.specs.policies import TopK
+from kinetics.specs.policies import PolicyKind, TopK
 
 TABLES = Path(__file__).parents[1] / "results" / "tables"
 NUM_QUESTIONS, NUM_TRIALS, NUM_COSTS = 30, 32, 100
@@ -30,12 +29,7 @@ NUM_ANSWERS = 30_000
 
 @pytest.mark.benchmark(group="scaling law")
 def test_the_default_law_regenerates_as_recorded(benchmark: Any, tmp_path: Path) -> None:
-    request = LawRequest(
-        files=(), out=tmp_path, draws_figures=True, fetch="", on="", measured=None, mode=Mode.EXACT, grader="recorded",
-        tokenizer="", grades_cuts=False, prompt_len=200, architectures=(), batch=0, num_dense_layers=0, seed=0,
-        reads_prompt_to_longest=False, keeps_going=False,
-    )  # fmt: skip
-    outcome: LawOutcome = benchmark.pedantic(run_law, args=(request,), rounds=3)
+    outcome: LawOutcome = benchmark.pedantic(run_law, args=(LawRequest(out=tmp_path),), rounds=3)
     claims = outcome.document["claims"]
     benchmark.extra_info.update(operation="law_default", target_s=5.0, claims=len(claims))
     assert [claim["key"] for claim in claims if claim["has_changed"]] == []
@@ -98,10 +92,15 @@ def _best_of_n_frontier(sets: dict[str, list[SampleSet]]) -> Any:
     grid = np.logspace(np.log10(20), 6, NUM_COSTS)
     curves = []
     for name, group in sets.items():
-        price = exact_price(find_model(name), intensity=INTENSITY)
-        table = best_of_n_options(group, trials=range(1, NUM_TRIALS + 1), price=price)
-        accuracy = allocate(table, grid).accuracy.mean(axis=0)
-        curves.append(Curve(model=name, attention="topk", cost=grid, accuracy=accuracy))
+        model = EFlopCost(model=find_model(name))
+        table = tabulate(
+            group,
+            trials=range(1, NUM_TRIALS + 1),
+            caps_of=lambda _: (None,),
+            cost_models_of=lambda _, model=model: {"eflop": model},  # type: ignore[misc]
+        )
+        accuracy = allocate(table, "eflop", grid).accuracy.mean(axis=0)
+        curves.append(Curve(model=name, kind=PolicyKind.TOPK, cost=grid, accuracy=accuracy))
     return build_frontier(curves)
 
 

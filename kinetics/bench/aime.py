@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +15,14 @@ from typing import Any, Final
 import numpy as np
 
 from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS
-from kinetics.cost.query import Mode
 from kinetics.files.lines import DataFileError
 from kinetics.generate.request import MINI, GenerateRequest, PolicyChoice
 from kinetics.generate.run import GenerateOutcome, run_generate
 from kinetics.law.accuracy_estimates import bootstrap_interval, mean_coverage
-from kinetics.law.log_frontiers import Comparison, compare_with_dense, family_frontiers, options_of
-from kinetics.law.log_options import Spending, spendings
+from kinetics.law.allocation import uniform_frontiers
+from kinetics.law.logs import Comparison, compare_with_dense, of_task, tabulate_logs
 from kinetics.law.request import LawOutcome, LawRequest
-from kinetics.law.run_logs import logs_of
+from kinetics.law.run import logs_of
 from kinetics.law.sources import read_samples
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.log_reader import TraceRules, read_trace_file
@@ -168,17 +166,13 @@ def claim_facts(outcome: LawOutcome) -> dict[str, Any]:
 
 def law_request(logs: Path, out: Path, *, files: tuple[Path, ...] = ()) -> LawRequest:
     """The request that costs a folder of logs; with `files`, that which holds them against the paper's claims."""
-    return LawRequest(
-        files=files, traces=None if files else logs, out=out, draws_figures=True, fetch="", on="", measured=None,
-        mode=Mode.EXACT, grader="recorded", tokenizer="", grades_cuts=False, prompt_len=200, architectures=(), batch=0,
-        num_dense_layers=0, seed=0, reads_prompt_to_longest=False, keeps_going=False,
-    )  # fmt: skip
+    return LawRequest(files=files, traces=None if files else logs, out=out)
 
 
 def compare_logs(logs: Path, out: Path, task: str, cost_name: str) -> list[Comparison]:
     """Sparse against dense frontiers of a folder of logs, for one way of spending on one cost axis."""
-    options: Sequence[Spending] = spendings(logs_of(read_samples(law_request(logs, out))), batch=0, device=None)
-    return compare_with_dense(family_frontiers(options_of(task, options), cost_name))
+    strategies = tabulate_logs(logs_of(read_samples(law_request(logs, out))))
+    return compare_with_dense(uniform_frontiers(of_task(task, strategies), cost_name))
 
 
 def comparison_facts(comparison: Comparison, task: str, cost_name: str) -> dict[str, Any]:
@@ -187,7 +181,7 @@ def comparison_facts(comparison: Comparison, task: str, cost_name: str) -> dict[
         "operation": "aime_sparse_against_dense",
         "task": task,
         "axis": cost_name,
-        "family": comparison.family.value,
+        "family": comparison.kind.value,
         "costs_compared": comparison.num_costs,
         "costs_below": comparison.num_below,
         "costs_clearly_below": comparison.num_clearly_below,

@@ -48,7 +48,7 @@ class AnswerGrader(Enum):
 
 def cost(
     model: Annotated[str, typer.Option(help="Such as Qwen3-8B; --json shows its counts.")],
-    context: Annotated[int, typer.Option(help="Prompt tokens.")] = 200,
+    prompt_len: Annotated[int, typer.Option(help="Prompt tokens.")] = 200,
     generated: Annotated[int, typer.Option(help="Tokens of each answer.")] = 8192,
     trials: Annotated[int, typer.Option(help="Answers to the prompt.")] = 1,
     attention: Annotated[PolicyKind, typer.Option(help="Which keys a step attends.")] = PolicyKind.DENSE,
@@ -65,6 +65,7 @@ def cost(
     dense_layers: Annotated[int, typer.Option(help="First layers that run dense.")] = 0,
     prefill: Annotated[bool, typer.Option(help="Charge the prompt too.")] = False,
     combine: Annotated[CombineName, typer.Option(help="sum: eFLOPs; max: the smaller is hidden.")] = CombineName.SUM,
+    context: Annotated[int | None, typer.Option(hidden=True, help="The old name of --prompt-len.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """FLOP, bytes and eFLOP of one configuration."""
@@ -86,7 +87,7 @@ def cost(
         query = CostQuery(
             model=find_model(model),
             policy=build_policy(attention, given),
-            prompt_len=context,
+            prompt_len=prompt_len if context is None else context,
             generated=generated,
             trials=trials,
             intensity=intensity,
@@ -167,7 +168,6 @@ def law(
     """Frontiers, tables, figures and claims: from the published curves, or from samples."""
     from kinetics.law.request import LawRequest
     from kinetics.law.run import run_law
-    from kinetics.law.run_logs import run_trace_law
 
     with one_line_errors():
         request = LawRequest(
@@ -177,7 +177,7 @@ def law(
             architectures=tuple(architecture or ()), batch=batch, num_dense_layers=dense_layers, seed=seed,
             reads_prompt_to_longest=longest, keeps_going=keep_going,
         )  # fmt: skip
-        outcome = run_law(request) if request.traces is None else run_trace_law(request)
+        outcome = run_law(request)
     for remark in outcome.remarks:
         typer.echo(printable(remark), err=True)
     if as_json:

@@ -64,19 +64,24 @@ def mean_length(samples: SampleSet) -> float:
     return float(np.mean([np.mean(question.lengths) for question in samples.questions]))
 
 
-def bootstrap_interval(
-    per_question: FloatArray, *, confidence: float = 0.95, num_resamples: int = 2000, seed: int = 0
-) -> tuple[FloatArray, FloatArray]:
-    """Percentile interval of the mean over questions, resampling whole questions.
+def resampled_means(per_question: FloatArray, *, num_resamples: int = 2000, seed: int = 0) -> FloatArray:
+    """Means over questions drawn anew, whole questions at a time: [num_resamples, ...] from [num_questions, ...].
 
-    `per_question`: [num_questions, ...]. Answers to one question are not independent of one another, so questions,
-    not answers, are the unit that is drawn.
+    Answers to one question are not independent of one another, so questions, not answers, are the unit that is drawn.
+    The same seed draws the same questions, so that differences between quantities are paired.
     """
     num_questions = per_question.shape[0]
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions), size=num_resamples)
-    means = np.tensordot(weights / num_questions, per_question, axes=1)
+    draws = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions), size=num_resamples)
+    return np.asarray(np.tensordot(draws / num_questions, per_question, axes=1))
+
+
+def bootstrap_interval(
+    per_question: FloatArray, *, confidence: float = 0.95, num_resamples: int = 2000, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Percentile interval of the mean over questions; `per_question`: [num_questions, ...]."""
     tail = 50 * (1 - confidence)
+    means = resampled_means(per_question, num_resamples=num_resamples, seed=seed)
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     return low, high
 

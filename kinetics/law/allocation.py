@@ -1,144 +1,202 @@
-"""The best use of a budget, question by question: trials or length, times KV budget.
+"""The best use of a budget: which model, policy, number of trials and length, question by question or once for all.
 
-Algorithms 1 and 2 of the paper choose for every question the option with the highest accuracy among those that cost
-at most C, on the very samples that score it. That oracle is optimistic, the more so the more options there are;
+Algorithms 1 and 2 of the paper choose for every question the strategy with the highest accuracy among those that cost
+at most C, on the very samples that score it. That oracle is optimistic, the more so the more strategies there are;
 `cross_validate` chooses on one half of the samples and scores on the other.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics.law.accuracy_estimates import correct_within, coverage
-from kinetics.law.prices import Price
+from kinetics.law.accuracy_estimates import correct_within, coverage, resampled_means
+from kinetics.law.cost_models import CostModel
+from kinetics.law.frontier import FloatArray, Frontier, best_within
 from kinetics.samples.sample_set import Question, SampleSet
-from kinetics.specs.policies import AttentionPolicy, policy_label
+from kinetics.specs.policies import AttentionPolicy, PolicyKind, policy_label
 
-FloatArray = NDArray[np.float64]
+NUM_COSTS: Final = 60
+"""Of the grid that frontiers of one's own samples are drawn on."""
+NUM_RESAMPLES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """A way to spend: a policy with a number of trials, or with a generation budget."""
+class Strategy:
+    """A way to spend: so many trials of a model under a policy, each cut at `max_generated` tokens, if that is set."""
 
+    model: str
     policy: AttentionPolicy
     trials: int
     max_generated: int | None
 
+    @property
+    def kind(self) -> PolicyKind:
+        """The kind of its policy."""
+        return self.policy.kind
+
+    @property
+    def label(self) -> str:
+        """Model and policy, as people would ask for them."""
+        return f"{self.model} {policy_label(self.policy)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OptionTable:
-    """What each option costs, scores and generates on each question. Arrays: [num_questions, num_options].
+class StrategyTable:
+    """What each strategy scores, generates and costs on each question. Arrays: [num_questions, num_strategies].
 
-    `tokens` are the mean generated tokens of all trials together.
+    `tokens`: generated ones of all trials together, on average. `cost`: by the name of the cost model, nan where a
+    strategy has none of that name.
     """
 
-    options: tuple[Option, ...]
-    cost: FloatArray
+    strategies: tuple[Strategy, ...]
     accuracy: FloatArray
     tokens: FloatArray
+    cost: Mapping[str, FloatArray]
+
+    def only(self, is_wanted: Callable[[Strategy], bool]) -> StrategyTable:
+        """The table of some of its strategies."""
+        index = [i for i, strategy in enumerate(self.strategies) if is_wanted(strategy)]
+        return self._take(index)
+
+    def priced(self, name: str) -> StrategyTable:
+        """The table of the strategies that have a cost of this name."""
+        if name not in self.cost:
+            return self._take([])
+        return self._take(np.flatnonzero(np.isfinite(self.cost[name]).all(axis=0)).tolist())
+
+    def _take(self, index: Sequence[int]) -> StrategyTable:
+        return StrategyTable(
+            strategies=tuple(self.strategies[i] for i in index),
+            accuracy=self.accuracy[:, index],
+            tokens=self.tokens[:, index],
+            cost={name: cost[:, index] for name, cost in self.cost.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Allocation:
-    """Accuracy and chosen option per question and cost cap. All: [num_questions, num_costs].
+    """Accuracy and chosen strategy per question and cost cap. All: [num_questions, num_costs].
 
-    Where nothing `is_affordable`, accuracy is 0 and `option` says nothing.
+    Where nothing `is_affordable`, accuracy is 0 and `strategy` says nothing.
     """
 
     accuracy: FloatArray
-    option: NDArray[np.int64]
+    strategy: NDArray[np.int64]
     is_affordable: NDArray[np.bool_]
 
 
-BuildOptions = Callable[[Sequence[SampleSet]], OptionTable]
+CostModelsOf = Callable[[SampleSet], Mapping[str, CostModel]]
+CapsOf = Callable[[SampleSet], Sequence[int | None]]
 
 
-def best_of_n_options(sets: Sequence[SampleSet], *, trials: Sequence[int], price: Price) -> OptionTable:
-    """Every policy with every number of trials that each question has answers for; accuracy is pass@trials."""
-    check_comparable(sets)
-    options: list[Option] = []
-    rows: list[_QuestionRow] = [_QuestionRow() for _ in sets[0].questions]
-    for samples in sets:
-        counts = [n for n in trials if n <= samples.min_trials]
-        options += [Option(policy=samples.policy, trials=n, max_generated=None) for n in counts]
-        for row, q in zip(rows, _ordered(samples), strict=True):
-            row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=q.lengths, trials=counts)
-            row.accuracy += [coverage(q.num_trials, q.num_correct, trials=n) for n in counts]
-            row.tokens += [n * sum(q.lengths) / q.num_trials for n in counts]
-    return _table(options, rows)
+def tabulate(
+    sets: Sequence[SampleSet], *, trials: Sequence[int], caps_of: CapsOf, cost_models_of: CostModelsOf
+) -> StrategyTable:
+    """Every set with every length cap and every number of trials that each question has answers for.
 
+    Accuracy is pass@trials of the answers that ended within the cap; a cap of None cuts nothing.
 
-def long_cot_options(sets: Sequence[SampleSet], *, budgets: Sequence[int], price: Price) -> OptionTable:
-    """Every policy with every generation budget, one trial; accuracy is pass@1 of the truncated answers."""
-    check_comparable(sets)
-    options: list[Option] = []
-    rows: list[_QuestionRow] = [_QuestionRow() for _ in sets[0].questions]
-    for samples in sets:
-        options += [Option(policy=samples.policy, trials=1, max_generated=budget) for budget in budgets]
-        for row, q in zip(rows, _ordered(samples), strict=True):
-            for budget in budgets:
-                cut = [min(n, budget) for n in q.lengths]
-                row.cost += price(samples.policy, prompt_len=q.prompt_len, lengths=cut, trials=[1])
-                row.accuracy.append(sum(correct_within(q, budget)) / q.num_trials)
-                row.tokens.append(sum(cut) / q.num_trials)
-    return _table(options, rows)
-
-
-def allocate(table: OptionTable, grid: FloatArray) -> Allocation:
-    """Per question and cap: the most accurate option that costs at most the cap, the cheapest of equals.
-
-    Accuracy is 0 where no option is affordable.
+    Raises: ValueError if sets do not belong together.
     """
-    num_questions = table.cost.shape[0]
-    accuracy = np.zeros((num_questions, grid.size))
-    option = np.zeros((num_questions, grid.size), dtype=np.int64)
-    is_affordable = grid >= table.cost.min(axis=1, keepdims=True)
-    for i in range(num_questions):
-        order = np.lexsort((-table.accuracy[i], table.cost[i]))
-        sorted_accuracy = table.accuracy[i, order]
-        best = np.maximum.accumulate(sorted_accuracy)
-        # An option takes over only by strictly higher accuracy, so that ties stay with the cheaper one.
-        leads = np.concatenate(([True], sorted_accuracy[1:] > best[:-1]))
-        leader = order[np.maximum.accumulate(np.where(leads, np.arange(order.size), 0))]
-        can_pay = is_affordable[i]
-        dearest = np.searchsorted(table.cost[i, order], grid[can_pay], side="right") - 1
-        accuracy[i, can_pay] = best[dearest]
-        option[i, can_pay] = leader[dearest]
-    return Allocation(accuracy=accuracy, option=option, is_affordable=is_affordable)
+    check_comparable(sets)
+    parts = [
+        _at_cap(samples, cap, [n for n in trials if n <= samples.min_trials], cost_models_of(samples))
+        for samples in sets
+        for cap in caps_of(samples)
+    ]
+    names = dict.fromkeys(name for part in parts for name in part.cost)
+    return StrategyTable(
+        strategies=tuple(strategy for part in parts for strategy in part.strategies),
+        accuracy=np.concatenate([part.accuracy for part in parts], axis=1),
+        tokens=np.concatenate([part.tokens for part in parts], axis=1),
+        cost={
+            name: np.concatenate(
+                [part.cost.get(name, np.full_like(part.accuracy, np.nan)) for part in parts], axis=1
+            )
+            for name in names
+        },
+    )  # fmt: skip
 
 
-def chosen_spending(table: OptionTable, allocation: Allocation) -> tuple[FloatArray, FloatArray]:
+def allocate(table: StrategyTable, cost_name: str, grid: FloatArray) -> Allocation:
+    """Per question and cap: the most accurate strategy that costs at most the cap, the cheapest of equals.
+
+    Accuracy is 0 where no strategy is affordable.
+    """
+    cost = table.cost[cost_name]
+    found = [best_within(*of_question, grid) for of_question in zip(cost, table.accuracy, strict=True)]
+    return Allocation(
+        accuracy=np.stack([best.reached(scores) for best, scores in zip(found, table.accuracy, strict=True)]),
+        strategy=np.stack([best.leader for best in found]),
+        is_affordable=np.stack([best.is_affordable for best in found]),
+    )
+
+
+def chosen_spending(table: StrategyTable, allocation: Allocation) -> tuple[FloatArray, FloatArray]:
     """(tokens, KV budget) that the allocation spends at each cap; nan where some question affords nothing.
 
     Tokens are those of the question that takes most, as in the paper; KV budgets are averaged over questions and are
     nan with a dense policy among the chosen.
     """
-    budgets = np.array([getattr(option.policy, "kv_budget", np.nan) for option in table.options])
+    budgets = np.array([getattr(strategy.policy, "kv_budget", np.nan) for strategy in table.strategies])
     is_affordable = allocation.is_affordable.all(axis=0)
-    tokens = np.take_along_axis(table.tokens, allocation.option, axis=1).max(axis=0)
-    mean_budget = budgets[allocation.option].mean(axis=0)
+    tokens = np.take_along_axis(table.tokens, allocation.strategy, axis=1).max(axis=0)
+    mean_budget = budgets[allocation.strategy].mean(axis=0)
     return np.where(is_affordable, tokens, np.nan), np.where(is_affordable, mean_budget, np.nan)
 
 
-def uniform_accuracy(table: OptionTable, grid: FloatArray) -> FloatArray:
-    """Accuracy of the best single option for all questions whose mean cost is at most each cap: no oracle."""
-    mean = OptionTable(
-        options=table.options,
-        cost=table.cost.mean(axis=0, keepdims=True),
-        accuracy=table.accuracy.mean(axis=0, keepdims=True),
-        tokens=table.tokens.mean(axis=0, keepdims=True),
+def uniform_accuracy(table: StrategyTable, cost_name: str, grid: FloatArray) -> FloatArray:
+    """Accuracy of the best single strategy for all questions whose mean cost is at most each cap: no oracle."""
+    accuracy = table.accuracy.mean(axis=0)
+    return best_within(table.cost[cost_name].mean(axis=0), accuracy, grid).reached(accuracy)
+
+
+def uniform_frontiers(table: StrategyTable, cost_name: str, *, seed: int = 0) -> list[Frontier[Strategy]]:
+    """One frontier over all models per kind of attention that has this cost, on one grid: one choice for all questions.
+
+    Empty if no strategy has the cost.
+    """
+    priced = table.priced(cost_name)
+    if not priced.strategies:
+        return []
+    costs = priced.cost[cost_name].mean(axis=0)
+    grid = np.geomspace(costs.min(), costs.max(), NUM_COSTS)
+    kinds = {strategy.kind for strategy in priced.strategies}
+    return [_uniform_frontier(priced, kind, cost_name, grid, seed=seed) for kind in PolicyKind if kind in kinds]
+
+
+def _uniform_frontier(
+    table: StrategyTable, kind: PolicyKind, cost_name: str, grid: FloatArray, *, seed: int
+) -> Frontier[Strategy]:
+    own = table.only(lambda strategy: strategy.kind is kind)
+    accuracy = own.accuracy.mean(axis=0)
+    # The dearest point of the grid is a power, and may round to less than what it stands for.
+    found = best_within(own.cost[cost_name].mean(axis=0), accuracy, grid * (1 + 1e-12))
+    chosen = zip(found.leader, found.is_affordable, strict=True)
+    return Frontier(
+        kind=kind,
+        cost=grid,
+        accuracy=found.reached(accuracy),
+        best=tuple(own.strategies[i] if is_affordable else None for i, is_affordable in chosen),
+        per_resample=found.reached(resampled_means(own.accuracy, num_resamples=NUM_RESAMPLES, seed=seed)),
     )
-    accuracy: FloatArray = allocate(mean, grid).accuracy[0]
-    return accuracy
 
 
 def cross_validate(
-    sets: Sequence[SampleSet], build: BuildOptions, grid: FloatArray, *, num_splits: int = 5, seed: int = 0
+    sets: Sequence[SampleSet],
+    tabulate_sets: Callable[[Sequence[SampleSet]], StrategyTable],
+    cost_name: str,
+    grid: FloatArray,
+    *,
+    num_splits: int = 5,
+    seed: int = 0,
 ) -> tuple[FloatArray, FloatArray]:
-    """(oracle, held out): accuracy per question and cap when options are chosen on a random half of the samples.
+    """(oracle, held out): accuracy per question and cap when strategies are chosen on a random half of the samples.
 
     `oracle` scores the choice on the half that made it, `held_out` on the other half; their difference is the
     winner's curse. Both are means over `num_splits` splits, each used in both directions.
@@ -148,11 +206,11 @@ def cross_validate(
     held_out = np.zeros_like(oracle)
     for _ in range(num_splits):
         halves = [_split(samples, rng) for samples in sets]
-        tables = [build([half[side] for half in halves]) for side in (0, 1)]
+        tables = [tabulate_sets([half[side] for half in halves]) for side in (0, 1)]
         for chooser, judge in ((tables[0], tables[1]), (tables[1], tables[0])):
-            chosen = allocate(chooser, grid)
+            chosen = allocate(chooser, cost_name, grid)
             oracle += chosen.accuracy
-            judged = np.take_along_axis(judge.accuracy, chosen.option, axis=1)
+            judged = np.take_along_axis(judge.accuracy, chosen.strategy, axis=1)
             held_out += np.where(chosen.is_affordable, judged, 0.0)
     return oracle / (2 * num_splits), held_out / (2 * num_splits)
 
@@ -160,48 +218,61 @@ def cross_validate(
 def check_comparable(sets: Sequence[SampleSet]) -> None:
     """Refuse sets that must not share a table.
 
-    Raises: ValueError if models, data sets or question sets differ, or a policy occurs twice.
+    Raises: ValueError if data sets or question sets differ, or a model comes twice under one policy.
     """
     if not sets:
-        raise ValueError("an allocation needs at least one sample set, got none")
+        raise ValueError("a law needs at least one sample set, got none")
     first = sets[0]
     for other in sets[1:]:
-        if other.model != first.model or other.dataset != first.dataset:
+        if other.dataset != first.dataset:
             raise ValueError(
-                f"sample sets of one table must share model and data set, got {first.model} on {first.dataset} "
-                f"and {other.model} on {other.dataset}; make one table per model"
+                f"sample sets of one law must share a data set, got {first.dataset} and {other.dataset}; "
+                "make one law per data set"
             )
         if other.question_ids != first.question_ids:
             odd = sorted(other.question_ids ^ first.question_ids)
             raise ValueError(
-                f"sample sets of {first.model} must hold the same questions, got {len(odd)} that are not in both of "
-                f"{policy_label(first.policy)} and {policy_label(other.policy)}, first {odd[0]}"
+                f"all sample sets must hold the same questions, got {len(odd)} that {_name(first)} and {_name(other)} "
+                f"do not share, first {odd[0]}; leave one of them out"
             )
-    policies = [samples.policy for samples in sets]
-    if len(set(policies)) != len(policies):
-        raise ValueError(f"sample sets of {first.model} must differ in policy, got one policy twice; merge the files")
+    keys = [(samples.model, samples.policy) for samples in sets]
+    for samples, key in zip(sets, keys, strict=True):
+        if keys.count(key) > 1:
+            raise ValueError(f"sample sets must differ in model or policy, got {_name(samples)} twice; merge the files")
 
 
-def _ordered(samples: SampleSet) -> list[Question]:
-    return sorted(samples.questions, key=lambda question: question.question_id)
+def _name(samples: SampleSet) -> str:
+    return f"{samples.model} {policy_label(samples.policy)}"
 
 
-@dataclass(slots=True)
-class _QuestionRow:
-    """One question's entries of an option table while it grows, policy by policy."""
-
-    cost: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    tokens: list[float] = field(default_factory=list)
-
-
-def _table(options: Sequence[Option], rows: Sequence[_QuestionRow]) -> OptionTable:
-    return OptionTable(
-        options=tuple(options),
-        cost=np.array([row.cost for row in rows]),
-        accuracy=np.array([row.accuracy for row in rows]),
-        tokens=np.array([row.tokens for row in rows]),
+def _at_cap(
+    samples: SampleSet, cap: int | None, trials: Sequence[int], cost_models: Mapping[str, CostModel]
+) -> StrategyTable:
+    """The strategies of one set at one cap, one per number of trials."""
+    questions = sorted(samples.questions, key=lambda question: question.question_id)
+    cuts = [question.lengths if cap is None else [min(n, cap) for n in question.lengths] for question in questions]
+    pairs = list(zip(questions, cuts, strict=True))
+    return StrategyTable(
+        strategies=tuple(
+            Strategy(model=samples.model, policy=samples.policy, trials=n, max_generated=cap) for n in trials
+        ),
+        accuracy=np.array([_coverages(question, cap, trials) for question in questions]),
+        tokens=np.array([[n * sum(cut) / question.num_trials for n in trials] for question, cut in pairs]),
+        cost={
+            name: np.array(
+                [
+                    model.mean_costs(samples.policy, prompt_len=question.prompt_len, lengths=cut, trials=trials)
+                    for question, cut in pairs
+                ]
+            )
+            for name, model in cost_models.items()
+        },
     )
+
+
+def _coverages(question: Question, cap: int | None, trials: Sequence[int]) -> list[float]:
+    num_correct = question.num_correct if cap is None else sum(correct_within(question, cap))
+    return [coverage(question.num_trials, num_correct, trials=n) for n in trials]
 
 
 def _split(samples: SampleSet, rng: np.random.Generator) -> tuple[SampleSet, SampleSet]:
@@ -214,14 +285,5 @@ def _split(samples: SampleSet, rng: np.random.Generator) -> tuple[SampleSet, Sam
         middle = question.num_trials // 2
         sides[0].append(question.subset(order[:middle]))
         sides[1].append(question.subset(order[middle : 2 * middle]))
-    first, second = (
-        SampleSet(
-            model=samples.model,
-            dataset=samples.dataset,
-            policy=samples.policy,
-            questions=tuple(side),
-            has_estimated_lengths=samples.has_estimated_lengths,
-        )
-        for side in sides
-    )
+    first, second = (replace(samples, questions=tuple(side)) for side in sides)
     return first, second

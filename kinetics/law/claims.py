@@ -17,19 +17,20 @@ from kinetics.cost.published import (
     attention_to_parameter_ratio,
     num_published_parameters,
 )
+from kinetics.law.fits import PowerLaw, fit_power_law
 from kinetics.law.frontier import (
     Curve,
     Frontier,
-    PowerLaw,
     accuracy_at,
+    cost_ratio,
     cost_to_reach,
-    fit_power_law,
     largest_gain,
     switch_points,
 )
 from kinetics.law.published import ClaimStatus, PublishedClaim
 from kinetics.specs.hardware import Precision, find_accelerator
 from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.policies import PolicyKind
 from kinetics.specs.units import GIBI, TERA
 
 LONG_COT: Final = "long_cot"
@@ -44,13 +45,13 @@ PUBLISHED_BUDGET_FIT: Final = PowerLaw(scale=81.77, exponent=0.25, offset=-212.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What checks may draw on. `curves` and `frontiers` are keyed by task, then by attention family.
+    """What checks may draw on. `curves` and `frontiers` are keyed by task, then by kind of attention.
 
     `numbers` holds figures that only samples give, by claim key: pass@1, mean lengths, refitted exponents.
     """
 
     curves: Mapping[str, Sequence[Curve]]
-    frontiers: Mapping[tuple[str, str], Frontier]
+    frontiers: Mapping[tuple[str, PolicyKind], Frontier[Curve]]
     numbers: Mapping[str, float]
 
 
@@ -137,20 +138,20 @@ def _phi(generated: int) -> list[float]:
 
 
 def _first_cost(evidence: Evidence, model: str) -> float | None:
-    frontier = evidence.frontiers.get((LONG_COT, "dense"))
+    frontier = evidence.frontiers.get((LONG_COT, PolicyKind.DENSE))
     found = [s.cost for s in switch_points(frontier) if s.model == model] if frontier else []
     return found[0] if found else None
 
 
 def _last_14b_cost(evidence: Evidence, _: list[str]) -> float | None:
-    frontier = evidence.frontiers.get((LONG_COT, "dense"))
+    frontier = evidence.frontiers.get((LONG_COT, PolicyKind.DENSE))
     switches = switch_points(frontier) if frontier else []
     return switches[-1].cost if switches and switches[-1].model == "Qwen3-14B" else None
 
 
 def _gain_at(seconds: float) -> Check:
     def check(evidence: Evidence, _: list[str]) -> float | None:
-        pair = _pair(evidence, LONG_COT, "topk")
+        pair = _pair(evidence, LONG_COT)
         if pair is None:
             return None
         cost = seconds * TERA_EFLOP_PER_B200_S
@@ -160,38 +161,32 @@ def _gain_at(seconds: float) -> Check:
 
 
 def _gain_at_end(evidence: Evidence, _: list[str]) -> float | None:
-    pair = _pair(evidence, LONG_COT, "topk")
+    pair = _pair(evidence, LONG_COT)
     return None if pair is None else float(100 * (pair[1].accuracy[-1] - pair[0].accuracy[-1]))
 
 
 def _largest_gain(task: str) -> Check:
     def check(evidence: Evidence, arguments: list[str]) -> float | None:
-        pair = _pair(evidence, task, arguments[0] if arguments else "topk")
+        pair = _pair(evidence, task, *arguments)
         return None if pair is None else 100 * largest_gain(pair[1], pair[0])[1]
 
     return check
 
 
-def _speedup(task: str) -> Check:
+def _cost_ratio(task: str) -> Check:
     def check(evidence: Evidence, arguments: list[str]) -> float | None:
-        pair = _pair(evidence, task, arguments[0] if arguments else "topk")
-        return None if pair is None else speedup_at_dense_maximum(*pair)
+        pair = _pair(evidence, task, *arguments)
+        return None if pair is None else cost_ratio(*pair)
 
     return check
 
 
-def speedup_at_dense_maximum(dense: Frontier, sparse: Frontier) -> float:
-    """How much less the sparse frontier pays for the highest accuracy that dense attention reaches."""
-    highest = float(dense.accuracy.max())
-    return cost_to_reach(highest, dense) / cost_to_reach(highest, sparse)
-
-
-def _counterpart(task: str, *, known: str, wanted: str) -> Check:
+def _counterpart(task: str, *, known: PolicyKind, wanted: PolicyKind) -> Check:
     """Accuracy of one attention at the cost where the other reaches a given accuracy, for one model."""
 
     def check(evidence: Evidence, arguments: list[str]) -> float | None:
         model, accuracy = arguments
-        curves = {curve.attention: curve for curve in evidence.curves.get(task, ()) if curve.model == model}
+        curves = {curve.kind: curve for curve in evidence.curves.get(task, ()) if curve.model == model}
         if known not in curves or wanted not in curves:
             return None
         cost = cost_to_reach(float(accuracy), curves[known])
@@ -203,14 +198,14 @@ def _counterpart(task: str, *, known: str, wanted: str) -> Check:
 def _saturated_pass1(evidence: Evidence, arguments: list[str]) -> float | None:
     """Accuracy in percent that a dense curve settles at; None while its last grid step still adds 0.2 points."""
     for curve in evidence.curves.get(LONG_COT, ()):
-        if curve.model == arguments[0] and curve.attention == "dense":
+        if curve.model == arguments[0] and curve.kind is PolicyKind.DENSE:
             before, last = curve.accuracy[-2:]
             return float(100 * last) if last - before < SETTLED_STEP else None
     return None
 
 
-def _pair(evidence: Evidence, task: str, attention: str) -> tuple[Frontier, Frontier] | None:
-    dense, sparse = evidence.frontiers.get((task, "dense")), evidence.frontiers.get((task, attention))
+def _pair(evidence: Evidence, task: str, kind: str = "topk") -> tuple[Frontier[Curve], Frontier[Curve]] | None:
+    dense, sparse = (evidence.frontiers.get((task, kind)) for kind in (PolicyKind.DENSE, PolicyKind(kind)))
     return None if dense is None or sparse is None else (dense, sparse)
 
 
@@ -239,17 +234,17 @@ CHECKS: Final[Mapping[str, Check]] = {
     "longcot_gain_at_80ms": _gain_at(0.08),
     "longcot_gain_at_end": _gain_at_end,
     "longcot_gain": _largest_gain(LONG_COT),
-    "longcot_speedup": _speedup(LONG_COT),
+    "longcot_speedup": _cost_ratio(LONG_COT),
     "bon_gain": _largest_gain(BEST_OF_N),
-    "bon_speedup": _speedup(BEST_OF_N),
+    "bon_speedup": _cost_ratio(BEST_OF_N),
     "max_longcot_gain": _largest_gain(MAX_LONG_COT),
-    "max_longcot_speedup": _speedup(MAX_LONG_COT),
+    "max_longcot_speedup": _cost_ratio(MAX_LONG_COT),
     "max_bon_gain": _largest_gain(MAX_BEST_OF_N),
-    "max_bon_speedup": _speedup(MAX_BEST_OF_N),
-    "longcot_dense_where_topk": _counterpart(LONG_COT, known="topk", wanted="dense"),
-    "longcot_topk_where_dense": _counterpart(LONG_COT, known="dense", wanted="topk"),
-    "bon_dense_where_topk": _counterpart(BEST_OF_N, known="topk", wanted="dense"),
-    "bon_topk_where_dense": _counterpart(BEST_OF_N, known="dense", wanted="topk"),
+    "max_bon_speedup": _cost_ratio(MAX_BEST_OF_N),
+    "longcot_dense_where_topk": _counterpart(LONG_COT, known=PolicyKind.TOPK, wanted=PolicyKind.DENSE),
+    "longcot_topk_where_dense": _counterpart(LONG_COT, known=PolicyKind.DENSE, wanted=PolicyKind.TOPK),
+    "bon_dense_where_topk": _counterpart(BEST_OF_N, known=PolicyKind.TOPK, wanted=PolicyKind.DENSE),
+    "bon_topk_where_dense": _counterpart(BEST_OF_N, known=PolicyKind.DENSE, wanted=PolicyKind.TOPK),
     "doubling_factor": lambda _, arguments: 2 ** float(arguments[0]),
     "budget_growth_at": lambda _, arguments: PUBLISHED_BUDGET_FIT.growth_per_doubling(float(arguments[0])),
     "budget_offset": _budget_offset,

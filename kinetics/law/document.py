@@ -41,7 +41,7 @@ def _task(report: LawReport, task: TaskResult) -> dict[str, Any]:
         "curves": [_curve(model) for model in task.models],
         "frontiers": [
             {
-                "attention": frontier.attention,
+                "attention": frontier.kind.value,
                 "cost_tera_eflop": frontier.cost.tolist(),
                 "seconds": (frontier.cost / report.tera_eflop_per_s).tolist(),
                 "accuracy": frontier.accuracy.tolist(),
@@ -50,19 +50,19 @@ def _task(report: LawReport, task: TaskResult) -> dict[str, Any]:
             for frontier in task.frontiers
         ],
         "switch_points": [
-            {"attention": attention, "from_cost_tera_eflop": switch.cost, "best_model": switch.model}
-            for attention, switches in task.switches.items()
+            {"attention": kind.value, "from_cost_tera_eflop": switch.cost, "best_model": switch.model}
+            for kind, switches in task.switches.items()
             for switch in switches
         ],
         "gains": [
             {
-                "attention": gain.attention,
+                "attention": gain.kind.value,
                 "cost_tera_eflop": gain.cost,
                 "seconds": gain.cost / report.tera_eflop_per_s,
                 "largest_gain_points": gain.points,
                 "dense_maximum_accuracy": gain.dense_maximum,
-                "cost_ratio_at_dense_maximum": gain.speedup,
-                "cost_ratio_on_grid": gain.grid_speedup,
+                "cost_ratio_at_dense_maximum": gain.cost_ratio,
+                "cost_ratio_on_grid": gain.cost_ratio_on_grid,
             }
             for gain in task.gains
         ],
@@ -79,7 +79,7 @@ def _curve(model: ModelResult) -> dict[str, Any]:
         "uniform_accuracy": model.uniform,
     }
     return {
-        "attention": model.curve.attention,
+        "attention": model.curve.kind.value,
         "model": model.curve.model,
         "lengths": "estimated" if model.has_estimated_lengths else "tokens",
         "max_trials": model.max_trials,

@@ -4,20 +4,49 @@ The paper fits tokens as a x^b and the KV budget as a x^b - P / (I D): the budge
 much as the weights is where sparsity stops paying.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinetics.cost.published import INTENSITY
-from kinetics.law.allocation import OptionTable, allocate, chosen_spending
-from kinetics.law.frontier import PowerLaw, fit_power_law
+from kinetics.law.allocation import StrategyTable, allocate, chosen_spending
+from kinetics.law.frontier import FloatArray
 from kinetics.specs.models import ModelSpec
 
-FloatArray = NDArray[np.float64]
-
 MIN_FIT_POINTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerLaw:
+    """y = scale * x ** exponent + offset."""
+
+    scale: float
+    exponent: float
+    offset: float = 0.0
+
+    def __call__(self, x: float) -> float:
+        """The law's value at x."""
+        return float(self.scale * x**self.exponent + self.offset)
+
+    def growth_per_doubling(self, x: float) -> float:
+        """Factor by which y grows from x to 2x; it equals 2 ** exponent only if the offset is 0."""
+        return self(2 * x) / self(x)
+
+
+def fit_power_law(x: Sequence[float], y: Sequence[float], *, offset: float = 0.0) -> PowerLaw:
+    """Least squares of log(y - offset) against log x, with a given offset.
+
+    Raises: ValueError with fewer than two distinct x, or y at or below the offset.
+    """
+    xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64) - offset
+    if len(set(xs.tolist())) < 2:
+        raise ValueError(f"a power law needs at least two distinct costs, got {len(set(xs.tolist()))}")
+    if xs.min() <= 0 or ys.min() <= 0:
+        raise ValueError(f"a power law needs x above 0 and y above its offset {offset:g}, got y - offset={ys.min():g}")
+    exponent, log_scale = np.polyfit(np.log(xs), np.log(ys), 1)
+    return PowerLaw(scale=float(np.exp(log_scale)), exponent=float(exponent), offset=offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +66,10 @@ def balance_budget(model: ModelSpec) -> float:
 
 
 def fit_spending(
-    table: OptionTable, grid: FloatArray, *, model: str, task: str, budget_offset: float
+    table: StrategyTable, cost_name: str, grid: FloatArray, *, model: str, task: str, budget_offset: float
 ) -> SpendingFit | None:
     """Both power laws; None if too few costs are afforded by every question, or a dense option was chosen."""
-    tokens, budgets = chosen_spending(table, allocate(table, grid))
+    tokens, budgets = chosen_spending(table, allocate(table, cost_name, grid))
     is_known = np.isfinite(tokens) & np.isfinite(budgets)
     if is_known.sum() < MIN_FIT_POINTS:
         return None

@@ -1,20 +1,66 @@
-"""Accuracy against cost: curves, the frontier over models, where the best model changes, gains, and power-law fits.
+"""Accuracy against cost: the best within each cost, the cost to reach an accuracy, where the best model changes.
 
-Everything works on curves over one cost grid, wherever they come from. Costs are in 1e12 eFLOP; nothing here knows
-how a cost was counted or an answer graded.
+Nothing here knows how a cost was counted or an answer graded, nor in which unit a cost is.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kinetics.specs.policies import PolicyKind
 
 FloatArray = NDArray[np.float64]
 
 NO_MODEL: Final = "none"
 """Named best where every model's accuracy is 0: the published code names a model there."""
+_ROUNDING: Final = 1e-12
+"""A cost or an accuracy that is off by so much is the same."""
+
+
+class HasModel(Protocol):
+    """What a frontier can name as the best: a curve of a model, or a strategy."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+
+Best = TypeVar("Best", bound=HasModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Envelope:
+    """Which of many (cost, accuracy) pairs is the best within each cost of a grid, the cheapest of equals.
+
+    `leader`: its index, [num_costs]; where nothing `is_affordable` it says nothing. `order`: all pairs by cost;
+    `last`: the place in that order of the dearest one within each cost.
+    """
+
+    order: NDArray[np.int64]
+    last: NDArray[np.int64]
+    leader: NDArray[np.int64]
+    is_affordable: NDArray[np.bool_]
+
+    def reached(self, accuracy: FloatArray) -> FloatArray:
+        """The best accuracy within each cost: [..., num_costs] from [..., num_pairs]; 0 where nothing is affordable."""
+        best = np.maximum.accumulate(accuracy[..., self.order], axis=-1)
+        return np.where(self.is_affordable, best[..., self.last], 0.0)
+
+
+def best_within(cost: FloatArray, accuracy: FloatArray, grid: FloatArray) -> Envelope:
+    """The upper envelope of pairs; `cost` and `accuracy`: [num_pairs], of which there must be one."""
+    order = np.lexsort((-accuracy, cost))
+    last = np.searchsorted(cost[order], grid, side="right") - 1
+    by_cost = accuracy[order]
+    # A pair takes over only by strictly higher accuracy, so that ties stay with the cheaper one.
+    leads = np.concatenate(([True], by_cost[1:] > np.maximum.accumulate(by_cost)[:-1]))
+    leader = order[np.maximum.accumulate(np.where(leads, np.arange(order.size), 0))]
+    return Envelope(order=order, last=last, leader=leader[last], is_affordable=last >= 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,7 +68,7 @@ class Curve:
     """Accuracy (0..1) that a model reaches at or below each cost of an increasing grid."""
 
     model: str
-    attention: str
+    kind: PolicyKind
     cost: FloatArray
     accuracy: FloatArray
 
@@ -35,13 +81,28 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Frontier:
-    """The best accuracy at or below each cost, and the model that reaches it there."""
+class Frontier(Generic[Best]):
+    """The best accuracy at or below each cost under one kind of attention, and what reaches it; None below the first.
 
-    attention: str
+    `per_resample` [num_resamples, num_costs]: the same over questions drawn anew, where samples gave it. Frontiers of
+    one set of questions share the draws, so that differences between them are paired.
+    """
+
+    kind: PolicyKind
     cost: FloatArray
     accuracy: FloatArray
-    best_model: tuple[str, ...]
+    best: tuple[Best | None, ...]
+    per_resample: FloatArray | None = None
+
+    @property
+    def best_model(self) -> tuple[str, ...]:
+        """The model that reaches the accuracy, `none` where nothing is solved."""
+        return tuple(best.model if best else NO_MODEL for best in self.best)
+
+    def quantile(self, percent: float) -> FloatArray:
+        """A percentile over resamples, per cost."""
+        assert self.per_resample is not None
+        return np.asarray(np.percentile(self.per_resample, percent, axis=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,29 +113,27 @@ class Switch:
     model: str
 
 
-def build_frontier(curves: Sequence[Curve]) -> Frontier:
-    """The upper envelope of curves over one grid; of equally good models the first in the sequence is named.
+def build_frontier(curves: Sequence[Curve]) -> Frontier[Curve]:
+    """The upper envelope of curves over one grid; of equally good models the first to get there is named.
 
-    Give the cheapest model first: published frontiers break ties by the alphabet instead. A model once passed stays
-    available, so accuracy never falls.
+    Give the smallest model first: of models that tie at one cost it is named, where published frontiers go by the
+    alphabet. A model once passed stays available, so accuracy never falls.
 
-    Raises: ValueError if there is no curve, or grids or attentions differ.
+    Raises: ValueError if there is no curve, or grids or kinds of attention differ.
     """
     if not curves:
         raise ValueError("a frontier needs at least one curve, got none")
     first = curves[0]
     for curve in curves:
-        if curve.attention != first.attention or not np.array_equal(curve.cost, first.cost):
+        if curve.kind is not first.kind or not np.array_equal(curve.cost, first.cost):
             raise ValueError(f"curves must share grid and attention, got {curve.model} beside {first.model}; rebuild")
-    accuracy = np.stack([curve.accuracy for curve in curves])
-    best = np.argmax(accuracy, axis=0)
-    envelope = accuracy.max(axis=0)
-    reached = np.maximum.accumulate(envelope)
-    names: list[str] = []
-    for i, index in enumerate(best):
-        is_new = envelope[i] >= reached[i] and envelope[i] > 0
-        names.append(curves[index].model if is_new else (names[-1] if names else NO_MODEL))
-    return Frontier(attention=first.attention, cost=first.cost, accuracy=reached, best_model=tuple(names))
+    grid = first.cost
+    accuracy = np.concatenate([curve.accuracy for curve in curves])
+    found = best_within(np.tile(grid, len(curves)), accuracy, grid)
+    reached = found.reached(accuracy)
+    leaders = [curves[i] for i in found.leader // grid.size]
+    best = tuple(leader if height > 0 else None for leader, height in zip(leaders, reached, strict=True))
+    return Frontier(kind=first.kind, cost=grid, accuracy=reached, best=best)
 
 
 def smooth_as_published(accuracy: FloatArray) -> FloatArray:
@@ -84,7 +143,7 @@ def smooth_as_published(accuracy: FloatArray) -> FloatArray:
     return smoothed
 
 
-def switch_points(frontier: Frontier) -> list[Switch]:
+def switch_points(frontier: Frontier[Best]) -> list[Switch]:
     """Costs at which the best model changes, the first model's entry included."""
     switches: list[Switch] = []
     previous = NO_MODEL
@@ -95,7 +154,7 @@ def switch_points(frontier: Frontier) -> list[Switch]:
     return switches
 
 
-def accuracy_at(cost: float, curve: Curve | Frontier) -> float:
+def accuracy_at(cost: float, curve: Curve | Frontier[Best]) -> float:
     """Accuracy at a cost, linear in log cost between grid points.
 
     Raises: ValueError outside the grid.
@@ -105,59 +164,28 @@ def accuracy_at(cost: float, curve: Curve | Frontier) -> float:
     return float(np.interp(np.log(cost), np.log(curve.cost), curve.accuracy))
 
 
-def cost_to_reach(accuracy: float, curve: Curve | Frontier) -> float:
-    """The lowest cost that reaches an accuracy, linear in log cost between grid points; infinity if none does."""
-    above = np.flatnonzero(curve.accuracy >= accuracy)
+def cost_to_reach(accuracy: float, curve: Curve | Frontier[Best], *, on_grid: bool = False) -> float:
+    """The lowest cost that reaches an accuracy, infinity if none does: linear in log cost, or a point of the grid."""
+    above = np.flatnonzero(curve.accuracy >= accuracy - _ROUNDING)
     if above.size == 0:
         return float("inf")
     i = int(above[0])
-    if i == 0:
-        return float(curve.cost[0])
+    if i == 0 or on_grid:
+        return float(curve.cost[i])
     low, high = curve.accuracy[i - 1], curve.accuracy[i]
-    share = (accuracy - low) / (high - low)
+    share = min(1.0, (accuracy - low) / (high - low))
     log_cost = np.log(curve.cost[i - 1]) * (1 - share) + np.log(curve.cost[i]) * share
     return float(np.exp(log_cost))
 
 
-def grid_cost_to_reach(accuracy: float, curve: Curve | Frontier) -> float:
-    """The lowest grid cost whose accuracy is at least the given one; infinity if none is."""
-    above = np.flatnonzero(curve.accuracy >= accuracy)
-    return float(curve.cost[above[0]]) if above.size else float("inf")
+def cost_ratio(dense: Frontier[Best], sparse: Frontier[Best], *, on_grid: bool = False) -> float:
+    """How many times less the sparse frontier pays for the highest accuracy that the dense one reaches; 0 if never."""
+    highest = float(dense.accuracy.max())
+    return cost_to_reach(highest, dense, on_grid=on_grid) / cost_to_reach(highest, sparse, on_grid=on_grid)
 
 
-def largest_gain(better: Frontier, base: Frontier) -> tuple[float, float]:
+def largest_gain(better: Frontier[Best], base: Frontier[Best]) -> tuple[float, float]:
     """(cost, accuracy difference) where one frontier leads another by most, over their common grid."""
     difference = better.accuracy - base.accuracy
     i = int(np.argmax(difference))
     return float(better.cost[i]), float(difference[i])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerLaw:
-    """y = scale * x ** exponent + offset."""
-
-    scale: float
-    exponent: float
-    offset: float = 0.0
-
-    def __call__(self, x: float) -> float:
-        """The law's value at x."""
-        return float(self.scale * x**self.exponent + self.offset)
-
-    def growth_per_doubling(self, x: float) -> float:
-        """Factor by which y grows from x to 2x; it equals 2 ** exponent only if the offset is 0."""
-        return self(2 * x) / self(x)
-
-
-def fit_power_law(x: Sequence[float], y: Sequence[float], *, offset: float = 0.0) -> PowerLaw:
-    """Least squares of log(y - offset) against log x, with a given offset.
-
-    Raises: ValueError with fewer than two distinct x, or y at or below the offset.
-    """
-    xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64) - offset
-    if len(set(xs.tolist())) < 2:
-        raise ValueError(f"a power law needs at least two distinct costs, got {len(set(xs.tolist()))}")
-    if xs.min() <= 0 or ys.min() <= 0:
-        raise ValueError(f"a power law needs x above 0 and y above its offset {offset:g}, got y - offset={ys.min():g}")
-    exponent, log_scale = np.polyfit(np.log(xs), np.log(ys), 1)
-    return PowerLaw(scale=float(np.exp(log_scale)), exponent=float(exponent), offset=offset)

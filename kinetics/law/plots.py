@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinetics.law.frontier import Frontier, switch_points
-from kinetics.law.log_frontiers import EFLOP, MEASURED, family_frontiers
-from kinetics.law.log_options import Spending
+from kinetics.law.allocation import StrategyTable, uniform_frontiers
+from kinetics.law.frontier import Curve, Frontier, switch_points
+from kinetics.law.measured_costs import EFLOP, MEASURED
 from kinetics.law.report import LawReport, TaskResult
+from kinetics.specs.policies import PolicyKind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _TASK_TITLES = {"long_cot": "Long chain of thought", "best_of_n": "Best of N"}
-DASHES = {"dense": "--", "topk": "-", "block_topk": "-.", "local": ":"}
+DASHES = {PolicyKind.DENSE: "--", PolicyKind.TOPK: "-", PolicyKind.BLOCK_TOPK: "-.", PolicyKind.LOCAL: ":"}
 
 
 def is_plotting_possible() -> bool:
@@ -90,44 +91,44 @@ def model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float, 
 def _draw_curves(axes: Axes, task: TaskResult, colors: dict[str, tuple[float, float, float, float]]) -> None:
     for model in task.models:
         curve = model.curve
-        color, dashes = colors[curve.model], DASHES[curve.attention]
-        label = plain_text(curve.model) if curve.attention == task.models[0].curve.attention else None
+        color, dashes = colors[curve.model], DASHES[curve.kind]
+        label = plain_text(curve.model) if curve.kind is task.models[0].curve.kind else None
         axes.plot(curve.cost, curve.accuracy, color=color, linestyle=dashes, linewidth=1, label=label)
         if model.low is not None and model.high is not None:
             axes.fill_between(curve.cost, model.low, model.high, color=color, alpha=0.08, linewidth=0)
     for frontier in task.frontiers:
-        dashes = DASHES[frontier.attention]
-        label = f"frontier, {frontier.attention}"
+        dashes = DASHES[frontier.kind]
+        label = f"frontier, {frontier.kind.value}"
         axes.plot(frontier.cost, frontier.accuracy, color="black", linestyle=dashes, linewidth=2.2, label=label)
     axes.legend(fontsize=8, loc="upper left")
     axes.grid(visible=True, alpha=0.3)
 
 
 def _draw_best_models(
-    axes: Axes, frontiers: Sequence[Frontier], colors: dict[str, tuple[float, float, float, float]]
+    axes: Axes, frontiers: Sequence[Frontier[Curve]], colors: dict[str, tuple[float, float, float, float]]
 ) -> None:
     for row, frontier in enumerate(frontiers):
         switches = switch_points(frontier)
         ends = [*(switch.cost for switch in switches[1:]), float(frontier.cost[-1])]
         for switch, end in zip(switches, ends, strict=True):
             axes.barh(row, end - switch.cost, left=switch.cost, height=0.8, color=colors[switch.model], linewidth=0)
-    axes.set_yticks(range(len(frontiers)), [frontier.attention for frontier in frontiers])
+    axes.set_yticks(range(len(frontiers)), [frontier.kind.value for frontier in frontiers])
     axes.set_ylabel("best model")
 
 
 _LABELS = {EFLOP: "cost per question (1e12 eFLOP, B200 intensity)", MEASURED: "cost per question (measured seconds)"}
 
 
-def plot_traces(options: Sequence[Spending], *, title: str, seed: int = 0) -> Figure:
-    """Every option a dot in its model's colour, frontiers per attention family with 95 % bootstrap bands."""
+def plot_strategies(table: StrategyTable, *, title: str, seed: int = 0) -> Figure:
+    """Every strategy a dot in its model's colour, frontiers per kind of attention with 95 % bootstrap bands."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    colors = model_colors([option.model for option in options])
+    colors = model_colors([strategy.model for strategy in table.strategies])
     for axes, cost_name in zip(panels, (EFLOP, MEASURED), strict=True):
-        _draw_options(axes, options, cost_name, colors)
-        _draw_frontiers(axes, options, cost_name, seed=seed)
+        _draw_strategies(axes, table.priced(cost_name), cost_name, colors)
+        _draw_frontiers(axes, table, cost_name, seed=seed)
         axes.set(xlabel=_LABELS[cost_name], xscale="log", ylim=(0, 1))
         axes.grid(visible=True, alpha=0.3)
     panels[0].set_ylabel("accuracy (solved by at least one trial)")
@@ -136,21 +137,20 @@ def plot_traces(options: Sequence[Spending], *, title: str, seed: int = 0) -> Fi
     return figure
 
 
-def _draw_options(
-    axes: Axes,
-    options: Sequence[Spending],
-    cost_name: str,
-    colors: dict[str, tuple[float, float, float, float]],
+def _draw_strategies(
+    axes: Axes, priced: StrategyTable, cost_name: str, colors: dict[str, tuple[float, float, float, float]]
 ) -> None:
     for model, color in colors.items():
-        points = [(c, o.accuracy.mean()) for o in options if o.model == model and (c := o.cost[cost_name]) is not None]
-        costs, accuracies = zip(*points, strict=True) if points else ((), ())
+        own = priced.only(lambda strategy, model=model: strategy.model == model)  # type: ignore[misc]
+        costs = own.cost[cost_name].mean(axis=0) if own.strategies else []
+        accuracies = own.accuracy.mean(axis=0) if own.strategies else []
         axes.scatter(costs, accuracies, s=6, color=color, alpha=0.5, label=plain_text(model))
 
 
-def _draw_frontiers(axes: Axes, options: Sequence[Spending], cost_name: str, *, seed: int) -> None:
-    for frontier in family_frontiers(options, cost_name, seed=seed):
-        dashes = DASHES[frontier.family.value]
-        label = f"frontier, {frontier.family.value}"
+def _draw_frontiers(axes: Axes, table: StrategyTable, cost_name: str, *, seed: int) -> None:
+    for frontier in uniform_frontiers(table, cost_name, seed=seed):
+        label = f"frontier, {frontier.kind.value}"
+        low, high = frontier.quantile(2.5), frontier.quantile(97.5)
+        dashes = DASHES[frontier.kind]
         axes.plot(frontier.cost, frontier.accuracy, color="black", linestyle=dashes, linewidth=2, label=label)
-        axes.fill_between(frontier.cost, frontier.low, frontier.high, color="black", alpha=0.1, linewidth=0)
+        axes.fill_between(frontier.cost, low, high, color="black", alpha=0.1, linewidth=0)

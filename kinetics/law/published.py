@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from kinetics.law.frontier import Curve
+from kinetics.specs.policies import PolicyKind
 
-_ATTENTION_NAMES = {"dense": "dense", "sparse_topk": "topk"}
+_KINDS = {"dense": PolicyKind.DENSE, "sparse_topk": PolicyKind.TOPK}
 
 
 class ClaimStatus(Enum):
@@ -55,20 +56,17 @@ def read_published_curves() -> tuple[Curve, ...]:
 
     The values carry the published moving average over three grid points.
     """
-    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    points: dict[tuple[PolicyKind, str], list[tuple[float, float]]] = {}
     with (published_dir() / "longcot_topk_aime24.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            key = (_ATTENTION_NAMES[row["attention"]], f"Qwen3-{row['model']}")
+            key = (_KINDS[row["attention"]], f"Qwen3-{row['model']}")
             points.setdefault(key, []).append((float(row["cost_tera_eflops"]), float(row["accuracy_smoothed3"])))
-    by_size = sorted(points, key=lambda key: (key[0], float(key[1].removeprefix("Qwen3-").removesuffix("B"))))
+    kinds = list(PolicyKind)
+    by_size = sorted(points, key=lambda key: (kinds.index(key[0]), float(key[1].removeprefix("Qwen3-")[:-1])))
     return tuple(
-        Curve(
-            model=model,
-            attention=attention,
-            cost=np.array([cost for cost, _ in points[attention, model]]),
-            accuracy=np.array([accuracy for _, accuracy in points[attention, model]]),
-        )
-        for attention, model in by_size
+        Curve(model=model, kind=kind, cost=np.array(costs), accuracy=np.array(accuracies))
+        for kind, model in by_size
+        for costs, accuracies in [zip(*points[kind, model], strict=True)]
     )
 
 

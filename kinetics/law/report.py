@@ -8,32 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
-from kinetics.law.claims import LONG_COT, CheckedClaim, Evidence, check_claims, speedup_at_dense_maximum
+from kinetics.law.claims import LONG_COT, CheckedClaim, Evidence, check_claims
 from kinetics.law.fits import SpendingFit
 from kinetics.law.frontier import (
     Curve,
+    FloatArray,
     Frontier,
     Switch,
     build_frontier,
-    grid_cost_to_reach,
+    cost_ratio,
     largest_gain,
     switch_points,
 )
 from kinetics.law.published import read_claims, read_published_curves
 from kinetics.specs.policies import PolicyKind
 
-FloatArray = NDArray[np.float64]
-
 PAPER_MODELS: Final = frozenset(PUBLISHED_BILLION_PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelResult:
-    """One model under one family: the oracle's curve, its interval over questions, and honest curves.
+    """One model under one kind of attention: the oracle's curve, its interval over questions, and honest curves.
 
     `held_out` scores choices on samples that did not make them; `half_oracle` is the oracle on as many samples, so
     that their difference is the winner's curse and nothing else. `uniform` makes one choice for all questions. All
@@ -54,16 +50,16 @@ class ModelResult:
 class Gain:
     """What a sparse frontier gives over the dense one.
 
-    `speedup` compares costs at the highest accuracy that dense attention reaches, `grid_speedup` does so without
-    interpolating between grid points.
+    `cost_ratio` compares costs at the highest accuracy that dense attention reaches, `cost_ratio_on_grid` does so
+    without interpolating between grid points.
     """
 
-    attention: str
+    kind: PolicyKind
     cost: float
     points: float
     dense_maximum: float
-    speedup: float
-    grid_speedup: float
+    cost_ratio: float
+    cost_ratio_on_grid: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,17 +68,17 @@ class TaskResult:
 
     task: str
     models: tuple[ModelResult, ...]
-    frontiers: tuple[Frontier, ...]
+    frontiers: tuple[Frontier[Curve], ...]
 
     @property
-    def switches(self) -> Mapping[str, list[Switch]]:
-        """Where the best model changes, per family."""
-        return {frontier.attention: switch_points(frontier) for frontier in self.frontiers}
+    def switches(self) -> Mapping[PolicyKind, list[Switch]]:
+        """Where the best model changes, per kind of attention."""
+        return {frontier.kind: switch_points(frontier) for frontier in self.frontiers}
 
     @property
     def gains(self) -> list[Gain]:
-        """Each sparse family against dense; empty without a dense frontier."""
-        dense = next((f for f in self.frontiers if f.attention == PolicyKind.DENSE.value), None)
+        """Each sparse kind against dense; empty without a dense frontier."""
+        dense = next((f for f in self.frontiers if f.kind is PolicyKind.DENSE), None)
         if dense is None:
             return []
         return [_gain(dense, sparse) for sparse in self.frontiers if sparse is not dense]
@@ -117,23 +113,25 @@ def published_report() -> LawReport:
 
 
 def task_result(task: str, models: Sequence[ModelResult]) -> TaskResult:
-    """Frontiers over models, one per attention family."""
-    attentions = list(dict.fromkeys(model.curve.attention for model in models))
-    attentions.sort(key=[family.value for family in PolicyKind].index)
-    frontiers = [build_frontier([m.curve for m in models if m.curve.attention == name]) for name in attentions]
+    """Frontiers over models, one per kind of attention."""
+    kinds = {model.curve.kind for model in models}
+    frontiers = [
+        build_frontier([model.curve for model in models if model.curve.kind is kind])
+        for kind in PolicyKind
+        if kind in kinds
+    ]
     return TaskResult(task=task, models=tuple(models), frontiers=tuple(frontiers))
 
 
-def _gain(dense: Frontier, sparse: Frontier) -> Gain:
+def _gain(dense: Frontier[Curve], sparse: Frontier[Curve]) -> Gain:
     cost, gain = largest_gain(sparse, dense)
-    highest = float(dense.accuracy.max())
     return Gain(
-        attention=sparse.attention,
+        kind=sparse.kind,
         cost=cost,
         points=100 * gain,
-        dense_maximum=highest,
-        speedup=speedup_at_dense_maximum(dense, sparse),
-        grid_speedup=grid_cost_to_reach(highest, dense) / grid_cost_to_reach(highest, sparse),
+        dense_maximum=float(dense.accuracy.max()),
+        cost_ratio=cost_ratio(dense, sparse),
+        cost_ratio_on_grid=cost_ratio(dense, sparse, on_grid=True),
     )
 
 
@@ -145,10 +143,10 @@ def judge_claims(tasks: Sequence[TaskResult], numbers: Mapping[str, float]) -> t
     evidence = Evidence(
         curves={task.task: [model.curve for model in task.models] for task in tasks},
         frontiers={
-            (task.task, frontier.attention): frontier
+            (task.task, frontier.kind): frontier
             for task in tasks
             for frontier in task.frontiers
-            if {m.curve.model for m in task.models if m.curve.attention == frontier.attention} == PAPER_MODELS
+            if {m.curve.model for m in task.models if m.curve.kind is frontier.kind} == PAPER_MODELS
         },
         numbers=numbers,
     )

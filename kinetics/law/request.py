@@ -11,26 +11,30 @@ from kinetics.cost.query import Mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LawRequest:
-    """Options of `kinetics law`; empty texts mean not given."""
+    """Options of `kinetics law`; empty texts mean not given.
 
-    files: tuple[Path, ...]
+    `traces`: a folder of logs to cost in every way, instead of `files` or `fetch`. With none of the three the
+    published curves are the source.
+    """
+
     out: Path
-    draws_figures: bool
-    fetch: str
-    on: str
-    measured: Path | None
-    mode: Mode
-    grader: str
-    tokenizer: str
-    grades_cuts: bool
-    prompt_len: int
-    architectures: tuple[str, ...]
-    batch: int
-    num_dense_layers: int
-    reads_prompt_to_longest: bool
-    seed: int
-    keeps_going: bool
+    files: tuple[Path, ...] = ()
     traces: Path | None = None
+    fetch: str = ""
+    draws_figures: bool = True
+    on: str = ""
+    measured: Path | None = None
+    mode: Mode = Mode.EXACT
+    grader: str = "recorded"
+    tokenizer: str = ""
+    grades_cuts: bool = False
+    prompt_len: int = 200
+    architectures: tuple[str, ...] = ()
+    batch: int = 0
+    num_dense_layers: int = 0
+    reads_prompt_to_longest: bool = False
+    seed: int = 0
+    keeps_going: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,29 +1,36 @@
-"""From a request to a written law: reads samples, chooses prices, makes the report, writes tables and figures.
+"""From a request to a written law: reads samples, chooses cost models, makes the report, writes tables and figures.
 
-What is computed lives in `law`, `sample_law` and `scaling`; what is asked comes from the command line.
+What is computed lives in `samples` and `logs`; what is asked comes from the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from kinetics.cost.answers import Combine, CostOptions
-from kinetics.cost.published import INTENSITY, TERA_EFLOP_PER_B200_S, num_published_parameters
 from kinetics.cost.query import Mode
 from kinetics.law.accuracy import accuracy_tables
+from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
-from kinetics.law.measured_prices import read_measured_device, seconds_price
-from kinetics.law.prices import exact_price, paper_price
+from kinetics.law.logs import Log, log_tables, tabulate_logs
+from kinetics.law.measured_costs import MEASURED, read_measured_device
 from kinetics.law.report import LawReport, published_report
 from kinetics.law.request import LawOutcome, LawRequest
-from kinetics.law.samples import Pricing, sample_report
+from kinetics.law.samples import sample_report
 from kinetics.law.sources import Samples, read_samples
 from kinetics.law.tables import law_tables
-from kinetics.specs.hardware import Precision, find_accelerator
-from kinetics.specs.units import TERA
 from kinetics.tables.table import Table, write_tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOGS_FIGURE: Final = "accuracy_per_cost"
+_PRINTED: Final = ("gains", "best_models", "accuracy", "claims")
+_PRINTED_OF_LOGS: Final = ("accuracy", "sparse_against_dense", "choice_changes", "your_hardware")
+_NO_COSTS: Final = "no model's architecture is known, so nothing has a cost; say --architecture NAME=SPEC"
 
 
 def run_law(request: LawRequest) -> LawOutcome:
@@ -34,37 +41,96 @@ def run_law(request: LawRequest) -> LawOutcome:
     Raises: ValueError for options that do not fit together; DataFileError for files that cannot be used;
     RuntimeError for a missing extra.
     """
-    has_samples = bool(request.files or request.fetch)
-    tables: list[Table] = []
-    left_out: tuple[str, ...] = ()
-    if has_samples:
-        samples = read_samples(request)
-        left_out = samples.left_out
-        report = _report_samples(samples, request)
-        tables = accuracy_tables(samples.sets, seed=request.seed)
-    else:
-        _refuse_sample_options(request)
-        report = published_report()
-    tables = law_tables(report) + tables
+    if request.traces:
+        return _law_of_logs(request)
+    return _law_of_samples(request) if request.files or request.fetch else _published_law(request)
+
+
+def _published_law(request: LawRequest) -> LawOutcome:
+    """What follows from the published curves alone."""
+    _refuse_sample_options(request)
+    report = published_report()
+    changed = [checked for checked in report.claims if checked.has_changed]
+    outcome = _written(report, [], request, left_out=())
+    remarks = [f"changed: {c.claim.claim} {c.claim.statement}: {c.status.value}, found {c.found}" for c in changed]
+    return replace(outcome, remarks=(*outcome.remarks, *remarks), has_failed=bool(changed))
+
+
+def _law_of_samples(request: LawRequest) -> LawOutcome:
+    samples = read_samples(request)
+    known = [item for item in samples.sets if item.model in samples.specs]
+    if not known:
+        raise ValueError(_NO_COSTS)
+    source = f"{len(known)} sample set(s) from {', '.join(path.name for path in request.files) or request.fetch}"
+    report = sample_report(known, samples.specs, charging_of(request), source=source, seed=request.seed)
+    report = replace(report, notes=report.notes + samples.notes)
+    return _written(report, accuracy_tables(samples.sets, seed=request.seed), request, left_out=samples.left_out)
+
+
+def _written(report: LawReport, more: Sequence[Table], request: LawRequest, *, left_out: tuple[str, ...]) -> LawOutcome:
+    """Write a report's tables and figures."""
+    tables = [*law_tables(report), *more]
     written = write_tables(tables, request.out)
     figures, remarks = _draw(report, request)
-    changed = [checked for checked in report.claims if checked.has_changed and not has_samples]
-    remarks += [f"changed: {c.claim.claim} {c.claim.statement}: {c.status.value}, found {c.found}" for c in changed]
-    remarks += [f"left out: {item}" for item in left_out] + list(report.notes)
-    document = law_document(report) | {
-        "files": [str(path) for path in [*written, *figures]],
-        "left_out": list(left_out),
-    }
+    about = [f"source: {report.source}", f"pricing: {report.pricing}", f"seconds: on {report.device}"]
     return LawOutcome(
-        document=document,
-        text=_text(report, tables, request.out),
-        remarks=tuple(remarks),
-        has_failed=bool(changed or left_out),
+        document=law_document(report)
+        | {"files": [str(path) for path in [*written, *figures]], "left_out": list(left_out)},
+        text=_text(about, tables, _PRINTED, f"tables and figures: {request.out}"),
+        remarks=(*remarks, *(f"left out: {item}" for item in left_out), *report.notes),
+        has_failed=bool(left_out),
     )
 
 
+def _law_of_logs(request: LawRequest) -> LawOutcome:
+    """Charge every strategy that a folder of logs answers, in every way at once."""
+    _refuse_choosing_options(request)
+    samples = read_samples(request)
+    device = read_measured_device(request.measured) if request.measured else None
+    strategies = tabulate_logs(logs_of(samples), batch=request.batch, device=device)
+    tables = [*log_tables(strategies, seed=request.seed), accuracy_tables(samples.sets, seed=request.seed)[0]]
+    written = write_tables(tables, request.out)
+    source = f"{len(samples.trace_files)} log(s)"
+    figures: list[Path] = []
+    remarks: list[str] = []
+    if request.draws_figures:
+        from kinetics.law.plots import plot_strategies
+
+        figures, remarks = _save(
+            {LOGS_FIGURE: partial(plot_strategies, strategies, title=source, seed=request.seed)}, request.out
+        )
+    if MEASURED not in strategies.cost:
+        remarks.append("no log says how long its answers took: measured seconds are missing")
+    return LawOutcome(
+        document={
+            "source": source,
+            "tables": {table.name: _records(table) for table in tables if table.prints_markdown},
+            "files": [str(path) for path in [*written, *figures]],
+            "left_out": list(samples.left_out),
+        },
+        text=_text([f"source: {source}"], tables, _PRINTED_OF_LOGS, f"files: {request.out}"),
+        remarks=(*remarks, *(f"left out: {item}" for item in samples.left_out), *samples.notes),
+        has_failed=bool(samples.left_out),
+    )
+
+
+def logs_of(samples: Samples) -> list[Log]:
+    """The logs whose models' shapes are known.
+
+    Raises: ValueError if there is none.
+    """
+    logs = [
+        Log(file=file, spec=samples.specs[file.samples.model])
+        for file in samples.trace_files
+        if file.samples.model in samples.specs
+    ]
+    if not logs:
+        raise ValueError(_NO_COSTS)
+    return logs
+
+
 def _refuse_sample_options(request: LawRequest) -> None:
-    """The published curves are priced already; options that would price them anew need samples."""
+    """The published curves come with their costs; options that would charge them anew need samples."""
     for flag, given in (
         ("--on", request.on), ("--measured", request.measured), ("--mode paper", request.mode is Mode.PAPER),
         ("--batch", request.batch), ("--dense-layers", request.num_dense_layers), ("--tokenizer", request.tokenizer),
@@ -74,97 +140,40 @@ def _refuse_sample_options(request: LawRequest) -> None:
             raise ValueError(f"{flag} needs samples, got none: the published curves carry their costs; name files")
 
 
-def _report_samples(samples: Samples, request: LawRequest) -> LawReport:
-    known = [item for item in samples.sets if item.model in samples.specs]
-    if not known:
-        raise ValueError("no model's architecture is known, so nothing has a cost; say --architecture NAME=SPEC")
-    source = f"{len(known)} sample set(s) from {', '.join(path.name for path in request.files) or request.fetch}"
-    report = sample_report(known, samples.specs, _pricing(request), source=source, seed=request.seed)
-    return replace(report, notes=report.notes + samples.notes)
-
-
-def _pricing(request: LawRequest) -> Pricing:
-    """The prices that the options ask for.
-
-    Raises: ValueError if they ask for two kinds at once.
-    """
-    if sum((bool(request.on), request.measured is not None, request.mode is Mode.PAPER)) > 1:
-        raise ValueError("--on, --measured and --mode paper exclude one another, got more than one; choose one")
-    if request.measured is not None:
-        return _measured_pricing(request.measured, request)
-    if request.mode is Mode.PAPER:
-        return _paper_pricing()
-    intensity, rate, device = INTENSITY, TERA_EFLOP_PER_B200_S, "B200 as the paper rates it (4,500 TFLOP/s)"
-    if request.on:
-        accelerator = find_accelerator(request.on)
-        intensity = accelerator.intensity(Precision.BF16)
-        rate = accelerator.bf16_flop_per_s / TERA
-        device = f"{accelerator.name}, dense bf16"
-    options = CostOptions(batch=request.batch, num_dense_layers=request.num_dense_layers)
-    to_longest = request.reads_prompt_to_longest
-    until = "longest" if to_longest else "mean"
-    return Pricing(
-        eflops=lambda model: exact_price(
-            model, intensity=intensity, options=options, reads_prompt_to_longest=to_longest
-        ),
-        flops=lambda model: exact_price(model, intensity=0.0, options=options),
-        hidden=lambda model: exact_price(model, intensity=intensity, options=options, combine=Combine.MAX),
-        description=f"exact counts, intensity {intensity:.4g} FLOP/byte, {request.num_dense_layers} dense layers, "
-        f"weights shared by {request.batch or 'infinitely many'} answers, matmul weights per token, "
-        f"dense prompts read to the {until} length",
-        device=device,
-        tera_eflop_per_s=rate,
-    )
-
-
-def _paper_pricing() -> Pricing:
-    return Pricing(
-        eflops=paper_price,
-        flops=lambda model: paper_price(model, intensity=0.0),
-        # The published code has no such variant; the appendix that does says what it would charge.
-        hidden=lambda model: exact_price(
-            model, intensity=INTENSITY, combine=Combine.MAX, num_parameters=num_published_parameters(model)
-        ),
-        description=f"the published formulas as in their code, intensity {INTENSITY} FLOP/byte, smoothed as published",
-        device="B200 as the paper rates it (4,500 TFLOP/s)",
-        tera_eflop_per_s=TERA_EFLOP_PER_B200_S,
-        smooths=True,
-    )
-
-
-def _measured_pricing(path: Path, request: LawRequest) -> Pricing:
-    device = read_measured_device(path)
-    options = CostOptions(num_dense_layers=request.num_dense_layers)
-    intensity = device.matmul_flop_per_s / device.read_bytes_per_s
-    return Pricing(
-        eflops=lambda model: seconds_price(model, device, num_dense_layers=request.num_dense_layers),
-        flops=lambda model: exact_price(model, intensity=0.0, options=options),
-        hidden=lambda model: exact_price(model, intensity=intensity, options=options, combine=Combine.MAX),
-        description=f"seconds measured on {device.name} ({path.name}), batch {device.batch}, "
-        f"{device.element_bytes}-byte elements",
-        device=f"{device.name}, measured",
-        tera_eflop_per_s=device.matmul_flop_per_s / TERA,
-    )
+def _refuse_choosing_options(request: LawRequest) -> None:
+    """Logs are charged in every way at once; options that choose one way belong to the other sources."""
+    for flag, given in (
+        ("FILES", request.files), ("--fetch", request.fetch), ("--on", request.on),
+        ("--longest", request.reads_prompt_to_longest), ("--mode paper", request.mode is Mode.PAPER),
+        ("--dense-layers", request.num_dense_layers), ("--grade-cuts", request.grades_cuts),
+    ):  # fmt: skip
+        if given:
+            raise ValueError(f"{flag} must not go with --traces, which charges logs in every way; leave one out")
 
 
 def _draw(report: LawReport, request: LawRequest) -> tuple[list[Path], list[str]]:
-    """Figures of every task, or the reason why there are none."""
+    """A figure of every task."""
     if not request.draws_figures:
         return [], []
-    from kinetics.law.plots import is_plotting_possible, plot_task, save_figure
+    from kinetics.law.plots import plot_task
+
+    return _save({f"frontier_{task.task}": partial(plot_task, report, task) for task in report.tasks}, request.out)
+
+
+def _save(figures: Mapping[str, Callable[[], Figure]], out: Path) -> tuple[list[Path], list[str]]:
+    """The files of figures, or the reason why there are none."""
+    from kinetics.law.plots import is_plotting_possible, save_figure
 
     if not is_plotting_possible():
         return [], ["no figures: matplotlib is not installed; pip install 'kinetics-bench[report]'"]
-    paths: list[Path] = []
-    for task in report.tasks:
-        paths += save_figure(plot_task(report, task), request.out, f"frontier_{task.task}")
-    return paths, []
+    return [path for name, draw in figures.items() for path in save_figure(draw(), out, name)], []
 
 
-def _text(report: LawReport, tables: Sequence[Table], out: Path) -> str:
-    """Gains, best models, accuracy and claims for a terminal."""
-    shown = [table for table in tables if table.name in ("gains", "best_models", "accuracy", "claims")]
-    parts = [f"source: {report.source}", f"pricing: {report.pricing}", f"seconds: on {report.device}"]
-    parts += [f"\n{table.name}\n{table.as_text()}" for table in shown]
-    parts.append(f"\ntables and figures: {out}")
-    return "\n".join(parts)
+def _text(about: Sequence[str], tables: Sequence[Table], printed: Sequence[str], end: str) -> str:
+    """Some of the tables for a terminal."""
+    shown = [f"\n{table.name}\n{table.as_text()}" for table in tables if table.name in printed]
+    return "\n".join([*about, *shown, f"\n{end}"])
+
+
+def _records(table: Table) -> list[dict[str, object]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]

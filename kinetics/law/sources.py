@@ -140,14 +140,14 @@ def _trace_rules(request: LawRequest, grader: Grader | None) -> TraceRules:
 def _find_specs(found: _Found, request: LawRequest) -> tuple[dict[str, ModelSpec], list[str]]:
     """Architectures by model name: as given, as the files tell, as the suite knows; and the names that have none.
 
-    A name without one is an error unless told to keep going.
+    A name without one is an error unless bad input may be left out.
     """
     given = dict(_parse_architecture(text) for text in request.architectures)
-    told = {trace.samples.model: trace.header.spec for trace in found.trace_files}
+    in_files = {trace.samples.model: trace.header.spec for trace in found.trace_files}
     specs, unknown = {}, []
     for name in dict.fromkeys(samples.model for samples in found.sets):
         try:
-            specs[name] = given.get(name) or told.get(name) or find_model(name)
+            specs[name] = given.get(name) or in_files.get(name) or find_model(name)
         except ValueError as error:
             if not request.keeps_going:
                 raise ValueError(

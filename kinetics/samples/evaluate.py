@@ -37,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a trial; None is what nobody told. `reason`: why one was refused.
+    """What came of a trial; None is what is not known. `reason`: why one was refused.
 
     `decode_s`, `row_keys`, `device_j` of an engine: see `kinetics.specs.generation.Completion`. `decode_s` of a server:
     from asking to the whole answer.

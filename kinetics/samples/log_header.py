@@ -39,10 +39,10 @@ _POLICY_FIELDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceHeader:
-    """Model, data set and policy of a file; `num_dense_layers` as far as the metadata tells, else 0.
+    """Model, data set and policy of a file; `num_dense_layers` as the metadata says, else 0.
 
-    `spec`: the model's shape, where the file tells it. `max_new_tokens`: the cap of an answer, 0 if not told.
-    `engine` and `machine`: what generated the samples, where that is told.
+    `spec`: the model's shape, where the file gives it. `max_new_tokens`: the cap of an answer, 0 if not given.
+    `engine` and `machine`: what generated the samples, where the file says so.
     """
 
     model: str
@@ -58,7 +58,7 @@ class TraceHeader:
 def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     """The header of a trace file, given its first line if that is not a sample.
 
-    Raises: DataFileError if model or attention cannot be told, or metadata and file name contradict each other.
+    Raises: DataFileError if model or attention are not named, or metadata and file name contradict each other.
     """
     facts = dict(metadata or {})
     if "kinetics_log" in facts:
@@ -69,7 +69,7 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     policy = from_metadata or from_name
     if policy is None:
         raise DataFileError(
-            f"{path}:1: attention must be told by attn_* keys of a metadata line or by the file name, got neither; "
+            f"{path}:1: attention must be named by attn_* keys of a metadata line or by the file name, got neither; "
             f"name the file like aime24_qwen3-8b_local0_topk256.jsonl"
         )
     if from_metadata and from_name and from_metadata != from_name:
@@ -79,7 +79,7 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
         )
     name = facts.get("model") or (named.group("model") if named else None)
     if not isinstance(name, str):
-        raise DataFileError(f"{path}:1: model must be told by the file name or a metadata key `model`, got neither")
+        raise DataFileError(f"{path}:1: model must be named by the file name or a metadata key `model`, got neither")
     try:
         model = find_model(name).name
     except ValueError as error:

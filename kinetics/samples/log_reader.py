@@ -45,7 +45,7 @@ class TraceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleTiming:
-    """What one answer took: as in `kinetics.specs.generation.Completion`, None if not told."""
+    """What one answer took: as in `kinetics.specs.generation.Completion`, None where the log does not say."""
 
     generated_tokens: int
     decode_s: float

@@ -66,12 +66,12 @@ class Sample:
             "generated_tokens": self.generated_tokens,
             "decode_s": self.decode_s,
         }
-        told = {
+        known = {
             "row_keys": self.row_keys,
             "device_j": self.device_j,
             "token_ids": None if self.token_ids is None else list(self.token_ids),
         }
-        return record | {name: value for name, value in told.items() if value is not None}
+        return record | {name: value for name, value in known.items() if value is not None}
 
 
 class SampleLog:

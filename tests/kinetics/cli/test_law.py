@@ -34,7 +34,7 @@ def fails_in_one_line(result, exit_code):
 
 def test_exact_cost_of_a_reference_row():
     found = run_json(
-        "cost", "--model", "Qwen3-0.6B", "--attention", "topk", "--kv-budget", 128, "--context", 200,
+        "cost", "--model", "Qwen3-0.6B", "--attention", "topk", "--kv-budget", 128, "--prompt-len", 200,
         "--generated", 30767, "--trials", 32, "--params-billion", 0.752,
     )  # fmt: skip
     assert found["memory_bytes"] == 14453168930816
@@ -47,6 +47,13 @@ def test_the_memory_that_answers_need_is_stated():
     found = run_json("cost", "--model", "Qwen3-32B", "--context", 0, "--generated", 16384)
     assert found["kv_cache_bytes"] == 16384 * 262_144
     assert found["answers_that_fit_one_b200"] == (180 * 10**9 - 2 * 32_762_123_264) // (16384 * 262_144)
+
+
+def test_the_old_name_of_the_prompt_length_still_counts_and_is_not_shown():
+    new = run_json("cost", "--model", "Qwen3-8B", "--prompt-len", 777)
+    assert run_json("cost", "--model", "Qwen3-8B", "--context", 777) == new
+    assert new["context"] == 777
+    assert "--context" not in run("cost", "--help").output
 
 
 def test_published_cost_of_a_reference_row():

@@ -10,6 +10,7 @@ from kinetics.law.document import law_document
 from kinetics.law.frontier import accuracy_at
 from kinetics.law.published import ClaimStatus, published_dir, read_claims, read_published_curves
 from kinetics.law.report import published_report
+from kinetics.specs.policies import PolicyKind
 
 PUBLISHED_SWITCHES = [
     ("1.7B", 151), ("4B", 230), ("32B", 531), ("1.7B", 655), ("4B", 807), ("14B", 1067), ("4B", 1622), ("14B", 2145),
@@ -24,7 +25,7 @@ def report():
 
 def test_all_1200_published_values_are_restated():
     curves = read_published_curves()
-    assert [(c.attention, c.model) for c in curves[:2]] == [("dense", "Qwen3-0.6B"), ("dense", "Qwen3-1.7B")]
+    assert [(c.kind.value, c.model) for c in curves[:2]] == [("dense", "Qwen3-0.6B"), ("dense", "Qwen3-1.7B")]
     assert sum(curve.accuracy.size for curve in curves) == 1200
     with (published_dir() / "longcot_topk_aime24.csv").open(newline="") as file:
         quanta = [float(row["accuracy_smoothed3"]) * 2880 for row in csv.DictReader(file)]
@@ -36,8 +37,8 @@ def test_the_gains_are_those_of_the_published_figure(report):
     assert gain.points == pytest.approx(54.7, abs=0.05)
     assert gain.cost / report.tera_eflop_per_s == pytest.approx(0.110, abs=5e-4)
     assert gain.dense_maximum == pytest.approx(0.778, abs=5e-4)
-    assert gain.speedup == pytest.approx(11.2, abs=0.05)
-    assert gain.grid_speedup == pytest.approx(10.7, abs=0.05)
+    assert gain.cost_ratio == pytest.approx(11.2, abs=0.05)
+    assert gain.cost_ratio_on_grid == pytest.approx(10.7, abs=0.05)
 
 
 def test_the_gain_between_grid_points_at_80_ms(report):
@@ -47,7 +48,7 @@ def test_the_gain_between_grid_points_at_80_ms(report):
 
 
 def test_the_dense_frontier_switches_where_the_published_one_does(report):
-    switches = report.tasks[0].switches["dense"]
+    switches = report.tasks[0].switches[PolicyKind.DENSE]
     assert [switch.model for switch in switches] == [f"Qwen3-{size}" for size, _ in PUBLISHED_SWITCHES]
     for switch, (_, cost) in zip(switches, PUBLISHED_SWITCHES, strict=True):
         assert switch.cost == pytest.approx(cost, rel=0.072)  # one grid step
@@ -72,7 +73,7 @@ def test_a_changed_curve_changes_a_verdict_and_is_noticed(report):
 
     task = report.tasks[0]
     dense, sparse = task.frontiers
-    evidence = Evidence(curves={}, frontiers={(LONG_COT, "dense"): dense, (LONG_COT, "topk"): dense}, numbers={})
+    evidence = Evidence(curves={}, frontiers={(LONG_COT, kind): dense for kind in PolicyKind}, numbers={})
     checked = {c.claim.key: c for c in check_claims(read_claims(), evidence)}
     assert checked["longcot_gain_at_80ms"].status is ClaimStatus.NOT_REPRODUCED
     assert checked["longcot_gain_at_80ms"].has_changed

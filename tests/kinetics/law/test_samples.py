@@ -11,23 +11,25 @@ import pytest
 from kinetics.cost.answers import Combine, answer_work, tera_eflop
 from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS
 from kinetics.law.accuracy_estimates import mean_coverage
+from kinetics.law.allocation import tabulate
+from kinetics.law.charging import Charging
 from kinetics.law.claims import BEST_OF_N, LONG_COT
+from kinetics.law.cost_models import EFlopCost
 from kinetics.law.frontier import smooth_as_published
-from kinetics.law.prices import exact_price
 from kinetics.law.published import ClaimStatus
-from kinetics.law.samples import Pricing, flops_law_penalty, sample_report
+from kinetics.law.samples import flops_law_penalty, sample_report
 from kinetics.law.tables import law_tables
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.sample_tables import read_sample_table
 from kinetics.specs.models import find_model
-from kinetics.specs.policies import Dense, TopK
+from kinetics.specs.policies import Dense, PolicyKind, TopK
 
 REFERENCE = os.environ.get("KINETICS_REFERENCE_DATA")
 
-PRICING = Pricing(
-    eflops=lambda model: exact_price(model, intensity=562.5),
-    flops=lambda model: exact_price(model, intensity=0.0),
-    hidden=lambda model: exact_price(model, intensity=562.5, combine=Combine.MAX),
+CHARGING = Charging(
+    law=lambda model: EFlopCost(model=model),
+    flops=lambda model: EFlopCost(model=model, intensity=0.0),
+    hidden=lambda model: EFlopCost(model=model, combine=Combine.MAX),
     description="exact",
     device="test",
     tera_eflop_per_s=4500.0,
@@ -47,7 +49,7 @@ def make_set(model, policy, *, p=0.5, length=4000, num_questions=4, num_trials=4
 
 
 def report_of(sets):
-    return sample_report(sets, {s.model: find_model(s.model) for s in sets}, PRICING, source="test")
+    return sample_report(sets, {s.model: find_model(s.model) for s in sets}, CHARGING, source="test")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,8 @@ def test_flops_alone_are_cheapest_and_hiding_costs_less_than_adding(small_report
 
 
 def test_the_two_budgets_of_a_family_share_a_curve(small_report):
-    attentions = [model.curve.attention for model in small_report.tasks[0].models]
-    assert attentions == ["dense", "topk"]
+    attentions = [model.curve.kind for model in small_report.tasks[0].models]
+    assert attentions == [PolicyKind.DENSE, PolicyKind.TOPK]
 
 
 def test_intervals_hold_the_curve_and_the_held_out_curve_is_there(small_report):
@@ -111,22 +113,32 @@ def test_the_flops_law_pays_for_choosing_a_small_model_that_thinks_long():
         for name, n in (("Qwen3-1.7B", 9000), ("Qwen3-8B", 4000))
     )
     assert small > 2 * large
-    assert flops_law_penalty(sets, specs, PRICING, accuracy=0.9) == pytest.approx(small / large, rel=0.01)
-    assert flops_law_penalty([make_set("Qwen3-8B", Dense(), p=0.0)], specs, PRICING, accuracy=0.9) is None
+
+    def table_of(sets):
+        models = {
+            name: {"": EFlopCost(model=spec), "_flops": EFlopCost(model=spec, intensity=0.0)}
+            for name, spec in specs.items()
+        }
+        return tabulate(
+            sets, trials=(1,), caps_of=lambda _: (20000,), cost_models_of=lambda samples: models[samples.model]
+        )
+
+    assert flops_law_penalty(table_of(sets), accuracy=0.9) == pytest.approx(small / large, rel=0.01)
+    assert flops_law_penalty(table_of([make_set("Qwen3-8B", Dense(), p=0.0)]), accuracy=0.9) is None
 
 
 def test_paper_curves_are_smoothed_and_others_are_not():
     sets = [make_set("Qwen3-8B", Dense())]
     specs = {"Qwen3-8B": find_model("Qwen3-8B")}
-    plain = sample_report(sets, specs, PRICING, source="t").tasks[0].models[0].curve.accuracy
-    smooth = sample_report(sets, specs, replace(PRICING, smooths=True), source="t").tasks[0].models[0].curve.accuracy
+    plain = sample_report(sets, specs, CHARGING, source="t").tasks[0].models[0].curve.accuracy
+    smooth = sample_report(sets, specs, replace(CHARGING, smooths=True), source="t").tasks[0].models[0].curve.accuracy
     assert np.array_equal(smooth, smooth_as_published(plain))
     assert not np.array_equal(smooth, plain)
 
 
 def test_sets_with_other_questions_are_refused():
     odd = make_set("Qwen3-4B", Dense(), num_questions=3)
-    with pytest.raises(ValueError, match="must hold the same questions, got 1 that Qwen3-4B and Qwen3-8B do not share"):
+    with pytest.raises(ValueError, match="must hold the same questions, got 1 that Qwen3-8B dense and Qwen3-4B dense"):
         report_of([make_set("Qwen3-8B", Dense()), odd])
 
 
@@ -166,7 +178,7 @@ def best_length(model, question, *, cap):
 @pytest.mark.skipif(REFERENCE is None, reason="KINETICS_REFERENCE_DATA is not set: it holds aime24_samples.csv")
 def test_published_samples_give_both_tables(published_sets):
     sets, specs = published_sets
-    report = sample_report(sets, specs, PRICING, source="published samples")
+    report = sample_report(sets, specs, CHARGING, source="published samples")
     for task in report.tasks:
         assert {model.curve.model for model in task.models} == set(specs)
     long_cot, best_of_n = report.tasks[0], report.tasks[3]

@@ -9,8 +9,8 @@ import pytest
 
 from kinetics.cost.published import paper_cost
 from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
-from kinetics.law.allocation import allocate, best_of_n_options, long_cot_options
-from kinetics.law.prices import paper_price
+from kinetics.law.allocation import allocate, tabulate
+from kinetics.law.cost_models import PublishedCost
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.log_header import parse_policy, read_header
 from kinetics.samples.log_reader import TraceRules, question_id, read_trace_answers, read_trace_file
@@ -96,10 +96,16 @@ CAPS = [0.2, 0.5, 0.8, 1.2, 1.8, 3.0, 5.0, 50.0]
 def test_accuracy_from_text_equals_the_plain_loops(trace_files, cap):
     folder, tables = trace_files
     sets = [read_trace_file(folder / name, WORDS).samples for name in FILES]
-    price = paper_price(find_model("Qwen3-0.6B"))
+    models = {"eflop": PublishedCost(model=find_model("Qwen3-0.6B"))}
     grid = np.array([cap])
-    best_of_n = allocate(best_of_n_options(sets, trials=(1, 2, 4), price=price), grid).accuracy.mean()
-    long_cot = allocate(long_cot_options(sets, budgets=(100, 400, 1000), price=price), grid).accuracy.mean()
+    best_of_n, long_cot = (
+        allocate(
+            tabulate(sets, trials=trials, caps_of=lambda _, caps=caps: caps, cost_models_of=lambda _: models),
+            "eflop",
+            grid,
+        ).accuracy.mean()
+        for trials, caps in (((1, 2, 4), (None,)), ((1,), (100, 400, 1000)))
+    )
     assert best_of_n == pytest.approx(loop_accuracy(tables, cap, is_best_of_n=True), abs=1e-12)
     assert long_cot == pytest.approx(loop_accuracy(tables, cap, is_best_of_n=False), abs=1e-12)
 
@@ -183,11 +189,11 @@ GOOD = {"query": "q", "choices": ["5"], "prediction": ["\\boxed{5}"], "score": 1
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("notes.jsonl", [GOOD], r"notes\.jsonl:1: attention must be told by attn_\* keys .* or by the file name"),
+        ("notes.jsonl", [GOOD], r"notes\.jsonl:1: attention must be named by attn_\* keys .* or by the file name"),
         ("aime24_gpt9_dense.jsonl", [GOOD], r":1: model must be a known one, got 'gpt9'; choose from Qwen3"),
         ("aime24_qwen3-8b_dense.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD],
          r":1: metadata and file name must agree, got topk64 and dense"),
-        ("x.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD], r":1: model must be told by the file name"),
+        ("x.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD], r":1: model must be named by the file name"),
         ("x.jsonl", [{"model": "Qwen3-8B", "attn_local": "many"}, GOOD], r":1: attn_local must be a count, got 'many'"),
         ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD | {"score": 50}], r":2: score must be 0, 1 or 100, got '50'"),
         ("aime24_qwen3-8b_dense.jsonl", [GOOD, GOOD | {"prediction": [""]}], r":2: prediction must be one text"),

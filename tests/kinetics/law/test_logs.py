@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinetics.cost.answers import CostOptions, sum_steps
-from kinetics.cost.published import INTENSITY, mean_paper_cost
+from kinetics.cost.answers import sum_steps
+from kinetics.cost.published import mean_paper_cost
+from kinetics.law.allocation import Strategy, StrategyTable, uniform_frontiers
 from kinetics.law.claims import BEST_OF_N, LONG_COT
-from kinetics.law.log_frontiers import EFLOP, MEASURED, compare_with_dense, family_frontiers, options_of, trace_tables
-from kinetics.law.log_options import COSTS, Log, Spending, caps_of, spendings
-from kinetics.law.measured_prices import StepPrice, fit_step_price, prices_of
-from kinetics.law.prices import exact_price
+from kinetics.law.cost_models import EFlopCost, StepCost
+from kinetics.law.logs import Log, caps_of, compare_with_dense, log_tables, of_task, tabulate_logs
+from kinetics.law.measured_costs import EFLOP, MEASURED, PUBLISHED, fit_step, log_cost_models
 from kinetics.samples.log_reader import SampleTiming, TraceRules, read_trace_file
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, PolicyKind
@@ -78,28 +78,42 @@ def test_a_header_of_our_own_tells_model_policy_and_cap_of_any_shape(logs):
     assert [q.prompt_len for q in dense.samples.questions] == [100, 100, 100]
 
 
+def by_cap_and_trials(table):
+    """Accuracy per question, tokens and costs by (cap, trials); one policy in the table."""
+    return {
+        (strategy.max_generated, strategy.trials): (
+            table.accuracy[:, i], table.tokens[:, i].mean(),
+            {name: cost[:, i].mean() for name, cost in table.cost.items()},
+        )
+        for i, strategy in enumerate(table.strategies)
+    }  # fmt: skip
+
+
+def costs_of(log, *, cap=640, trials=1):
+    return by_cap_and_trials(tabulate_logs([log]))[cap, trials][2]
+
+
 def test_shorter_caps_and_fewer_trials_are_exact(logs):
-    options = {(o.max_generated, o.trials): o for o in spendings(logs[:1], batch=0, device=None)}
-    assert options.keys() == {(40 * i, n) for i in range(1, 17) for n in (1, 2, 4)}
+    found = by_cap_and_trials(tabulate_logs(logs[:1]))
+    assert found.keys() == {(40 * i, n) for i in range(1, 17) for n in (1, 2, 4)}
     by_text = sorted(range(3), key=lambda i: logs[0].file.samples.questions[i].question_id)
-    at_200 = dict(zip(by_text, options[200, 1].accuracy, strict=True))
-    assert at_200 == {0: 2 / 4, 1: 1 / 4, 2: 0}
-    assert options[200, 1].mean_tokens == pytest.approx(np.mean([175, 135, 200]))
-    assert options[640, 4].accuracy.sum() == 2
-    assert options[640, 2].mean_tokens == 2 * options[640, 1].mean_tokens
+    accuracy, tokens, _ = found[200, 1]
+    assert dict(zip(by_text, accuracy, strict=True)) == {0: 2 / 4, 1: 1 / 4, 2: 0}
+    assert tokens == pytest.approx(np.mean([175, 135, 200]))
+    assert found[640, 4][0].sum() == 2
+    assert found[640, 2][1] == 2 * found[640, 1][1]
 
 
 def test_costs_are_those_of_the_law_and_of_the_published_formulas(logs):
     spec = find_model("Qwen3-0.6B")
     for log in logs:
-        (whole,) = (o for o in spendings([log], batch=0, device=None) if (o.max_generated, o.trials) == (640, 2))
-        policy = log.file.samples.policy
-        price = exact_price(spec, intensity=INTENSITY, options=CostOptions())
-        expected = np.mean([price(policy, prompt_len=100, lengths=lengths, trials=[2]) for lengths in LENGTHS])
-        assert whole.cost["exact_tera_eflop"] == pytest.approx(expected, rel=1e-12)
+        costs, policy = costs_of(log, trials=2), log.file.samples.policy
+        asked = {"prompt_len": 100, "trials": [2]}
+        expected = [EFlopCost(model=spec).mean_costs(policy, lengths=lengths, **asked) for lengths in LENGTHS]
+        assert costs[EFLOP] == pytest.approx(np.mean(expected), rel=1e-12)
         published = policy if isinstance(policy, Dense) else BlockTopK(block_size=16, top_blocks=2)
         paper = [mean_paper_cost(spec, published, prompt_len=100, lengths=own, trials=2).total for own in LENGTHS]
-        assert whole.cost["paper_tera_eflop"] == pytest.approx(np.mean(paper), rel=1e-12)
+        assert costs[PUBLISHED] == pytest.approx(np.mean(paper), rel=1e-12)
 
 
 def test_layers_that_ran_dense_are_charged_dense(tmp_path):
@@ -107,16 +121,11 @@ def test_layers_that_ran_dense_are_charged_dense(tmp_path):
     for num_dense in (0, 28):
         head = header("m", BLOCK | {"num_dense_layers": num_dense})
         file = write_log(tmp_path / f"{num_dense}.jsonl", head, lengths=LENGTHS, correct=CORRECT)
-        (whole,) = (
-            option
-            for option in spendings([Log(file=file, spec=file.header.spec)], batch=0, device=None)
-            if (option.max_generated, option.trials) == (640, 1)
-        )
-        costs.append(whole.cost["exact_tera_eflop"])
-    dense = exact_price(find_model("Qwen3-0.6B"), intensity=INTENSITY)
-    expected = np.mean([dense(Dense(), prompt_len=100, lengths=lengths, trials=[1]) for lengths in LENGTHS])
+        costs.append(costs_of(Log(file=file, spec=file.header.spec))[EFLOP])
+    dense = EFlopCost(model=find_model("Qwen3-0.6B"))
+    expected = [dense.mean_costs(Dense(), prompt_len=100, lengths=lengths, trials=[1]) for lengths in LENGTHS]
     assert costs[0] < 0.8 * costs[1]
-    assert costs[1] == pytest.approx(expected, rel=1e-12)
+    assert costs[1] == pytest.approx(np.mean(expected), rel=1e-12)
 
 
 def test_minima_and_maxima_are_told_by_the_header_and_cost_twice_the_search(tmp_path):
@@ -125,51 +134,46 @@ def test_minima_and_maxima_are_told_by_the_header_and_cost_twice_the_search(tmp_
         head = header("m", BLOCK | {"summary": kind})
         file = write_log(tmp_path / f"{kind}.jsonl", head, lengths=LENGTHS, correct=CORRECT)
         policies[kind] = file.samples.policy
-        whole = spendings([Log(file=file, spec=file.header.spec)], batch=0, device=None)[-1]
-        costs[kind] = whole.cost
+        costs[kind] = costs_of(Log(file=file, spec=file.header.spec), trials=4)
     assert policies["min_max"] == replace(policies["mean"], summary=BlockSummary.MIN_MAX)
-    for cost in ("exact_tera_eflop", "predicted_s"):
+    for cost in (EFLOP, "predicted_s"):
         assert costs["mean"][cost] < costs["min_max"][cost] < 1.5 * costs["mean"][cost]
-    assert costs["mean"]["paper_tera_eflop"] == costs["min_max"]["paper_tera_eflop"]
+    assert costs["mean"][PUBLISHED] == costs["min_max"][PUBLISHED]
 
 
 def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(logs):
     for log in logs:
-        times = fit_step_price(log.file.timings)
-        assert times.step == pytest.approx(STEP_S, rel=1e-6)
+        times = fit_step(log.file.timings)
+        assert times.token == pytest.approx(STEP_S, rel=1e-6)
         assert times.key == pytest.approx(KEY_S, rel=1e-6)
-        (one,) = (o for o in spendings([log], batch=0, device=None) if (o.max_generated, o.trials) == (640, 1))
-        policy = log.file.samples.policy
+        policy, costs = log.file.samples.policy, costs_of(log)
         sums = [sum_steps(policy, prompt_len=100, generated=n) for own in LENGTHS for n in own]
         seconds = [
             n * STEP_S + (s.attended_keys + s.scored_vectors) * KEY_S
             for n, s in zip([n for own in LENGTHS for n in own], sums, strict=True)
         ]
-        assert one.cost["measured_s"] == pytest.approx(np.mean(seconds) / BATCH, rel=1e-6)
-        assert one.cost["measured_j"] == pytest.approx(50 * np.mean(seconds) / BATCH, rel=1e-6)
+        assert costs["measured_s"] == pytest.approx(np.mean(seconds) / BATCH, rel=1e-6)
+        assert costs["measured_j"] == pytest.approx(50 * np.mean(seconds) / BATCH, rel=1e-6)
 
 
 @pytest.mark.parametrize("row_keys", [None, 50.0], ids=["not told", "all alike"])
 def test_steps_that_cannot_tell_keys_from_fixed_time_give_a_time_per_token(row_keys):
     timings = [SampleTiming(generated_tokens=1 + n, decode_s=0.1 * n, row_keys=row_keys) for n in range(1, 21)]
-    times = fit_step_price(timings)
+    times = fit_step(timings)
     assert times.key == 0.0
-    assert times.step == pytest.approx(0.1)
+    assert times.token == pytest.approx(0.1)
 
 
 def test_few_timings_give_a_time_per_token_and_none_give_none(logs):
-    head = logs[0].file.header
-    assert fit_step_price([SampleTiming(generated_tokens=11, decode_s=1.0, row_keys=9.0)]) == StepPrice(
-        step=0.1, key=0.0
-    )
-    assert fit_step_price([SampleTiming(generated_tokens=1, decode_s=0.0, row_keys=0.0)]) is None
-    priced = prices_of(head, logs[0].spec, [], batch=0, device=None)
-    assert priced["measured_s"] is None
-    assert priced["predicted_s"] is not None
+    assert fit_step([SampleTiming(generated_tokens=11, decode_s=1.0, row_keys=9.0)]) == StepCost(token=0.1, key=0.0)
+    assert fit_step([SampleTiming(generated_tokens=1, decode_s=0.0, row_keys=0.0)]) is None
+    models = log_cost_models(logs[0].file.header, logs[0].spec, [])
+    assert "predicted_s" in models
+    assert not {"measured_s", "measured_j"} & models.keys()
 
 
 def test_predicted_seconds_grow_with_length_and_are_less_for_fewer_keys(logs):
-    dense, block = (prices_of(log.file.header, log.spec, [], batch=0, device=None)["predicted_s"] for log in logs)
+    dense, block = (log_cost_models(log.file.header, log.spec, [])["predicted_s"].mean_costs for log in logs)
     ask = {"prompt_len": 4000, "trials": [1, 2]}
     short, long = (dense(Dense(), lengths=[n], **ask) for n in (100, 1000))
     assert short[1] == 2 * short[0]
@@ -178,11 +182,22 @@ def test_predicted_seconds_grow_with_length_and_are_less_for_fewer_keys(logs):
 
 
 def option(model, policy, accuracy, **cost):
-    costs = dict.fromkeys(COSTS) | cost
-    return Spending(
-        model=model, policy=policy, max_generated=64, trials=1, accuracy=np.array(accuracy, dtype=float),
-        mean_tokens=50.0, cost=costs,
+    return Strategy(model=model, policy=policy, trials=1, max_generated=64), np.array(accuracy, dtype=float), cost
+
+
+def table_of(options):
+    """A table of made strategies: each with its accuracy per question and, the same for all, its costs."""
+    strategies, accuracies, costs = zip(*options, strict=True)
+    accuracy = np.stack(accuracies, axis=1)
+    names = {name for cost in costs for name in cost}
+    return StrategyTable(
+        strategies=strategies, accuracy=accuracy, tokens=np.full_like(accuracy, 50.0),
+        cost={name: np.tile([cost.get(name, np.nan) for cost in costs], (len(accuracy), 1)) for name in names},
     )  # fmt: skip
+
+
+def frontiers_of(options, axis):
+    return uniform_frontiers(table_of(options), axis)
 
 
 BLOCK_POLICY = BlockTopK(block_size=16, top_blocks=2)
@@ -195,14 +210,14 @@ def test_a_frontier_takes_the_best_that_can_be_paid_and_of_equals_the_cheapest()
         option("equal", Dense(), [1, 0, 0, 0], exact_tera_eflop=3.0),
         option("large", Dense(), [1, 1, 1, 0], exact_tera_eflop=10.0),
     ]
-    (frontier,) = family_frontiers(options, EFLOP)
+    (frontier,) = frontiers_of(options, EFLOP)
     at = {cost: i for cost in (1.0, 2.5, 5.0) for i in [int(np.searchsorted(frontier.cost, cost, side="right")) - 1]}
     assert [frontier.best[i].model for i in at.values()] == ["small", "small", "small"]
     assert frontier.best[-1].model == "large"
     assert frontier.accuracy[-1] == 0.75
     assert np.all(np.diff(frontier.accuracy) >= 0)
-    assert np.all(frontier.low <= frontier.accuracy + 1e-12)
-    assert np.all(frontier.high >= frontier.accuracy - 1e-12)
+    assert np.all(frontier.quantile(2.5) <= frontier.accuracy + 1e-12)
+    assert np.all(frontier.quantile(97.5) >= frontier.accuracy - 1e-12)
 
 
 def test_families_are_compared_where_dense_is_neither_hopeless_nor_done():
@@ -212,11 +227,11 @@ def test_families_are_compared_where_dense_is_neither_hopeless_nor_done():
     for i, share in enumerate(np.linspace(0.05, 1.0, 12)):
         options.append(option("d", Dense(), solved < 0.8 * share, exact_tera_eflop=2.0**i, measured_s=2.0**i))
         options.append(option("b", BLOCK_POLICY, solved < 0.7 * share, exact_tera_eflop=2.0**i / 4, measured_s=2.0**i))
-    (by_eflop,) = compare_with_dense(family_frontiers(options, EFLOP))
-    assert by_eflop.family is PolicyKind.BLOCK_TOPK
+    (by_eflop,) = compare_with_dense(frontiers_of(options, EFLOP))
+    assert by_eflop.kind is PolicyKind.BLOCK_TOPK
     assert by_eflop.num_costs > 10
     assert by_eflop.num_below == by_eflop.num_clearly_below == 0
-    (by_seconds,) = compare_with_dense(family_frontiers(options, MEASURED))
+    (by_seconds,) = compare_with_dense(frontiers_of(options, MEASURED))
     assert by_seconds.num_below == by_seconds.num_clearly_below == by_seconds.num_costs
 
 
@@ -229,20 +244,20 @@ def test_a_difference_that_chance_explains_is_below_but_not_clearly():
     ]
     options[0] = option("d", Dense(), [1, 1, 0, 0, 0, 0, 0, 0], exact_tera_eflop=1.0)
     options[2] = option("b", BLOCK_POLICY, [0, 1, 0, 0, 0, 0, 0, 0], exact_tera_eflop=1.0)
-    (found,) = compare_with_dense(family_frontiers(options, EFLOP))
+    (found,) = compare_with_dense(frontiers_of(options, EFLOP))
     assert found.num_below == found.num_costs > 0
     assert found.num_clearly_below == 0
 
 
 def test_the_paper_s_two_tasks_are_compared_apart(logs):
-    options = spendings(logs, batch=0, device=None)
-    long_cot, best_of_n = options_of(LONG_COT, options), options_of(BEST_OF_N, options)
+    table = tabulate_logs(logs)
+    long_cot, best_of_n = (of_task(task, table).strategies for task in (LONG_COT, BEST_OF_N))
     assert {(o.label, o.trials) for o in long_cot} == {("m dense", 1), ("m block16_blocktopk2", 1)}
     assert len(long_cot) == 2 * 16
     assert {(o.max_generated, o.trials) for o in best_of_n} == {(640, 1), (640, 2), (640, 4)}
     with pytest.raises(ValueError, match="task must be long_cot or best_of_n, got 'both'"):
-        options_of("both", options)
-    table = next(table for table in trace_tables(options) if table.name == "sparse_against_dense")
+        of_task("both", table)
+    table = next(made for made in log_tables(table) if made.name == "sparse_against_dense")
     assert {row[0] for row in table.rows} == {LONG_COT, BEST_OF_N}
 
 
@@ -251,7 +266,7 @@ def test_the_hardware_table_sets_the_cheapest_choice_there_beside_the_cheapest_h
         option("a", Dense(), [1, 1, 1, 1], exact_tera_eflop=9.0, measured_s=4.0),
         option("b", BLOCK_POLICY, [1, 1, 1, 1], exact_tera_eflop=3.0, measured_s=6.0),
     ]
-    table = next(table for table in trace_tables(options) if table.name == "your_hardware")
+    table = next(table for table in log_tables(table_of(options)) if table.name == "your_hardware")
     row = dict(zip(table.columns, table.rows[-1], strict=True))
     assert row["accuracy"] == 1.0
     assert row["b200_choice"] == "b block16_blocktopk2"
@@ -266,7 +281,7 @@ def test_where_the_choice_changes_is_listed_once_per_change():
         option("small", Dense(), [1, 1, 0, 0], exact_tera_eflop=4.0, measured_s=4.0),
         option("large", Dense(), [1, 1, 1, 0], exact_tera_eflop=100.0, measured_s=2.0),
     ]
-    table = next(table for table in trace_tables(options) if table.name == "choice_changes")
+    table = next(table for table in log_tables(table_of(options)) if table.name == "choice_changes")
     models = {axis: [row[4] for row in table.rows if row[0] == axis] for axis in (EFLOP, MEASURED)}
     assert models == {EFLOP: ["small", "large"], MEASURED: ["small", "large"]}
 
@@ -276,6 +291,6 @@ def test_nothing_solved_gives_no_comparison_and_no_hardware_rows():
         option("d", Dense(), [0, 0], exact_tera_eflop=1.0, measured_s=1.0),
         option("b", BLOCK_POLICY, [0, 0], exact_tera_eflop=2.0, measured_s=1.5),
     ]
-    (found,) = compare_with_dense(family_frontiers(options, EFLOP))
+    (found,) = compare_with_dense(frontiers_of(options, EFLOP))
     assert found.num_costs == 0
-    assert next(table for table in trace_tables(options) if table.name == "your_hardware").rows == ()
+    assert next(table for table in log_tables(table_of(options)) if table.name == "your_hardware").rows == ()
