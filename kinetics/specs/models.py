@@ -1,13 +1,19 @@
-"""Transformer architectures and what follows from them: parameters, matmul weights, KV bytes.
+"""Plain transformers, all of whose layers are alike, and what follows from them: parameters, matmul weights, KV bytes.
 
-Counts are computed from the architecture and never typed in. The file knows the Qwen2, Qwen3 and Qwen3-MoE families;
-it knows nothing of weights on disk, nor of the rounded sizes that papers use in their formulas.
+Counts are computed from the architecture and never typed in. The file knows the Llama, Qwen2, Qwen3 and Qwen3-MoE
+families; models of other layers are an `Architecture`. It knows nothing of weights on disk, nor of the rounded sizes
+that papers use in their formulas.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
+
+from kinetics.specs.architectures import Architecture, Layer, LayerRun
+from kinetics.specs.attention_layers import GroupedQueryAttention
+from kinetics.specs.mlps import DenseMlp, Experts, Mlp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,11 @@ class ModelSpec:
         return self.num_q_heads // self.num_kv_heads
 
     @property
+    def architecture(self) -> Architecture:
+        """The model as a list of layers of known kinds, of which it has one."""
+        return _architecture(self)
+
+    @property
     def num_embedding_parameters(self) -> int:
         """The input embedding table; the output head has as many and is not counted here."""
         return self.vocab_size * self.hidden_size
@@ -68,12 +79,12 @@ class ModelSpec:
     @property
     def num_parameters(self) -> int:
         """All distinct parameters; a tied output head counts once."""
-        return self._count_parameters(num_experts=self.num_experts)
+        return self.architecture.num_parameters
 
     @property
     def num_active_parameters(self) -> int:
         """Parameters that one token uses: all of them, except the experts it is not sent to."""
-        return self._count_parameters(num_experts=self.num_experts_per_token)
+        return self.architecture.num_active_parameters
 
     @property
     def matmul_parameters_per_token(self) -> int:
@@ -81,8 +92,7 @@ class ModelSpec:
 
         Norms, biases and the look-up in the input embedding do no matmul and are left out.
         """
-        per_layer = self._attention_weights + self._mlp_weights(num_experts=self.num_experts_per_token)
-        return self.num_layers * per_layer + self.num_embedding_parameters
+        return self.architecture.matmul_parameters_per_token
 
     def weights_read_per_step(self, batch: int) -> int:
         """Weights that one decode step of `batch` tokens fetches at least once.
@@ -90,39 +100,20 @@ class ModelSpec:
         Of the experts, the expected number of distinct ones under uniform routing, rounded; real routers are
         skewed and fetch fewer.
         """
-        num_experts = self.num_experts
-        if num_experts:
-            missed = (1 - self.num_experts_per_token / num_experts) ** batch
-            num_experts = round(num_experts * (1 - missed))
-        per_layer = self._attention_weights + self._mlp_weights(num_experts=num_experts)
-        return self.num_layers * per_layer + self.num_embedding_parameters
+        architecture = self.architecture
+        total = sum(count * matmul.num_weights for count, matmul in architecture.dense_matmuls())
+        for count, mlp in architecture.mlps():
+            if isinstance(mlp, Experts):
+                total += count * round(mlp.expected_experts(batch)) * mlp.num_expert_weights(self.hidden_size)
+        return total
 
     def kv_bytes_per_token(self, element_bytes: int) -> int:
         """Bytes of keys and values that one token leaves in the cache, all layers."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * element_bytes
 
-    @property
-    def _attention_weights(self) -> int:
-        """Query, key, value and output projections of one layer."""
-        return 2 * self.hidden_size * self.head_dim * (self.num_q_heads + self.num_kv_heads)
-
-    def _mlp_weights(self, *, num_experts: int) -> int:
-        """Gate, up and down projections of one layer, and the router if there are experts."""
-        one_mlp = 3 * self.hidden_size * self.intermediate_size
-        if self.num_experts == 0:
-            return one_mlp
-        return num_experts * one_mlp + self.hidden_size * self.num_experts
-
-    def _count_parameters(self, *, num_experts: int) -> int:
-        bias = (self.num_q_heads + 2 * self.num_kv_heads) * self.head_dim if self.has_qkv_bias else 0
-        norms = 2 * self.hidden_size + (2 * self.head_dim if self.has_qk_norm else 0)
-        per_layer = self._attention_weights + self._mlp_weights(num_experts=num_experts) + bias + norms
-        num_tables = 1 if self.ties_embeddings else 2
-        return self.num_layers * per_layer + self.hidden_size + num_tables * self.num_embedding_parameters
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, name: str) -> "ModelSpec":
-        """The spec that a Hugging Face `config.json` of a Qwen2, Qwen3 or Qwen3-MoE model describes.
+        """The spec that a Hugging Face `config.json` of a Llama, Qwen2, Qwen3 or Qwen3-MoE model describes.
 
         Raises: ValueError if the family is another one, a field is missing, or layers differ from one another.
         """
@@ -135,6 +126,8 @@ class ModelSpec:
                 f"{name} must have experts in every layer, got mlp_only_layers={config.get('mlp_only_layers')} "
                 f"and decoder_sparse_step={config.get('decoder_sparse_step')}; mixed stacks are not described here"
             )
+        if family == "llama" and (config.get("attention_bias") or config.get("mlp_bias")):
+            raise ValueError(f"{name} must have no biases, got attention_bias or mlp_bias; they are not described here")
         num_q_heads, hidden_size = _field(config, "num_attention_heads", name), _field(config, "hidden_size", name)
         return cls(
             name=name,
@@ -148,7 +141,7 @@ class ModelSpec:
             vocab_size=_field(config, "vocab_size", name),
             ties_embeddings=bool(config.get("tie_word_embeddings", False)),
             has_qkv_bias=family == "qwen2" or bool(config.get("attention_bias", False)),
-            has_qk_norm=family != "qwen2",
+            has_qk_norm=family.startswith("qwen3"),
             # transformers 5 writes num_local_experts, published configs say num_experts.
             num_experts=_field(config, "num_experts" if "num_experts" in config else "num_local_experts", name)
             if is_moe
@@ -160,7 +153,27 @@ class ModelSpec:
 _SIZE_FIELDS: Final = (
     "num_layers", "hidden_size", "num_q_heads", "num_kv_heads", "head_dim", "intermediate_size", "vocab_size",
 )  # fmt: skip
-_FAMILIES: Final = ("qwen2", "qwen3", "qwen3_moe")
+_FAMILIES: Final = ("llama", "qwen2", "qwen3", "qwen3_moe")
+
+
+@lru_cache(maxsize=1024)
+def _architecture(model: ModelSpec) -> Architecture:
+    """One kind of layer, as often as the model has it."""
+    dim = model.head_dim
+    attention = GroupedQueryAttention(
+        num_q_heads=model.num_q_heads, num_kv_heads=model.num_kv_heads, head_dim=dim, value_dim=dim,
+        has_qkv_bias=model.has_qkv_bias, norm_elements=2 * dim if model.has_qk_norm else 0,
+    )  # fmt: skip
+    mlp: Mlp = DenseMlp(width=model.intermediate_size)
+    if model.num_experts:
+        mlp = Experts(
+            num_experts=model.num_experts, experts_per_token=model.num_experts_per_token, width=model.intermediate_size
+        )
+    layer = Layer(mixer=attention, mlps=(mlp,), num_norm_parameters=2 * model.hidden_size)
+    return Architecture(
+        name=model.name, hidden_size=model.hidden_size, vocab_size=model.vocab_size,
+        ties_embeddings=model.ties_embeddings, runs=(LayerRun(count=model.num_layers, layer=layer),),
+    )  # fmt: skip
 
 
 def _field(config: Mapping[str, Any], key: str, name: str) -> int:

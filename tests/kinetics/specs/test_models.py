@@ -88,7 +88,8 @@ def test_a_qwen2_config_without_head_dim_divides_the_hidden_size():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "llama"}, "model_type of x must be one of qwen2, qwen3, qwen3_moe, got 'llama'"),
+        ({"model_type": "gpt2"}, "model_type of x must be one of llama, qwen2, qwen3, qwen3_moe, got 'gpt2'"),
+        ({"model_type": "llama", "attention_bias": True}, "x must have no biases, got attention_bias or mlp_bias"),
         ({"vocab_size": "many"}, "vocab_size in the config of x must be an integer, got 'many'"),
         ({"num_key_value_heads": 5}, "num_kv_heads of x must divide num_q_heads"),
         ({"num_hidden_layers": 0}, "num_layers of x must be at least 1, got 0"),

@@ -1,0 +1,1 @@
+"""Model families: what the fields of their config.json mean, as layers of known kinds."""
