@@ -227,14 +227,14 @@ def find_model(name: str) -> ModelSpec:
 
     Raises: ValueError if no model answers; the message lists the names.
     """
-    wanted = _spelling(name.rsplit("/", maxsplit=1)[-1])
+    wanted = spelling(name.rsplit("/", maxsplit=1)[-1])
     for spec in MODEL_SPECS:
-        if _spelling(spec.name) == wanted:
+        if spelling(spec.name) == wanted:
             return spec
     choices = ", ".join(spec.name for spec in MODEL_SPECS)
     raise ValueError(f"model must be a known one, got {name!r}; choose from {choices}")
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
     """Letters and digits only, so that case, dots, dashes and underscores do not matter."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -218,13 +218,22 @@ def read_routed_mlps(config: ConfigReader, num_layers: int) -> list[Mlp]:
         shared_width=width * config.count("n_shared_experts", "num_shared_experts", default=0),
     )
     dense = DenseMlp(width=config.count("intermediate_size"))
-    frequency = config.value("moe_layer_freq", default=1)
-    if isinstance(frequency, list):
+    return [experts if is_routed else dense for is_routed in _routed_layers(config, num_layers)]
+
+
+def _routed_layers(config: ConfigReader, num_layers: int) -> list[bool]:
+    """Which layers route: listed by name or by flag, or all after the first ones."""
+    if config.has("mlp_layer_types"):
+        config.drop("first_k_dense_replace", "moe_layer_freq")
+        kinds = config.per_layer("mlp_layer_types", num_layers=num_layers)
+        if unknown := set(kinds) - {"dense", "sparse"}:
+            raise ValueError(
+                f"mlp_layer_types in the config of {config.name} must be dense or sparse, got {unknown.pop()!r}"
+            )
+        return [kind == "sparse" for kind in kinds]
+    if isinstance(config.value("moe_layer_freq", default=1), list):
         config.drop("first_k_dense_replace")
-        routed = [bool(flag) for flag in config.per_layer("moe_layer_freq", num_layers=num_layers)]
-    else:
-        config.must_be("moe_layer_freq", 1)
-        first = config.count("first_k_dense_replace", default=0)
-        config.drop("mlp_layer_types")
-        routed = [index >= first for index in range(num_layers)]
-    return [experts if flag else dense for flag in routed]
+        return [bool(flag) for flag in config.per_layer("moe_layer_freq", num_layers=num_layers)]
+    config.must_be("moe_layer_freq", 1)
+    first = config.count("first_k_dense_replace", default=0)
+    return [index >= first for index in range(num_layers)]

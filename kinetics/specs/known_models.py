@@ -1,0 +1,54 @@
+"""Models by name: the table of known ones, one row each, and config.json files.
+
+`known_models.jsonl` holds of each config the fields that are read, with its source. Files win over names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from kinetics.specs.architectures import Architecture
+from kinetics.specs.model_config import read_architecture, read_config_file
+from kinetics.specs.models import MODEL_SPECS, spelling
+
+
+def find_architecture(name: str, *, ignored_fields: Collection[str] = ()) -> Architecture:
+    """The architecture for a config.json, its folder, or the name of a known model in any usual spelling.
+
+    Raises: ValueError if no model answers, with the names nearest to it; or if the config is not understood.
+    """
+    if name.endswith(".json") or (Path(name).is_dir() and (Path(name) / "config.json").exists()):
+        return read_config_file(Path(name), ignored=ignored_fields)
+    wanted = spelling(name.rsplit("/", maxsplit=1)[-1])
+    for spec in MODEL_SPECS:
+        if spelling(spec.name) == wanted:
+            return spec.architecture
+    for row in _rows():
+        if spelling(row["model"].rsplit("/", maxsplit=1)[-1]) == wanted:
+            return read_architecture(row["config"], name=row["model"], ignored=ignored_fields)
+    raise ValueError(f"model must be a known one or a config.json, got {name!r}; {_suggestion(wanted)}")
+
+
+def known_model_names() -> list[str]:
+    """Every name in the tables."""
+    return [spec.name for spec in MODEL_SPECS] + [row["model"] for row in _rows()]
+
+
+def _suggestion(wanted: str) -> str:
+    names = {spelling(name.rsplit("/", maxsplit=1)[-1]): name for name in known_model_names()}
+    near = get_close_matches(wanted, names, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(names[one] for one in near)}?"
+    return f"choose from {', '.join(names.values())}"
+
+
+@lru_cache(maxsize=1)
+def _rows() -> list[dict[str, Any]]:
+    text = (files("kinetics.specs") / "known_models.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
