@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pytest
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kinetics.cases.kernels import CacheState, GridOptions, GridSize, check_kv_budget, kv_budgets
 from kinetics.machine.device import Device, resolve_device
@@ -17,9 +15,29 @@ from kinetics.specs.counts import parse_count
 from kinetics.specs.dtypes import parse_dtype
 from kinetics.specs.models import find_model
 
+if TYPE_CHECKING:
+    import pytest
+
 _DEFAULT_TIME_BUDGET_S = {"cpu": 360.0, "cuda": 1800.0}
 
 Parsed = TypeVar("Parsed")
+
+_OPTIONS: Final = (
+    ("--grid", "quick", "smoke, quick or full: how many cases (default quick)"),
+    ("--device", "auto", "auto, cpu, cuda or cuda:<index> (default auto: a GPU if there is one)"),
+    ("--provider", "", "only these, e.g. ours,torch_sdpa (`kinetics providers` lists them)"),
+    ("--model", "", "head shapes of these models, e.g. qwen3_8b,qwen3_14b"),
+    ("--batch", "", "requests decoded together, e.g. 1,8,64"),
+    ("--context", "", "keys attended, e.g. 4k,32k"),
+    ("--kv-budget", "", "tokens kept per KV head by sparse attention, e.g. 512,1k"),
+    ("--page-size", "", "tokens per page: 16, 32, 64, 128 or 256 (default 16)"),
+    ("--dtype", "", "float32 on a CPU; bfloat16 (default) or float16 on a GPU"),
+    ("--cache-state", "", "cold, warm or cold,warm (default cold, and one warm case)"),
+    ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
+    ("--traces", "", "bench/test_aime.py: cost these logs of `kinetics generate` instead of generating"),
+    ("--hf-model", "", "bench/test_aime.py: real weights on AIME 2024 instead of the miniature family"),
+    ("--results-dir", "", "where result files go (default results/, in a folder per device)"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +52,31 @@ class BenchSettings:
     root: Path
 
 
-def add_options(group: pytest.OptionGroup) -> None:
-    """Declare the options; lists are separated by commas."""
-    for name, default, text in (
-        ("--grid", "quick", "smoke, quick or full: how many cases (default quick)"),
-        ("--device", "auto", "auto, cpu, cuda or cuda:<index> (default auto: a GPU if there is one)"),
-        ("--provider", "", "only these, e.g. ours,torch_sdpa (`kinetics providers` lists them)"),
-        ("--model", "", "head shapes of these models, e.g. qwen3_8b,qwen3_14b"),
-        ("--batch", "", "requests decoded together, e.g. 1,8,64"),
-        ("--context", "", "keys attended, e.g. 4k,32k"),
-        ("--kv-budget", "", "tokens kept per KV head by sparse attention, e.g. 512,1k"),
-        ("--page-size", "", "tokens per page: 16, 32, 64, 128 or 256 (default 16)"),
-        ("--dtype", "", "float32 on a CPU; bfloat16 (default) or float16 on a GPU"),
-        ("--cache-state", "", "cold, warm or cold,warm (default cold, and one warm case)"),
-        ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
-        ("--traces", "", "bench/test_aime.py: cost these logs of `kinetics generate` instead of generating"),
-        ("--hf-model", "", "bench/test_aime.py: real weights on AIME 2024 instead of the miniature family"),
-        ("--results-dir", "", "where result files go (default results/, in a folder per device)"),
-    ):
-        group.addoption(name, default=default, metavar="VALUE", help=text)
+def add_options(group: pytest.OptionGroup) -> frozenset[str]:
+    """Declare the options, and return the names of those that nobody else had; lists are separated by commas."""
+    added = set()
+    for name, default, text in _OPTIONS:
+        try:
+            group.addoption(name, default=default, metavar="VALUE", help=text)
+        except ValueError:  # a conftest.py or another plugin has an option of this name, and keeps it
+            continue
+        added.add(name)
+    return frozenset(added)
+
+
+def own_options(option: Namespace, added: Collection[str]) -> Namespace:
+    """The values of this suite's options; the default where the option of that name is somebody else's."""
+    return Namespace(
+        **{
+            _attribute(name): getattr(option, _attribute(name)) if name in added else default
+            for name, default, _ in _OPTIONS
+        }
+    )
+
+
+def is_any_given(option: Namespace) -> bool:
+    """Whether any of this suite's options differs from its default."""
+    return any(getattr(option, _attribute(name)) != default for name, default, _ in _OPTIONS)
 
 
 def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
@@ -85,6 +109,10 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
         results_dir=(root / (option.results_dir or "results")).resolve(),
         root=root,
     )
+
+
+def _attribute(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_")
 
 
 def _listed(name: str, text: str, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from kinetics.cli import compare, gate, generate, law, machine, mini
+from kinetics.cli import bench, compare, gate, generate, law, machine, mini
 
 app = typer.Typer(
     name="kinetics",
@@ -21,6 +21,10 @@ app = typer.Typer(
 EXIT_USAGE = 2
 
 
+app.command(
+    epilog="Example: kinetics bench test_decode_attention.py --model qwen3_8b --context 4k,32k",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(bench.bench)
 app.command(epilog="Example: kinetics probe --device cpu --json")(machine.probe)
 app.command(epilog="Example: kinetics providers --device cuda --json")(machine.providers)
 app.command(

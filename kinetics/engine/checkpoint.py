@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from kinetics.distribution import install_command
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.weights import LayerWeights, ModelWeights, empty_weights
 from kinetics.specs.models import ModelSpec
@@ -33,7 +34,7 @@ def resolve_folder(source: str) -> Path:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError:
         raise ValueError(
-            f"{source} is no folder, and the hub needs huggingface-hub; pip install 'kinetics-bench[engine]'"
+            f"{source} is no folder, and the hub needs huggingface-hub; {install_command('engine')}"
         ) from None
     try:
         return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kinetics.cost.query import Mode
+from kinetics.distribution import install_command
 from kinetics.law.accuracy import accuracy_tables
 from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
@@ -165,7 +166,7 @@ def _save(figures: Mapping[str, Callable[[], Figure]], out: Path) -> tuple[list[
     from kinetics.law.plots import is_plotting_possible, save_figure
 
     if not is_plotting_possible():
-        return [], ["no figures: matplotlib is not installed; pip install 'kinetics-bench[report]'"]
+        return [], [f"no figures: matplotlib is not installed; {install_command('report')}"]
     return [path for name, draw in figures.items() for path in save_figure(draw(), out, name)], []
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
+from kinetics.distribution import install_command
 from kinetics.machine.device import Device, gpu_uuid
 
 METERED_S = 0.5
@@ -106,7 +107,7 @@ def nvml_counter(index: int, *, load: Callable[[], Any] | None = None) -> NvmlCo
     try:
         nvml = (load or _load_nvml)()
     except ImportError:
-        return Absent(reason="nvidia-ml-py is not installed; pip install 'kinetics-bench[gpu]'")
+        return Absent(reason=f"nvidia-ml-py is not installed; {install_command('gpu')}")
     try:
         nvml.nvmlInit()
         counter = NvmlCounter(nvml, nvml.nvmlDeviceGetHandleByUUID(gpu_uuid(index)))

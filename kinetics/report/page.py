@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.compare.comparison import Comparison
 from kinetics.compare.tables import left_out_table, prediction_table, remarks
+from kinetics.distribution import install_command
 from kinetics.files.atomic import to_strict
 from kinetics.report.frontiers import draw_frontiers
 from kinetics.report.heatmaps import draw_map, speedup_maps
@@ -44,9 +45,7 @@ def write_report(sources: Sources, out: Path, *, title: str) -> None:
     """
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
-        raise RuntimeError(
-            f"the report needs {', '.join(missing)}, not installed; pip install 'kinetics-bench[report]'"
-        )
+        raise RuntimeError(f"the report needs {', '.join(missing)}, not installed; {install_command('report')}")
     staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

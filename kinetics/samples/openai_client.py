@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kinetics.distribution import install_command
 from kinetics.samples.evaluate import Answer, Trial
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.prompts import PromptStyle
@@ -50,7 +51,7 @@ class OpenAiAnswers:
         try:
             import openai
         except ImportError as error:
-            raise ValueError("--engine openai needs the client; pip install 'kinetics-bench[openai]'") from error
+            raise ValueError(f"--engine openai needs the client; {install_command('openai')}") from error
         self._openai: Any = openai
         self._server, self._style = server, style
         self._max_new_tokens = max_new_tokens

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import IO, Final, Self
 
+from kinetics.distribution import install_command
 from kinetics.samples.grading import Grade
 
 DEFAULT_TIMEOUT_S: Final = 5.0
@@ -80,7 +81,7 @@ class PaperGrader:
             greeting = (_read_line(self._child.stdout, START_TIMEOUT_S) or "it did not start").strip()
             if greeting != READY:
                 self.close()
-                raise RuntimeError(f"the paper grader needs math-verify, got: {greeting}; install kinetics-bench[law]")
+                raise RuntimeError(f"the paper grader needs math-verify, got: {greeting}; {install_command('law')}")
         return self._child
 
 

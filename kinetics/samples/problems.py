@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from kinetics.distribution import install_command
 from kinetics.samples.grading import parse_gold
 from kinetics.samples.log_reader import question_id
 
@@ -145,6 +146,6 @@ def _import_datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ValueError("reading problems needs the package datasets; pip install 'kinetics-bench[aime]'") from error
+        raise ValueError(f"reading problems needs the package datasets; {install_command('aime')}") from error
     datasets.disable_progress_bars()
     return datasets

@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from kinetics.distribution import install_command
+
 PAPER_TEMPLATE: Final = (
     "Solve the following math problem efficiently and clearly.  The last line of your response should be of the "
     "following format: 'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is correct' (without quotes) "
@@ -75,9 +77,7 @@ class ChatEncoder:
         try:
             from transformers import AutoTokenizer
         except ImportError as error:
-            raise ValueError(
-                f"the chat template of {folder} needs transformers; pip install 'kinetics-bench[aime]'"
-            ) from error
+            raise ValueError(f"the chat template of {folder} needs transformers; {install_command('aime')}") from error
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         except Exception as error:  # many kinds; all mean that the folder's tokenizer is no tokenizer

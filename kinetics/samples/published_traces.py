@@ -6,6 +6,8 @@ Needs a network and the extra `law`. What arrives is read like any other trace f
 from pathlib import Path
 from typing import Final
 
+from kinetics.distribution import install_command
+
 DATASET: Final = "InfiniAILab/Kinetics-generations"
 
 
@@ -20,7 +22,7 @@ def fetch_published_traces(*, task: str, cache_dir: Path | None = None) -> list[
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise RuntimeError("fetching traces needs the Hugging Face client; install kinetics-bench[law]") from error
+        raise RuntimeError(f"fetching traces needs the Hugging Face client; {install_command('law')}") from error
     try:
         folder = snapshot_download(DATASET, repo_type="dataset", allow_patterns=f"*{task}_*.jsonl", cache_dir=cache_dir)
     except Exception as error:  # the hub's client raises many kinds; all mean that nothing can be read

@@ -39,7 +39,7 @@ class FileTokenizer:
         try:
             import tokenizers
         except ImportError as error:
-            raise RuntimeError("reading tokenizer.json needs tokenizers; install kinetics-bench[law]") from error
+            raise RuntimeError("reading tokenizer.json needs the package tokenizers; pip install tokenizers") from error
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises bare Exception

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from kinetics.distribution import install_command
 from kinetics.samples.log_writer import LostWork
 from kinetics.specs.generation import Completion, Generate, GenerationRequest
 
@@ -157,5 +158,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ValueError("--workers needs Ray; pip install 'kinetics-bench[distributed]'") from error
+        raise ValueError(f"--workers needs Ray; {install_command('distributed')}") from error
     return ray

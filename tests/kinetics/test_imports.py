@@ -30,8 +30,8 @@ def test_costs_need_nothing_but_the_standard_library():
     assert not {"numpy", "pandas", "scipy"} & modules_after("import kinetics.cost.kernels")
 
 
-def test_a_plain_import_of_the_root_conftest_loads_no_torch():
-    assert "torch" not in modules_after("import conftest")
+def test_the_plugin_that_every_pytest_run_loads_is_light():
+    assert not {"torch", "numpy", "scipy", "pandas", "rich"} & modules_after("import kinetics.bench.plugin")
 
 
 def test_the_folder_of_kernels_never_answers_for_the_package_of_that_name():

@@ -27,7 +27,7 @@ class Ours:
     def unavailable_reason(self, device_type: str) -> str | None:
         """None on a CPU, and on CUDA with a triton that compiles."""
         if device_type == "cuda" and importlib.util.find_spec("triton") is None:
-            return "triton is not installed; pip install 'kinetics-bench[gpu]'"
+            return "triton is not installed; pip install triton"
         if device_type == "cuda" and os.environ.get("TRITON_INTERPRET") == "1":
             return "TRITON_INTERPRET=1 would time the interpreter, not the kernels; unset it"
         return None if device_type in _DTYPES else f"no kernels for {device_type}"

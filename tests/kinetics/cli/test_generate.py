@@ -172,7 +172,7 @@ def test_what_cannot_work_ends_in_one_line_before_anything_is_made(made, tmp_pat
 
 @pytest.mark.slow
 def test_two_ray_workers_make_the_samples_that_one_engine_makes(made):
-    pytest.importorskip("ray", reason="ray is not installed; pip install 'kinetics-bench[distributed]'")
+    pytest.importorskip("ray", reason="ray is not installed; pip install ray")
     _, alone = made("--trials", 2)
     _, spread = made("--trials", 2, "--workers", 2, out="spread")
     assert samples_of(spread) == samples_of(alone)

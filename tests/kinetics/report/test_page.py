@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
+from kinetics.distribution import install_command
 from kinetics.report.heatmaps import draw_map, speedup_maps
 from kinetics.report.page import page_figures, render_page, script_json
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
@@ -245,9 +246,8 @@ def test_the_table_shows_roles_and_joules_where_rows_have_them(result, row):
 def test_a_missing_library_is_named_with_its_remedy(tmp_path, result, row, monkeypatch):
     monkeypatch.setattr("kinetics.report.page.find_spec", lambda name: None if name == "itables" else name)
     done = run("report", result("a.json", [row()]), "--out", tmp_path / "page.html")
-    assert (done.exit_code, done.stderr) == (
-        2, "kinetics: the report needs itables, not installed; pip install 'kinetics-bench[report]'\n",
-    )  # fmt: skip
+    remedy = install_command("report")
+    assert (done.exit_code, done.stderr) == (2, f"kinetics: the report needs itables, not installed; {remedy}\n")
 
 
 def test_the_command_writes_a_page_and_says_what_is_on_it(tmp_path, result, row, law):

@@ -13,7 +13,7 @@ from kinetics.samples.prompts import PAPER_TEMPLATE, PromptStyle
 from kinetics.specs.generation import FinishReason, SamplingSettings
 from tests.support.stub_server import HANG, StubServer, good
 
-pytest.importorskip("openai", reason="openai is not installed; pip install 'kinetics-bench[openai]'")
+pytest.importorskip("openai", reason="openai is not installed; pip install openai")
 from kinetics.samples.openai_client import OpenAiAnswers, Server
 
 PAPER = SamplingSettings(temperature=0.6, top_p=0.95, top_k=20)

@@ -15,7 +15,7 @@ from kinetics.samples.log_writer import LostWork
 from kinetics.specs.generation import Completion, FinishReason, GenerationRequest, SamplingSettings
 from tests.support.paths import ROOT
 
-pytest.importorskip("ray", reason="ray is not installed; pip install 'kinetics-bench[distributed]'")
+pytest.importorskip("ray", reason="ray is not installed; pip install ray")
 from kinetics.samples.workers import RayWorkers
 
 

@@ -1,0 +1,176 @@
+"""What pytest and pytest-benchmark call during a benchmark run, and only then: the replay timer, rows, the result file.
+
+Measurement happens elsewhere (`kinetics.measure.kernel_runner`); here its samples enter pytest-benchmark, and
+pytest-benchmark's traps are closed: a failed check writes no row, skips are listed, the file is strict JSON in a folder
+per device, and files of unlike devices are not compared. torch is not imported until a benchmark runs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+from pytest_benchmark.session import BenchmarkSession
+
+from kinetics.bench.progress import CellProgress
+from kinetics.bench.run import BenchRun
+from kinetics.cases.steps import BenchCase
+
+
+class SampleReplay:
+    """A timer that hands pytest-benchmark samples measured elsewhere: it reads 0, then the sample, and so on."""
+
+    __name__ = "kinetics_samples"  # what pytest-benchmark writes as the timer of these rows
+
+    def __init__(self) -> None:
+        self._readings: deque[float] = deque()
+
+    def load(self, samples_s: list[float]) -> None:
+        """Queue one pair of readings per sample, and nothing else."""
+        self._readings.clear()
+        for sample in samples_s:
+            self._readings.extend((0.0, sample))
+
+    def __call__(self) -> float:
+        """The next reading."""
+        return self._readings.popleft()
+
+
+REPLAY = SampleReplay()
+
+
+def take_over(config: pytest.Config, run: BenchRun) -> None:
+    """Let the closing summary replace pytest-benchmark's table; keep what it saves in the folder of the device."""
+    option = config.option
+    option.benchmark_quiet = not option.benchmark_verbose
+    if option.benchmark_storage == "file://./.benchmarks" and run.folder.is_relative_to(run.settings.root):
+        option.benchmark_storage = f"file://{run.folder}"
+    session = getattr(config, "_benchmarksession", None)
+    if session is not None:  # its options were read before this run turned out to be ours
+        session.quiet = option.benchmark_quiet
+        session.storage = BenchmarkSession(config).storage  # type: ignore[no-untyped-call]
+
+
+class RunHooks:
+    """What pytest and pytest-benchmark call during a benchmark run, and only then."""
+
+    def __init__(self, config: pytest.Config, run: BenchRun) -> None:
+        self._config = config
+        self._run = run
+        self._passed: set[str] = set()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Give every benchmark that records samples the replay timer."""
+        for item in items:
+            if "record_case" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.benchmark(timer=REPLAY))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Plan the cells of the cases that were selected, file by file."""
+        if not self._config.option.collectonly:
+            planned = [(item.path.name, case) for item in session.items if (case := _case_of(item))]
+            progress = CellProgress(len(session.items), self._terminal_file(), uncaptured=self._uncaptured)
+            self._run.plan(planned, progress=progress)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+        """Keep the row of a test that failed after it measured out of the file; journal the row of one that passed."""
+        report = yield
+        benchmark = getattr(item, "funcargs", {}).get("benchmark")
+        if call.when == "call" and benchmark is not None:
+            if call.excinfo is not None:
+                benchmark.has_error = True
+            elif benchmark.stats is not None:
+                self._passed.add(item.nodeid)
+                self._run.keep(benchmark.stats.as_dict(include_data=True))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """List in the ledger what leaves no row; move the progress bar."""
+        if report.failed:
+            self._run.skip(report.nodeid, f"failed in {report.when}; see the run's output")
+        if report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self._run.skip(report.nodeid, reason.removeprefix("Skipped: "))
+        if report.when == "teardown":
+            self._run.advance()
+
+    def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
+        """Add device, ceilings and library versions; drop the clock readings that change from second to second."""
+        cpu = machine_info.get("cpu") or {}
+        for key in [key for key in cpu if key.startswith("hz_actual")]:
+            del cpu[key]
+        machine_info.update(self._run.machine_facts())
+
+    def pytest_benchmark_update_commit_info(self, commit_info: dict[str, Any]) -> None:
+        """Call a tree dirty only if its sources are: result files do not count."""
+        commit_info.update(id=self._run.commit, dirty=self._run.is_dirty)
+
+    def pytest_benchmark_compare_machine_info(
+        self, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
+    ) -> None:
+        """Refuse to compare with a file from another device."""
+        here, there = machine_info.get("device_slug"), compared_benchmark["machine_info"].get("device_slug")
+        if here != there:
+            raise pytest.UsageError(
+                f"--benchmark-compare needs a file from this device ({here}), got one from {there}; "
+                "times of unlike devices say nothing about a change"
+            )
+
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        """Bring a file that pytest-benchmark is about to write into this suite's schema."""
+        self._run.complete(output_json)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's, whose summary needs the file
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """Write the result file, also after Ctrl-C; a benchmark run that recorded nothing does not count as passed."""
+        result = yield
+        self._run.close_progress()
+        bench_session = self._config._benchmarksession  # type: ignore[attr-defined]
+        if bench_session.disabled or bench_session.skip or self._config.option.collectonly:
+            return result
+        is_partial = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        self._run.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
+        if self._run.result is None and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        return result
+
+    def pytest_terminal_summary(self) -> None:
+        """Print what was measured beside what was predicted, what was left out, and where the file is."""
+        self._run.print_summary(self._terminal_file())
+
+    def _terminal_file(self) -> Any:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter._tw._file if reporter else None
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """Within it, what is written reaches the terminal even in the middle of a test."""
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+    def _document(self, bench_session: Any) -> dict[str, Any]:
+        hook = self._config.hook
+        machine_info = bench_session.get_machine_info()
+        commit_info = hook.pytest_benchmark_generate_commit_info(config=self._config)
+        hook.pytest_benchmark_update_commit_info(config=self._config, commit_info=commit_info)
+        document: dict[str, Any] = hook.pytest_benchmark_generate_json(
+            config=self._config,
+            benchmarks=[bench for bench in bench_session.benchmarks if bench.fullname in self._passed],
+            include_data=True,
+            machine_info=machine_info,
+            commit_info=commit_info,
+        )
+        hook.pytest_benchmark_update_json(
+            config=self._config, benchmarks=bench_session.benchmarks, output_json=document
+        )
+        return document
+
+
+def _case_of(item: pytest.Item) -> BenchCase | None:
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("case") if callspec else None
+    return case if isinstance(case, BenchCase) else None
