@@ -1,6 +1,5 @@
 """The scripts that CI calls: a summary that is never silent, a preflight that trusts nothing it cannot read."""
 
-import importlib.util
 import json
 
 import pytest
@@ -8,16 +7,7 @@ import pytest
 from kinetics.files.atomic import write_json
 from kinetics.gate.gate_file import Mode, complete, header
 from kinetics.gate.verdicts import CasePlan
-from tests.support.paths import ROOT
-
-SCRIPTS = ROOT / "scripts"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.support.scripts import script
 
 
 @pytest.fixture
