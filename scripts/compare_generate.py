@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 
-from kinetics.engine.checkpoint import resolve_folder
+from kinetics.engine.checkpoint import read_spec, resolve_folder
 from kinetics.engine.recipe import EngineRecipe
 from kinetics.generate.request import GenerateRequest, choose_problems, max_new_tokens
 from kinetics.mini import family
-from kinetics.samples.evaluate import EngineAnswers, Trial, plan_trials
+from kinetics.samples.answers import EngineAnswers, TrialEncoder
 from kinetics.samples.prompts import PromptStyle, open_encoder
+from kinetics.samples.trials import Trial, plan_trials
 from kinetics.specs.generation import SamplingSettings
 from kinetics.specs.policies import Dense
 
@@ -87,15 +88,16 @@ def rate(side: Any, work: Work) -> float:
 def engine_side(work: Work, *, threads: int) -> Iterator[Any]:
     """A function that answers trials with the built-in engine and returns how many tokens it generated."""
     recipe = EngineRecipe(
-        folder=work.folder, name="compared", device="cpu", policy=Dense(), num_dense_layers=0, page_size=16,
+        folder=work.folder, spec=read_spec(work.folder), device="cpu", policy=Dense(), num_dense_layers=0, page_size=16,
         batch=work.batch, longest=max(map(len, work.prompts)) + work.cap, num_threads=threads,
     )  # fmt: skip
     with recipe.open() as generate:
-        answers = EngineAnswers(
-            generate=generate, encoder=open_encoder(work.folder), style=PromptStyle.PLAIN, max_new_tokens=work.cap,
-            sampling=SAMPLING, repetition=None,
+        trial_encoder = TrialEncoder(
+            encoder=open_encoder(work.folder), style=PromptStyle.PLAIN, max_new_tokens=work.cap, sampling=SAMPLING,
+            repetition=None,
         )  # fmt: skip
-        yield lambda trials: sum(answer.generated_tokens for answer in answers(trials))
+        answers = EngineAnswers(generate=generate, trial_encoder=trial_encoder)
+        yield lambda trials: sum(answer.completion.usage.num_tokens for answer in answers(trials))
 
 
 def transformers_side(work: Work) -> Any:

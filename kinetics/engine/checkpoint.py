@@ -44,8 +44,10 @@ def resolve_folder(source: str) -> Path:
         ) from error
 
 
-def read_spec(folder: Path) -> DecoderSpec:
+def read_spec(folder: Path, *, name: str = "") -> DecoderSpec:
     """The spec that `config.json` describes; stop tokens also from `generation_config.json`.
+
+    `name`: what people call the model, the folder's if not given.
 
     Raises: ValueError if a file is missing or broken, or the model is one the engine does not know.
     """
@@ -53,7 +55,7 @@ def read_spec(folder: Path) -> DecoderSpec:
     generation = folder / "generation_config.json"
     if generation.exists():
         config = {**config, "eos_token_id": _read_json(generation).get("eos_token_id", config.get("eos_token_id"))}
-    return DecoderSpec.from_config(config, name=folder.name)
+    return DecoderSpec.from_config(config, name=name or folder.name)
 
 
 def load_weights(folder: Path, model: ModelSpec, *, device: torch.device | str, dtype: torch.dtype) -> ModelWeights:

@@ -14,11 +14,12 @@ from typing import Any, Final
 import torch
 
 from kinetics.engine.attention import AttentionSettings, page_selection
-from kinetics.engine.checkpoint import load_weights, read_spec
+from kinetics.engine.checkpoint import load_weights
 from kinetics.engine.decode_step import why_no_graph
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.generator import Generator
+from kinetics.engine.step_meter import StepMeter
 from kinetics.machine.device import available_bytes, resolve_device
 from kinetics.machine.energy import Absent, energy_counter
 from kinetics.machine.threads import cpu_threads
@@ -36,7 +37,7 @@ FIXED_SPLITS: Final = {"cpu": 1, "cuda": 0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRecipe:
-    """Everything that decides what the engine computes.
+    """Everything that decides what the engine computes. `spec` describes the model whose weights lie in `folder`.
 
     `batch` is the bucket that every step runs at, idle rows included. `longest` bounds prompt and answer together.
     `num_threads` of a CPU: the sums of a matrix product may depend on it.
@@ -45,7 +46,7 @@ class EngineRecipe:
     """
 
     folder: Path
-    name: str
+    spec: DecoderSpec
     device: str
     policy: AttentionPolicy
     num_dense_layers: int
@@ -94,23 +95,22 @@ class EngineRecipe:
             yield self._generator(observe)
 
     def _generator(self, observe: Callable[[int], None] | None) -> Generator:
-        device = resolve_device(self.device)
-        spec = read_model(self.folder, name=self.name)
-        weights = load_weights(self.folder, spec.model, device=device.torch_name, dtype=getattr(torch, self.dtype))
+        device, model = resolve_device(self.device), self.spec.model
+        weights = load_weights(self.folder, model, device=device.torch_name, dtype=getattr(torch, self.dtype))
         settings = AttentionSettings(
             policy=self.policy, num_dense_layers=self.num_dense_layers, num_splits=FIXED_SPLITS[device.kind]
         )
         counter = energy_counter(device)
         return Generator(
-            Decoder(spec, weights),
+            Decoder(self.spec, weights),
             settings=settings,
             max_batch=self.batch,
-            num_pages=self._num_pages(spec.model, available_bytes(device)),
+            num_pages=self._num_pages(model, available_bytes(device)),
             page_size=self.page_size,
             max_context=self.longest,
             uses_graph=why_no_graph(torch.device(device.torch_name)) is None,
             observe=observe,
-            read_j=None if isinstance(counter, Absent) else counter.read_j,
+            meter=StepMeter(None if isinstance(counter, Absent) else counter.read_j),
         )
 
     def _num_pages(self, model: ModelSpec, free_bytes: int) -> int:
@@ -128,14 +128,3 @@ class EngineRecipe:
                 "lower --max-new-tokens or --batch"
             )
         return num_pages
-
-
-def read_model(folder: Path, *, name: str) -> DecoderSpec:
-    """The spec of a model folder, under the name that people call the model.
-
-    Raises: ValueError if the folder describes no model that the engine knows.
-    """
-    from dataclasses import replace
-
-    spec = read_spec(folder)
-    return replace(spec, model=replace(spec.model, name=name))

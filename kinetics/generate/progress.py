@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from kinetics.samples.evaluate import Answer
+from kinetics.samples.answers import Answer
 
 _REDRAW_S: Final = 0.25
 _LINE_S: Final = 30.0
@@ -54,7 +54,7 @@ class SampleProgress:
         """A sample is finished."""
         self._num_finished += 1
         self._num_new += 1
-        self._finished_tokens += answer.generated_tokens
+        self._finished_tokens += answer.completion.usage.num_tokens
         self._draw()
 
     def describe(self) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kinetics.generate.answerers import Source, open_source
 from kinetics.generate.request import (
     GenerateRequest,
     choose_problems,
@@ -20,9 +19,12 @@ from kinetics.generate.request import (
     prompt_style,
     task_name,
 )
-from kinetics.samples.evaluate import Answer, Refused, evaluate, plan_trials
+from kinetics.generate.source import Source, open_source
+from kinetics.samples.answers import Answer
+from kinetics.samples.evaluate import Refused, evaluate
 from kinetics.samples.log_writer import LOG_SCHEMA, SampleLog
 from kinetics.samples.problems import Problem
+from kinetics.samples.trials import plan_trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ def _header(request: GenerateRequest, problems: Sequence[Problem], source: Sourc
 
 
 def _document(path: Path, made: Sequence[Answer], *, num_samples: int, num_done: int, wall_s: float) -> dict[str, Any]:
-    num_tokens = sum(answer.generated_tokens for answer in made)
+    num_tokens = sum(answer.completion.usage.num_tokens for answer in made)
     return {
         "log": str(path),
         "samples": num_samples,
@@ -105,5 +107,5 @@ def _document(path: Path, made: Sequence[Answer], *, num_samples: int, num_done:
         "generated_tokens": num_tokens,
         "wall_s": wall_s,
         "tokens_per_s": num_tokens / wall_s if wall_s else 0.0,
-        "finishes": dict(Counter(answer.finish.value for answer in made)),
+        "finishes": dict(Counter(answer.completion.finish.value for answer in made)),
     }

@@ -75,7 +75,7 @@ def tabulate_logs(logs: Sequence[Log], *, batch: int = 0, device: MeasuredDevice
         trials=TRIALS,
         caps_of=lambda samples: caps_of(log_of(samples).file),
         cost_models_of=lambda samples: log_cost_models(
-            log_of(samples).file.header, log_of(samples).spec, log_of(samples).file.timings, batch=batch, device=device
+            log_of(samples).file.header, log_of(samples).spec, log_of(samples).file.usages, batch=batch, device=device
         ),
     )
 

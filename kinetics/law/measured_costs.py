@@ -22,9 +22,9 @@ from kinetics.prediction.calibration import Calibration, fit_calibration
 from kinetics.prediction.roofline import predict_parts
 from kinetics.results.store import read_result
 from kinetics.samples.log_header import TraceHeader
-from kinetics.samples.log_reader import SampleTiming
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.dtypes import element_bytes
+from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import AttentionPolicy, BlockTopK, Dense
 
@@ -80,7 +80,7 @@ class MeasuredDevice:
 def log_cost_models(
     header: TraceHeader,
     spec: ModelSpec,
-    timings: Sequence[SampleTiming],
+    usages: Sequence[DecodeUsage],
     *,
     batch: int = 0,
     device: MeasuredDevice | None = None,
@@ -93,27 +93,27 @@ def log_cost_models(
         PREDICTED: _roofline_cost(header, spec),
         MEASURED: device.cost_model(spec, num_dense_layers=header.num_dense_layers)
         if device
-        else _run_cost(header, fit_step(timings)),
-        JOULES: _run_cost(header, fit_step(timings, amount="device_j")),
+        else _run_cost(header, fit_step(usages)),
+        JOULES: _run_cost(header, fit_step(usages, amount="energy_j")),
     }
     return {name: model for name, model in found.items() if model is not None}
 
 
-def fit_step(timings: Sequence[SampleTiming], *, amount: str = "decode_s") -> StepCost | None:
-    """Fixed and per-key part that explain best what whole steps took; neither is negative. None without timings.
+def fit_step(usages: Sequence[DecodeUsage], *, amount: str = "decode_s") -> StepCost | None:
+    """Fixed and per-key part that explain best what whole steps took; neither is negative. None without any.
 
-    `amount`: the field of the timings, `decode_s` or `device_j`.
+    `amount`: the field of the usages, `decode_s` or `energy_j`.
     """
     from scipy.optimize import nnls
 
     # A counter that ticks slowly gives some answers nothing and others a whole tick: only their sum is right.
-    used = [one for one in timings if one.generated_tokens > 1 and getattr(one, amount) is not None]
+    used = [one for one in usages if one.num_tokens > 1 and getattr(one, amount) is not None]
     if not sum(getattr(one, amount) for one in used):
         return None
     # The first token of an answer comes from the prefill.
-    steps = np.array([one.generated_tokens - 1 for one in used], dtype=np.float64)
+    steps = np.array([one.num_tokens - 1 for one in used], dtype=np.float64)
     taken = np.array([getattr(one, amount) for one in used], dtype=np.float64)
-    row_keys = np.array([np.nan if one.row_keys is None else one.row_keys for one in used])
+    row_keys = np.array([np.nan if one.keys_read is None else one.keys_read for one in used])
     if len(used) < _MIN_TIMINGS or not row_keys.std() > _MIN_SPREAD * row_keys.mean():
         return StepCost(token=float(taken.sum() / steps.sum()), key=0.0)
     keys = steps * row_keys

@@ -26,6 +26,7 @@ from kinetics.samples.sample_set import Question
 from kinetics.specs.generation import Completion, FinishReason, GenerationRequest, SamplingSettings
 from kinetics_kernels.shapes import num_pages_for
 
+TokenIds = tuple[int, ...]
 SAMPLING: Final = SamplingSettings(temperature=0.6, top_p=0.95, top_k=20)
 QUARTERS: Final = tuple(MAX_NEW_TOKENS * quarter // 4 for quarter in (1, 2, 3, 4))
 PAGE_SIZE: Final = 16
@@ -73,7 +74,7 @@ def sit_exam(
         _request(tokenizer, problem, index, trial) for index, problem in enumerate(problems)
         for trial in range(num_trials)
     ]  # fmt: skip
-    done = {completion.request_id: completion for completion in generator(requests)}
+    done = {completion.request_id: _token_ids(completion) for completion in generator(requests)}
     own = [[done[_request_id(problem, trial)] for trial in range(num_trials)] for problem in problems]
     return _graded(tokenizer, problems, own)
 
@@ -107,16 +108,20 @@ def _request(tokenizer: Tokenizer, problem: ContestProblem, index: int, trial: i
     )
 
 
+def _token_ids(completion: Completion) -> TokenIds:
+    assert completion.finish is not FinishReason.REFUSED, f"the cache is made for these, but {completion.reason}"
+    assert completion.token_ids is not None, "the engine tells its tokens"
+    return completion.token_ids
+
+
 def _graded(
-    tokenizer: Tokenizer, problems: Sequence[ContestProblem], completions: Sequence[Sequence[Completion]]
+    tokenizer: Tokenizer, problems: Sequence[ContestProblem], answers: Sequence[Sequence[TokenIds]]
 ) -> ExamResult:
     mistakes: Counter[str] = Counter()
     questions = []
-    for problem, trials in zip(problems, completions, strict=True):
-        refused = [trial.reason for trial in trials if trial.finish is FinishReason.REFUSED]
-        assert not refused, f"the cache is made for these requests, but {refused[0]}"
-        for trial in trials:
-            mistakes += step_mistakes(problem, tokenizer.decode(trial.token_ids))
+    for problem, trials in zip(problems, answers, strict=True):
+        for token_ids in trials:
+            mistakes += step_mistakes(problem, tokenizer.decode(token_ids))
         questions.append(_question(tokenizer, problem, trials))
     num_attempts = mistakes.pop("attempt", 0)
     return ExamResult(
@@ -127,16 +132,16 @@ def _graded(
     )
 
 
-def _question(tokenizer: Tokenizer, problem: ContestProblem, trials: Sequence[Completion]) -> Question:
-    whole = [grade_strict(tokenizer.decode(trial.token_ids), str(problem.gold)) for trial in trials]
+def _question(tokenizer: Tokenizer, problem: ContestProblem, trials: Sequence[TokenIds]) -> Question:
+    whole = [grade_strict(tokenizer.decode(token_ids), str(problem.gold)) for token_ids in trials]
     return Question(
         question_id=problem.problem_id,
         prompt_len=PROMPT_SYMBOLS,
-        lengths=tuple(len(trial.token_ids) for trial in trials),
+        lengths=tuple(len(token_ids) for token_ids in trials),
         is_correct=tuple(grade.is_correct for grade in whole),
         answers=tuple(grade.answer for grade in whole),
         graded_cuts={
-            budget: _grades(problem, (tokenizer.decode(trial.token_ids[:budget]) for trial in trials))
+            budget: _grades(problem, (tokenizer.decode(token_ids[:budget]) for token_ids in trials))
             for budget in QUARTERS
         },
     )

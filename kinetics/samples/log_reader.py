@@ -19,6 +19,7 @@ from kinetics.samples.grading import Grade, grade_strict, last_boxed
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.tokenizers import Tokenizer
+from kinetics.specs.generation import DecodeUsage
 
 TEMPLATE_TOKENS: Final = 90
 """Tokens that chat template and instruction add to a question: an estimate to within 10; it moves costs by < 1 %."""
@@ -44,22 +45,12 @@ class TraceRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleTiming:
-    """What one answer took: as in `kinetics.specs.generation.Completion`, None where the log does not say."""
-
-    generated_tokens: int
-    decode_s: float
-    row_keys: float | None
-    device_j: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFile:
-    """A trace file read; `timings` are of samples that say how long decoding took."""
+    """A trace file read; `usages` are of samples that say how long decoding took."""
 
     header: TraceHeader
     samples: SampleSet
-    timings: tuple[SampleTiming, ...]
+    usages: tuple[DecodeUsage, ...]
     notes: tuple[str, ...]
     left_out: tuple[SkippedLine, ...]
 
@@ -78,14 +69,11 @@ class FiledAnswer:
 class _Answer:
     question: str
     gold: str
-    length: int
+    usage: DecodeUsage
     is_correct: bool
     answer: str
     cuts: tuple[bool, ...]
     prompt_tokens: int | None
-    decode_s: float | None
-    row_keys: float | None
-    device_j: float | None
 
 
 def question_id(text: str) -> str:
@@ -115,13 +103,13 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
     if header is None or not answers:
         raise DataFileError(f"{path}: must hold at least one sample, got none")
     samples = _sample_set(header, answers, rules, complaints)
-    notes = _notes(path, header, samples)
-    timings = tuple(
-        SampleTiming(generated_tokens=a.length, decode_s=a.decode_s, row_keys=a.row_keys, device_j=a.device_j)
-        for _, a in answers
-        if a.decode_s is not None
+    return TraceFile(
+        header=header,
+        samples=samples,
+        usages=tuple(answer.usage for _, answer in answers if answer.usage.decode_s is not None),
+        notes=_notes(path, header, samples),
+        left_out=tuple(complaints.left_out),
     )
-    return TraceFile(header=header, samples=samples, timings=timings, notes=notes, left_out=tuple(complaints.left_out))
 
 
 def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnswer], list[SkippedLine]]:
@@ -170,14 +158,11 @@ def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaint
         return _Answer(
             question=query,
             gold=gold,
-            length=_length(record, text, rules.tokenizer),
+            usage=_usage(record, num_tokens=_length(record, text, rules.tokenizer)),
             is_correct=_score(record) if grade is None else grade.is_correct,
             answer=grade.answer if grade else (last_boxed(text) or "").strip(),
             cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
             prompt_tokens=_count(record, "prompt_tokens"),
-            decode_s=_amount(record, "decode_s"),
-            row_keys=_amount(record, "row_keys"),
-            device_j=_amount(record, "device_j"),
         )
     except ValueError as error:
         complaints.add(line, str(error))
@@ -216,6 +201,15 @@ def _amount(record: dict[str, Any], key: str) -> float | None:
     if value is not None and (not isinstance(value, int | float) or not 0 <= value < float("inf")):
         raise ValueError(f"{key} must be a number from 0 on, got {str(value)[:40]!r}")
     return value
+
+
+def _usage(record: dict[str, Any], *, num_tokens: int) -> DecodeUsage:
+    return DecodeUsage(
+        num_tokens=num_tokens,
+        decode_s=_amount(record, "decode_s"),
+        keys_read=_amount(record, "row_keys"),
+        energy_j=_amount(record, "device_j"),
+    )
 
 
 def _score(record: dict[str, Any]) -> bool:
@@ -277,7 +271,7 @@ def _question(key: str, group: Sequence[_Answer], rules: TraceRules) -> Question
     return Question(
         question_id=key,
         prompt_len=prompt_len,
-        lengths=tuple(answer.length for answer in group),
+        lengths=tuple(answer.usage.num_tokens for answer in group),
         is_correct=tuple(answer.is_correct for answer in group),
         answers=tuple(answer.answer for answer in group),
         graded_cuts=cuts,

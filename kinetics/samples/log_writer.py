@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -28,50 +27,6 @@ NOT_COMPARED: Final = frozenset({"versions", "machine", "started_utc"})
 
 class LostWork(RuntimeError):  # noqa: N818 - it names what happened, not a bug
     """A run could not go on; everything finished is in its log."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One finished answer as the log keeps it; fields as in `kinetics.samples.evaluate.Answer`."""
-
-    problem_id: str
-    trial: int
-    seed: int
-    query: str
-    gold: int
-    text: str
-    is_correct: bool
-    answer: str
-    finish: str
-    token_ids: tuple[int, ...] | None
-    prompt_tokens: int
-    generated_tokens: int
-    decode_s: float
-    row_keys: float | None = None
-    device_j: float | None = None
-
-    def as_record(self) -> dict[str, Any]:
-        """The line's fields, named as trace files name them."""
-        record: dict[str, Any] = {
-            "problem_id": self.problem_id,
-            "trial": self.trial,
-            "seed": self.seed,
-            "query": self.query,
-            "choices": [str(self.gold)],
-            "prediction": [self.text],
-            "score": 100.0 if self.is_correct else 0.0,
-            "answer": self.answer,
-            "finish": self.finish,
-            "prompt_tokens": self.prompt_tokens,
-            "generated_tokens": self.generated_tokens,
-            "decode_s": self.decode_s,
-        }
-        known = {
-            "row_keys": self.row_keys,
-            "device_j": self.device_j,
-            "token_ids": None if self.token_ids is None else list(self.token_ids),
-        }
-        return record | {name: value for name, value in known.items() if value is not None}
 
 
 class SampleLog:
@@ -98,7 +53,7 @@ class SampleLog:
         except OSError as error:
             raise ValueError(f"{path}: cannot be made ({error.strerror}); choose another folder with --out") from error
         log = cls(path, _locked(path, descriptor), done=frozenset(), remarks=())
-        log.write(header)
+        log.append(header)
         return log
 
     @classmethod
@@ -131,18 +86,14 @@ class SampleLog:
             _check_settings(path, dict(lines[0][1]), dict(header))
         log = cls(path, descriptor, done=_done(path, lines[1:]), remarks=tuple(remarks))
         if not lines:
-            log.write(header)
+            log.append(header)
         return log
 
-    def append(self, sample: Sample) -> None:
-        """Put one finished sample on disk.
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Put one line on disk: a finished sample, or the header of a new log.
 
-        Raises: LostWork if it cannot be written; the log then ends with the sample before.
+        Raises: LostWork if it cannot be written; the log then ends with the line before.
         """
-        self.write(sample.as_record())
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Put one line on disk, whole or not at all."""
         data = (json.dumps(to_strict(record), allow_nan=False) + "\n").encode()
         size = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:

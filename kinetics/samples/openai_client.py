@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kinetics.distribution import install_command
-from kinetics.samples.evaluate import Answer, Trial
+from kinetics.samples.answers import Answer
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.prompts import PromptStyle
-from kinetics.specs.generation import FinishReason, SamplingSettings
+from kinetics.samples.trials import Trial
+from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, SamplingSettings
 
 DEFAULT_RETRIES: Final = 6
 _MAX_PAUSE_S: Final = 8.0
@@ -113,16 +114,9 @@ class OpenAiAnswers:
             raise self._lost(error) from error
         except _UnusableAnswerError as error:  # the server is well, but has no answer to this
             return _refused(trial, str(error))
-        latency_s = time.perf_counter() - started_s
-        return Answer(
-            trial=trial,
-            text=answer.text,
-            finish=answer.finish,
-            token_ids=None,
-            prompt_tokens=answer.prompt_tokens,
-            generated_tokens=answer.generated_tokens,
-            decode_s=latency_s,
-        )
+        usage = DecodeUsage(num_tokens=answer.generated_tokens, decode_s=time.perf_counter() - started_s)
+        completion = Completion(request_id=trial.request_id, token_ids=None, finish=answer.finish, usage=usage)
+        return Answer(trial=trial, text=answer.text, prompt_tokens=answer.prompt_tokens, completion=completion)
 
     def _complete(self, prompt: str, fields: dict[str, float], *, max_tokens: int) -> _ServerAnswer:
         """One answer; what is no answer is asked for again.
@@ -206,16 +200,8 @@ def _reason(error: Exception) -> str:
 
 
 def _refused(trial: Trial, reason: str) -> Answer:
-    return Answer(
-        trial=trial,
-        text="",
-        finish=FinishReason.REFUSED,
-        token_ids=None,
-        prompt_tokens=0,
-        generated_tokens=0,
-        decode_s=0.0,
-        reason=reason,
-    )
+    completion = Completion.refused(trial.request_id, reason)
+    return Answer(trial=trial, text="", prompt_tokens=0, completion=completion)
 
 
 def _without(fields: dict[str, float], name: str) -> dict[str, float]:

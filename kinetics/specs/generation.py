@@ -96,22 +96,46 @@ class FinishReason(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """What came of a request: its tokens, the stop token included, and why there are no more.
+class DecodeUsage:
+    """What decoding one answer took; None is what nobody told.
 
-    `reason` says in words why a request was refused; empty otherwise. `decode_s` sums the seconds of the decode steps
-    that it was part of, each counted whole: divided by the batch they are its share. `row_keys`: the mean over those
-    steps of the keys and summary vectors that a row of the batch read, idle rows counted as none. `device_j`: joules
-    that the device used in those steps, each counted whole; None where nothing counts them.
+    `num_tokens`: generated, the stop token included. `decode_s` sums the seconds of the decode steps that the answer
+    was part of, each counted whole: divided by the batch they are its share; of a server, the seconds from asking to
+    the whole answer. `keys_read`: the mean over those steps of the keys and summary vectors that a row of the batch
+    read, idle rows counted as none. `energy_j`: joules that the device used in those steps, each counted whole.
+    """
+
+    num_tokens: int
+    decode_s: float | None = None
+    keys_read: float | None = None
+    energy_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What came of a request: its tokens, the stop token included, what they took, and why there are no more.
+
+    `token_ids` is None where they were not told. `reason` says in words why a request was refused; empty otherwise.
     """
 
     request_id: str
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...] | None
     finish: FinishReason
+    usage: DecodeUsage
     reason: str = ""
-    decode_s: float = 0.0
-    row_keys: float = 0.0
-    device_j: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.token_ids is not None and len(self.token_ids) != self.usage.num_tokens:
+            raise ValueError(
+                f"a completion must use as many tokens as it holds, got {self.usage.num_tokens} and "
+                f"{len(self.token_ids)} of {self.request_id}"
+            )
+
+    @classmethod
+    def refused(cls, request_id: str, reason: str) -> Completion:
+        """The completion of a request that was not run."""
+        usage = DecodeUsage(num_tokens=0, decode_s=0.0)
+        return cls(request_id=request_id, token_ids=(), finish=FinishReason.REFUSED, usage=usage, reason=reason)
 
 
 class Generate(Protocol):

@@ -11,6 +11,7 @@ from kinetics.engine.attention import AttentionSettings
 from kinetics.engine.decode_step import why_no_graph
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.generator import Generator
+from kinetics.engine.step_meter import StepMeter
 from kinetics.specs.generation import FinishReason, GenerationRequest, SamplingSettings
 from kinetics.specs.policies import BlockTopK
 from tests.support.decoding import random_prompts
@@ -142,7 +143,7 @@ def test_a_completion_tells_what_the_rows_of_its_steps_read(decoder):
     requests = [
         request("long", prompts[0].tolist(), max_new_tokens=6), request("short", prompts[1].tolist(), max_new_tokens=3)
     ]  # fmt: skip
-    read = {one.request_id: one.row_keys for one in make_generator(decoder, max_batch=4)(requests)}
+    read = {one.request_id: one.usage.keys_read for one in make_generator(decoder, max_batch=4)(requests)}
     # The first token comes from the prefill. Of 4 rows two are idle, later three.
     steps = [(21 + 10) / 4, (22 + 11) / 4, 23 / 4, 24 / 4, 25 / 4]
     assert read == {"long": sum(steps) / 5, "short": sum(steps[:2]) / 2}
@@ -151,10 +152,10 @@ def test_a_completion_tells_what_the_rows_of_its_steps_read(decoder):
 def test_a_completion_tells_the_joules_of_its_time_where_they_are_counted(decoder):
     reading = iter(range(0, 1000, 10))
     one = request("one", random_prompts([9], vocab_size=VOCAB_SIZE)[0].tolist(), max_new_tokens=3)
-    (counted,) = make_generator(decoder, read_j=lambda: float(next(reading)))([one])
-    assert counted.device_j == 20.0, "two steps of ten joules: the first token comes from the prefill"
+    (counted,) = make_generator(decoder, meter=StepMeter(lambda: float(next(reading))))([one])
+    assert counted.usage.energy_j == 20.0, "two steps of ten joules: the first token comes from the prefill"
     (uncounted,) = make_generator(decoder)([one])
-    assert uncounted.device_j is None
+    assert uncounted.usage.energy_j is None
 
 
 def test_sparse_generation_keeps_its_summaries_across_shared_prompts(decoder):

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from kinetics.generate import progress as generate_progress
 from kinetics.generate.progress import SampleProgress
-from kinetics.samples.evaluate import Answer, Trial
+from kinetics.samples.answers import Answer
 from kinetics.samples.problems import Problem
-from kinetics.specs.generation import FinishReason
+from kinetics.samples.trials import Trial
+from kinetics.specs.generation import Completion, DecodeUsage, FinishReason
 
 
 class Clock:
@@ -31,10 +32,9 @@ def clock(monkeypatch):
 
 def answer(num_tokens):
     trial = Trial(problem=Problem(problem_id="a", text="a?", gold=1), trial=0, seed=0)
-    return Answer(
-        trial=trial, text="", finish=FinishReason.STOP, token_ids=None, prompt_tokens=1, generated_tokens=num_tokens,
-        decode_s=0.0,
-    )  # fmt: skip
+    usage = DecodeUsage(num_tokens=num_tokens, decode_s=0.0)
+    completion = Completion(request_id=trial.request_id, token_ids=None, finish=FinishReason.STOP, usage=usage)
+    return Answer(trial=trial, text="", prompt_tokens=1, completion=completion)
 
 
 def start(progress, *, num_done=0):

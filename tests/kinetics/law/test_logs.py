@@ -15,7 +15,8 @@ from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.cost_models import EFlopCost, StepCost
 from kinetics.law.logs import Log, caps_of, compare_with_dense, log_tables, of_task, tabulate_logs
 from kinetics.law.measured_costs import EFLOP, MEASURED, PUBLISHED, fit_step, log_cost_models
-from kinetics.samples.log_reader import SampleTiming, TraceRules, read_trace_file
+from kinetics.samples.log_reader import TraceRules, read_trace_file
+from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, PolicyKind
 
@@ -143,7 +144,7 @@ def test_minima_and_maxima_are_told_by_the_header_and_cost_twice_the_search(tmp_
 
 def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(logs):
     for log in logs:
-        times = fit_step(log.file.timings)
+        times = fit_step(log.file.usages)
         assert times.token == pytest.approx(STEP_S, rel=1e-6)
         assert times.key == pytest.approx(KEY_S, rel=1e-6)
         policy, costs = log.file.samples.policy, costs_of(log)
@@ -158,15 +159,15 @@ def test_measured_seconds_are_refound_from_the_samples_and_shared_by_the_batch(l
 
 @pytest.mark.parametrize("row_keys", [None, 50.0], ids=["not told", "all alike"])
 def test_steps_that_cannot_tell_keys_from_fixed_time_give_a_time_per_token(row_keys):
-    timings = [SampleTiming(generated_tokens=1 + n, decode_s=0.1 * n, row_keys=row_keys) for n in range(1, 21)]
-    times = fit_step(timings)
+    usages = [DecodeUsage(num_tokens=1 + n, decode_s=0.1 * n, keys_read=row_keys) for n in range(1, 21)]
+    times = fit_step(usages)
     assert times.key == 0.0
     assert times.token == pytest.approx(0.1)
 
 
 def test_few_timings_give_a_time_per_token_and_none_give_none(logs):
-    assert fit_step([SampleTiming(generated_tokens=11, decode_s=1.0, row_keys=9.0)]) == StepCost(token=0.1, key=0.0)
-    assert fit_step([SampleTiming(generated_tokens=1, decode_s=0.0, row_keys=0.0)]) is None
+    assert fit_step([DecodeUsage(num_tokens=11, decode_s=1.0, keys_read=9.0)]) == StepCost(token=0.1, key=0.0)
+    assert fit_step([DecodeUsage(num_tokens=1, decode_s=0.0, keys_read=0.0)]) is None
     models = log_cost_models(logs[0].file.header, logs[0].spec, [])
     assert "predicted_s" in models
     assert not {"measured_s", "measured_j"} & models.keys()

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
-from kinetics.samples.evaluate import Answer, EngineAnswers, Trial, evaluate, plan_trials, seed_of
+from kinetics.samples.answers import Answer, EngineAnswers, TrialEncoder
+from kinetics.samples.evaluate import evaluate
 from kinetics.samples.log_writer import SampleLog
 from kinetics.samples.problems import Problem
 from kinetics.samples.prompts import PromptStyle
-from kinetics.specs.generation import Completion, FinishReason, RepetitionRule, SamplingSettings
+from kinetics.samples.trials import Trial, plan_trials, seed_of
+from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, RepetitionRule, SamplingSettings
 
 PROBLEMS = [Problem(problem_id=name, text=f"{name}?", gold=204) for name in ("a", "b", "c")]
 
@@ -52,15 +54,15 @@ def test_an_engine_gets_prompts_caps_and_seeds_and_its_tokens_are_counted_as_the
         seen.extend(requests)
         for request in reversed(seen):
             text = "\\boxed{204}" if request.request_id == "a/0" else "hm"
-            yield Completion(
-                request_id=request.request_id, token_ids=tuple(map(ord, text)), finish=FinishReason.STOP, decode_s=0.25
-            )
+            usage = DecodeUsage(num_tokens=len(text), decode_s=0.25, keys_read=3.5, energy_j=7.0)
+            tokens = tuple(map(ord, text))
+            yield Completion(request_id=request.request_id, token_ids=tokens, finish=FinishReason.STOP, usage=usage)
 
     rule, sampling = RepetitionRule(), SamplingSettings(temperature=1.0)
-    answers = EngineAnswers(
-        generate=generate, encoder=WordEncoder(), style=PromptStyle.PLAIN, max_new_tokens=9, sampling=sampling,
-        repetition=rule,
-    )  # fmt: skip
+    trial_encoder = TrialEncoder(
+        encoder=WordEncoder(), style=PromptStyle.PLAIN, max_new_tokens=9, sampling=sampling, repetition=rule
+    )
+    answers = EngineAnswers(generate=generate, trial_encoder=trial_encoder)
     trials = plan_trials(PROBLEMS[:2], num_trials=1, seed=0, done=frozenset())
     with SampleLog.create(tmp_path / "log.jsonl", {}) as log:
         assert evaluate(trials, answers, log, on_sample=lambda _: None) == []
@@ -74,16 +76,14 @@ def test_an_engine_gets_prompts_caps_and_seeds_and_its_tokens_are_counted_as_the
     ]
     assert records[1]["prompt_tokens"] == 2
     assert records[1]["choices"] == ["204"]
-    assert records[1]["decode_s"] == 0.25
+    assert (records[1]["decode_s"], records[1]["row_keys"], records[1]["device_j"]) == (0.25, 3.5, 7.0)
 
 
 def test_a_refused_trial_is_told_and_leaves_no_sample(tmp_path):
     def answer(trials):
         for trial in trials:
-            yield Answer(
-                trial=trial, text="", finish=FinishReason.REFUSED, token_ids=(), prompt_tokens=1, generated_tokens=0,
-                decode_s=0.0, reason="too long",
-            )  # fmt: skip
+            completion = Completion.refused(trial.request_id, "too long")
+            yield Answer(trial=trial, text="", prompt_tokens=1, completion=completion)
 
     told = []
     with SampleLog.create(tmp_path / "log.jsonl", {}) as log:
@@ -98,10 +98,10 @@ def test_a_refused_trial_is_told_and_leaves_no_sample(tmp_path):
 def test_a_finish_reason_is_kept_with_the_text(tmp_path, finish):
     def answer(trials):
         for trial in trials:
-            yield Answer(
-                trial=trial, text="on and on", finish=finish, token_ids=(1,), prompt_tokens=1, generated_tokens=1,
-                decode_s=0.0,
-            )  # fmt: skip
+            completion = Completion(
+                request_id=trial.request_id, token_ids=(1,), finish=finish, usage=DecodeUsage(num_tokens=1)
+            )
+            yield Answer(trial=trial, text="on and on", prompt_tokens=1, completion=completion)
 
     with SampleLog.create(tmp_path / "log.jsonl", {}) as log:
         evaluate([Trial(problem=PROBLEMS[0], trial=0, seed=1)], answer, log, on_sample=lambda _: None)

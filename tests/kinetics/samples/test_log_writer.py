@@ -11,16 +11,17 @@ import sys
 import pytest
 
 from kinetics.files.lines import DataFileError
-from kinetics.samples.log_writer import LostWork, Sample, SampleLog
+from kinetics.samples.log_writer import LostWork, SampleLog
 
 HEADER = {"kinetics_log": 1, "model": "m", "sampling": {"temperature": 0.6, "top_k": 20}, "versions": {"torch": "1"}}
 
 
 def sample(name="a", trial=0, text="so \\boxed{1}\u2028\ud83d\ude00 \n"):
-    return Sample(
-        problem_id=name, trial=trial, seed=3, query="q", gold=1, text=text, is_correct=True, answer="1", finish="stop",
-        token_ids=(1, 2), prompt_tokens=4, generated_tokens=2, decode_s=0.5,
-    )  # fmt: skip
+    return {
+        "problem_id": name, "trial": trial, "seed": 3, "query": "q", "choices": ["1"], "prediction": [text],
+        "score": 100.0, "answer": "1", "finish": "stop", "prompt_tokens": 4, "generated_tokens": 2, "decode_s": 0.5,
+        "token_ids": [1, 2],
+    }  # fmt: skip
 
 
 def lines(path):
@@ -64,7 +65,7 @@ def test_a_half_written_last_line_is_dropped_and_said_so(path, kept):
     with SampleLog.create(path, HEADER) as log:
         log.append(sample("a", 0))
     whole = path.read_bytes()
-    cut = (json.dumps(sample("a", 1).as_record()) + "\n").encode()[:kept]
+    cut = (json.dumps(sample("a", 1)) + "\n").encode()[:kept]
     path.write_bytes(whole + cut)
     with SampleLog.resume(path, HEADER) as log:
         assert log.done == {("a", 0)}
@@ -148,7 +149,7 @@ def test_a_real_full_disk_ends_the_same_way():
         "import os\n"
         "log = SampleLog(Path('/dev/full'), os.open('/dev/full', os.O_RDWR), done=frozenset(), remarks=())\n"
         "os.ftruncate = lambda *_: None\n"
-        "try: log.write({'a': 1})\n"
+        "try: log.append({'a': 1})\n"
         "except LostWork as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from kinetics.samples.evaluate import plan_trials
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.problems import Problem
 from kinetics.samples.prompts import PAPER_TEMPLATE, PromptStyle
+from kinetics.samples.trials import plan_trials
 from kinetics.specs.generation import FinishReason, SamplingSettings
 from tests.support.stub_server import HANG, StubServer, good
 
@@ -42,7 +42,7 @@ def test_answers_carry_text_counts_and_the_trial_they_are_of():
     with StubServer() as stub:
         answers = list(connect(stub)(TRIALS))
     assert {a.trial.key for a in answers} == {t.key for t in TRIALS}
-    assert {(a.text, a.prompt_tokens, a.generated_tokens, a.finish) for a in answers} == {
+    assert {(a.text, a.prompt_tokens, a.completion.usage.num_tokens, a.completion.finish) for a in answers} == {
         ("so \\boxed{204}", 7, 5, FinishReason.STOP)
     }
     sent = stub.bodies[1:]
@@ -70,9 +70,9 @@ def test_a_request_that_the_server_cannot_run_is_refused_and_the_others_go_on():
 
     with StubServer(rule=rule) as stub:
         answers = list(connect(stub)(TRIALS))
-    refused = [a for a in answers if a.finish is FinishReason.REFUSED]
+    refused = [a for a in answers if a.completion.finish is FinishReason.REFUSED]
     assert {a.trial.problem.problem_id for a in refused} == {"a"}
-    assert "maximum context length" in refused[0].reason
+    assert "maximum context length" in refused[0].completion.reason
     assert len(answers) == 6
 
 
@@ -82,9 +82,9 @@ def test_an_answer_that_the_server_always_cuts_for_its_own_reason_is_refused_and
 
     with StubServer(rule=rule) as stub:
         answers = list(connect(stub, max_retries=1)(TRIALS))
-    refused = [a for a in answers if a.finish is FinishReason.REFUSED]
+    refused = [a for a in answers if a.completion.finish is FinishReason.REFUSED]
     assert {a.trial.problem.problem_id for a in refused} == {"a"}
-    assert "'content_filter'" in refused[0].reason
+    assert "'content_filter'" in refused[0].completion.reason
     assert len(answers) == 6
 
 
@@ -169,7 +169,7 @@ def test_no_more_requests_are_open_than_allowed():
 def test_an_answer_at_the_cap_was_cut_whatever_the_server_calls_it():
     with StubServer(rule=lambda _: good(generated=9)) as stub:
         (answer,) = connect(stub)(TRIALS[:1])
-    assert answer.finish is FinishReason.LENGTH
+    assert answer.completion.finish is FinishReason.LENGTH
 
 
 def test_thinking_that_the_server_splits_off_is_part_of_the_answer():

@@ -16,7 +16,7 @@ import pytest
 
 from kinetics.generate.request import EngineName, GenerateRequest
 from kinetics.generate.run import run_generate
-from kinetics.samples.evaluate import Answer
+from kinetics.samples.answers import Answer
 from kinetics.samples.prompts import PromptStyle, open_encoder
 
 NEEDED = ("openai", "fastapi", "uvicorn", "accelerate")

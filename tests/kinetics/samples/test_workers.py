@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from kinetics.samples.log_writer import LostWork
-from kinetics.specs.generation import Completion, FinishReason, GenerationRequest, SamplingSettings
+from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, GenerationRequest, SamplingSettings
 from tests.support.paths import ROOT
 
 pytest.importorskip("ray", reason="ray is not installed; pip install ray")
@@ -36,8 +36,9 @@ class SlowEngine:
             if request.request_id == self.deadly:
                 os._exit(1)
             yield Completion(
-                request_id=request.request_id, token_ids=(request.seed, os.getpid()), finish=FinishReason.STOP
-            )
+                request_id=request.request_id, token_ids=(request.seed, os.getpid()), finish=FinishReason.STOP,
+                usage=DecodeUsage(num_tokens=2),
+            )  # fmt: skip
 
 
 def requests(count):

@@ -1,0 +1,74 @@
+"""A server of the OpenAI protocol as the source of a run's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from kinetics.generate.request import GenerateRequest, max_new_tokens, model_name, prompt_style
+from kinetics.generate.source import Source, attention_facts
+from kinetics.samples.openai_client import OpenAiAnswers, Server
+from kinetics.specs.models import find_model
+from kinetics.specs.policies import Dense
+
+DEFAULT_CONCURRENCY: Final = 32
+
+
+@contextmanager
+def open_server(request: GenerateRequest) -> Iterator[Source]:
+    """The server that the request names, asked what it accepts.
+
+    Raises: ValueError without its address, or for options of the built-in engine; LostWork if it does not answer.
+    """
+    if not request.base_url:
+        raise ValueError("--engine openai needs the server's address, got none; say --base-url http://host:8000/v1")
+    if request.num_workers or not isinstance(request.choice.policy(), Dense):
+        raise ValueError("--workers and --attention are the built-in engine's, got --engine openai; leave them out")
+    server = Server(
+        base_url=request.base_url,
+        model=request.model,
+        concurrency=request.batch or DEFAULT_CONCURRENCY,
+        timeout_s=request.timeout_s,
+        api_key=request.api_key or "none",
+    )
+    answers = OpenAiAnswers(
+        server, style=prompt_style(request), max_new_tokens=max_new_tokens(request), sampling=request.sampling
+    )
+    with closing(answers):
+        yield Source(
+            answer=answers,
+            facts=_facts(request, server, answers),
+            remarks=tuple(f"{request.base_url} rejects {name}: sampled without it" for name in answers.rejected),
+        )
+
+
+def _facts(request: GenerateRequest, server: Server, answers: OpenAiAnswers) -> dict[str, Any]:
+    return {
+        "model_spec": _known_spec(request),
+        "attention": attention_facts(request.choice),
+        # `seed` is each sample's own; whether the server takes one is what the header can say.
+        "sampling": {name: answers.accepted.get(name) for name in ("temperature", "top_p", "top_k")},
+        "repetition": None,
+        "engine": {
+            "name": "openai",
+            "served_model": request.model,
+            "batch": server.concurrency,
+            "takes_seed": "seed" in answers.accepted,
+        },
+        "machine": {"base_url": request.base_url},
+    }
+
+
+def _known_spec(request: GenerateRequest) -> dict[str, Any] | None:
+    """The architecture behind a served name, where folder or name tell; a law needs --architecture otherwise."""
+    if Path(request.model).is_dir():
+        from kinetics.engine.checkpoint import read_spec
+
+        return asdict(read_spec(Path(request.model), name=model_name(request)).model)
+    try:
+        return asdict(find_model(model_name(request)))
+    except ValueError:
+        return None
