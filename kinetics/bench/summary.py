@@ -7,7 +7,7 @@ so; every time is a median, with the interquartile range beside it.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,10 +17,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from kinetics.prediction.calibration import calibration_errors
+from kinetics.results.field import Field, View
+from kinetics.results.fields import shown_in
 from kinetics.results.speedup import Crossover, crossovers, speedups, step_speedup
 from kinetics.results.store import Document
 from kinetics.specs.counts import short
-from kinetics.specs.units import GIBI, GIGA, TERA, format_seconds
+from kinetics.specs.units import GIGA, TERA, format_seconds
+from kinetics.tables.quantity import NOTHING, Quantity, show
 
 _MAX_SKIPS = 12
 _MIN_WIDTH = 130  # a wrapped line loses nothing, a column cut to fit does
@@ -37,7 +40,7 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
         kept = "Rows of an earlier run that was killed were kept"
         what = "A journal of another version was put aside" if path.suffix == ".unreadable" else kept
         console.print(f"{what}: {escape(str(path))}")
-    rows = [bench["extra_info"] | {"iqr_s": bench["stats"]["iqr"]} for bench in document.get("benchmarks", [])]
+    rows = [with_spread(bench) for bench in document.get("benchmarks", [])]
     measured = [row for row in rows if "predicted_s" in row]
     if measured:
         console.print(device_line(document))
@@ -60,6 +63,13 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
     )
 
 
+def with_spread(bench: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a benchmark entry, the spread of its samples among them."""
+    fields: dict[str, Any] = bench["extra_info"]
+    median_s = fields.get("median_s")
+    return fields | {"iqr_fraction": bench["stats"]["iqr"] / median_s if median_s else None}
+
+
 def device_line(document: Document) -> str:
     """The device and its measured ceilings, in one paragraph."""
     facts = document["machine_info"]
@@ -75,25 +85,26 @@ def device_line(document: Document) -> str:
 
 def rows_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One line per case: measured beside predicted."""
-    table = Table(title="Measured beside predicted", title_justify="left", box=None, pad_edge=False)
-    for name in ("case", "median", "IQR", "predicted", "calibrated", "meas/pred", "GB/s", "of ceiling"):
-        table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
+    table = _case_table("Measured beside predicted", [field.column.title for field in shown_in(View.SUMMARY)])
     for row in rows:
-        calibrated_s = row["calibrated_s"]
-        mark = "*" if row["calibration_role"] == "held_out" else " "
-        table.add_row(
-            escape(row["case"]),
-            format_seconds(row["median_s"]),
-            f"{100 * row['iqr_s'] / row['median_s']:.0f} %",
-            format_seconds(row["predicted_s"]),
-            f"{format_seconds(calibrated_s)}{mark}" if calibrated_s else "-",
-            f"{row['measured_over_predicted']:.2f}",
-            f"{row['achieved_bytes_per_s'] / GIGA:.1f}",
-            f"{100 * row['fraction_of_ceiling']:.0f} %",
-        )
+        marks = {"calibrated_s": "*" if row["calibration_role"] == "held_out" else " "}
+        table.add_row(escape(row["case"]), *_cells(row, shown_in(View.SUMMARY), marks))
     table.caption = "* held out: this row took no part in fitting its calibrated time"
-    table.caption_justify = "left"
     return table
+
+
+def _case_table(title: str, headings: Sequence[str]) -> Table:
+    """A table whose lines are cases: their names on the left, figures on the right."""
+    table = Table(title=title, title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    for name in ("case", *headings):
+        table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
+    return table
+
+
+def _cells(row: dict[str, Any], fields: Sequence[Field], marks: Mapping[str, str]) -> list[str]:
+    """What a row says in these fields; `marks`: a sign behind a value, by field."""
+    shown = [(field.name, show(row.get(field.name), field.quantity)) for field in fields]
+    return [text + (marks.get(name, "") if text != NOTHING else "") for name, text in shown]
 
 
 def speedup_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -130,26 +141,15 @@ def speedup_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def step_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One line per decode step: what all layers make of it, attention's share, and whether its memory was there."""
-    table = Table(title="Decode steps", title_justify="left", box=None, pad_edge=False)
-    for name in ("case", "full model", "tokens/s", "vs dense", "attention", "predicted", "needs", "free"):
-        table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
+    fields = shown_in(View.STEPS)
+    table = _case_table("Decode steps", [*(field.column.title for field in fields), "vs dense"])
     for row in rows:
-        mark = "*" if row["full_model_is_extrapolated"] else " "
         speedup = step_speedup(row, rows)
-        table.add_row(
-            escape(row["case"]),
-            f"{format_seconds(row['full_model_s'])}{mark}" if row["full_model_s"] else "-",
-            f"{row['tokens_per_s']:.1f}" if row["tokens_per_s"] else "-",
-            f"{speedup:.2f}x" if speedup else "-",
-            f"{100 * row['attention_share']:.0f} %",
-            f"{100 * row['predicted_attention_share']:.0f} %",
-            f"{row['required_bytes'] / GIBI:.1f} GiB",
-            f"{row['available_bytes'] / GIBI:.1f} GiB",
-        )
+        marks = {"full_model_s": "*" if row["full_model_is_extrapolated"] else " "}
+        table.add_row(escape(row["case"]), *_cells(row, fields, marks), show(speedup, Quantity.SPEEDUP))
     errors = [row["extrapolation_error"] for row in rows if row["extrapolation_error"] is not None]
     checked = f"; where all layers were measured, off by {', '.join(f'{100 * one:+.0f} %' for one in errors)}"
     table.caption = "* extrapolated from two numbers of layers" + (checked if errors else "")
-    table.caption_justify = "left"
     return table
 
 
@@ -157,7 +157,7 @@ def crossover_lines(found: Sequence[Crossover]) -> list[str]:
     """From which context sparse attention pays, measured and predicted."""
     return [
         f"Sparse overtakes dense ({one.provider}, {one.model}, batch {one.batch}, budget {short(one.kv_budget)}, "
-        f"pages of {one.page_size}{', graph' if one.is_graph else ''}): "
+        f"pages of {one.page_size}{', graph' if one.uses_cuda_graph else ''}): "
         f"measured {one.measured_note}, predicted {one.predicted_note}"
         for one in found
     ]

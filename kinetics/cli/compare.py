@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kinetics.tables.table import Table
 
 _FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
-_MIN_WIDTH = 150  # a wrapped line loses nothing, a column cut to fit does
+_MIN_WIDTH = 190  # a wrapped line loses nothing, a column cut to fit does
 
 
 _NO_CHOICES = (

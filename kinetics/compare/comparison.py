@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from kinetics.compare.median_ratio import MedianRatio, median_ratio
 from kinetics.files.lines import DataFileError
-from kinetics.results.reader import CASE_FIELDS, ResultFile, ResultRow, UnusedKind, UnusedRow
+from kinetics.results.field import Role
+from kinetics.results.fields import CASE_FIELDS, with_role
+from kinetics.results.reader import ResultFile, UnusedKind, UnusedRow
+from kinetics.results.row import ResultRow
 
-_SHAPE_FIELDS: Final = (
-    "operation", "num_layers", "num_q_heads", "num_kv_heads", "head_dim", "batch", "context_len", "kv_budget",
-)  # fmt: skip
-_FREE_FIELDS: Final = ("provider", "dtype", "page_size", "kv_layout", "cache_state", "graph")
+_SHAPE_FIELDS: Final = tuple(name for name in with_role(Role.WORK) if name != "model")
 FASTEST: Final = "fastest of each"
 Key = tuple[Any, ...]
 
@@ -162,8 +162,8 @@ def ratio_of(base: ResultRow, candidate: ResultRow) -> MedianRatio:
 
 
 def differences(base: ResultRow, candidate: ResultRow) -> tuple[str, ...]:
-    """Fields of the case, shape apart, in which two rows differ: `dtype float32 / bfloat16`."""
-    pairs = [(name, base.fields.get(name), candidate.fields.get(name)) for name in _FREE_FIELDS]
+    """How two rows computed the same work, where that differs: `dtype float32 / bfloat16`."""
+    pairs = [(name, base.fields.get(name), candidate.fields.get(name)) for name in with_role(Role.MANNER)]
     return tuple(f"{name} {_said(one)} / {_said(other)}" for name, one, other in pairs if one != other)
 
 

@@ -15,14 +15,54 @@ from typing import Any, Final
 from kinetics.compare.comparison import FASTEST, Comparison, Entry, MatchedCase
 from kinetics.law.stored_frontiers import ChoiceAt
 from kinetics.prediction.calibration import calibration_errors
-from kinetics.results.reader import MAX_FRACTION_OF_CEILING, ResultFile, ResultRow, UnusedRow
+from kinetics.results.field import View
+from kinetics.results.fields import COLUMNS, shown_in
+from kinetics.results.reader import MAX_FRACTION_OF_CEILING, ResultFile, UnusedRow
+from kinetics.results.row import ResultRow
 from kinetics.results.speedup import crossovers, speedups
-from kinetics.tables.display import keep_columns, show, table_for_people
+from kinetics.tables.display import Column, keep_columns, table_for_people
+from kinetics.tables.quantity import NOTHING, Quantity, show
 from kinetics.tables.table import Table, Value
 
 _MAX_NAMES: Final = 3
 _REMARKED: Final = ("pricing", "source")
 _TYPED: Final = ("device", "grid", "path")  # in the label or on the command line already
+
+
+def _columns(*columns: tuple[str, Quantity, str]) -> dict[str, Column]:
+    return {name: Column(name=name, quantity=quantity, heading=heading) for name, quantity, heading in columns}
+
+
+HEADINGS: Final = COLUMNS | _columns(
+    ("started_utc", Quantity.TEXT, "started"),
+    ("num_rows", Quantity.COUNT, "rows"),
+    ("read_bytes_per_s", Quantity.BYTES_PER_S, "read GB/s"),
+    ("matmul_flop_per_s", Quantity.FLOP_PER_S, "TFLOP/s"),
+    ("ceiling_kind", Quantity.TEXT, "ceiling"),
+    ("fraction_of_data_sheet", Quantity.SHARE, "of data sheet"),
+    ("num_cases", Quantity.COUNT, "cases"),
+    ("geometric_mean_ratio", Quantity.TIME_RATIO, "mean x base"),
+    ("smallest_ratio", Quantity.TIME_RATIO, "smallest"),
+    ("largest_ratio", Quantity.TIME_RATIO, "largest"),
+    ("num_slower", Quantity.COUNT, "slower"),
+    ("num_faster", Quantity.COUNT, "faster"),
+    ("differs_in", Quantity.TEXT, "differs in (base / this)"),
+    ("ratio", Quantity.TIME_RATIO, "time x base"),
+    ("ratio_low", Quantity.TIME_RATIO, "95 % from"),
+    ("ratio_high", Quantity.TIME_RATIO, "to"),
+    ("measured_context_len", Quantity.TOKENS, "measured from"),
+    ("predicted_context_len", Quantity.TOKENS, "predicted from"),
+    ("median_measured_over_predicted", Quantity.RATIO, "meas/pred"),
+    ("held_out_median_abs_error", Quantity.SHARE, "held-out error"),
+    ("held_out_p90_abs_error", Quantity.SHARE, "its p90"),
+    ("num_held_out", Quantity.COUNT, "over cases"),
+    ("num_names", Quantity.COUNT, "how many"),
+    ("same_samples", Quantity.FLAG, "same samples"),
+    ("accuracy_fraction", Quantity.SHARE, "accuracy"),
+    ("choice_changes", Quantity.FLAG, "changes"),
+    ("cost_s", Quantity.SECONDS, "per question"),
+)
+"""Every column of these tables: the fields of rows, and what is made of several."""
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -51,7 +91,8 @@ def choice_table(choices: Iterable[ChoiceAt]) -> Table:
 
 def choices_for_people(choices: Table) -> Table:
     """The choices with headings and units; how each device was priced stands in the remarks."""
-    return table_for_people(keep_columns(choices, [name for name in choices.columns if name not in _REMARKED]))
+    kept = [name for name in choices.columns if name not in _REMARKED]
+    return table_for_people(keep_columns(choices, kept), HEADINGS)
 
 
 def remarks(comparison: Comparison) -> list[str]:
@@ -76,7 +117,7 @@ def remarks(comparison: Comparison) -> list[str]:
 
 def tables_for_people(comparison: Comparison) -> list[Table]:
     """All tables with headings and units; the cases in fewer columns, files by their letters."""
-    tables = {table.name: table_for_people(table) for table in comparison_tables(comparison)}
+    tables = {table.name: table_for_people(table, HEADINGS) for table in comparison_tables(comparison)}
     tables["files"] = keep_columns(tables["files"], [name for name in tables["files"].columns if name not in _TYPED])
     cases = _cases_side_by_side(comparison) if comparison.is_of_one_device else _cases_below_each_other(comparison)
     return [cases if name == "cases" else table for name, table in tables.items()]
@@ -86,25 +127,30 @@ def _cases_side_by_side(comparison: Comparison) -> Table:
     columns = (
         "case", "provider", "files", "base", "this", "time x base", "95 % from", "to", "base mJ/token", "mJ/token", "",
     )  # fmt: skip
-    rows = []
-    for case in comparison.cases:
-        base = case.entries[0]
-        for entry in case.entries[1:]:
-            ratio = entry.ratio
-            assert ratio is not None
-            verdict = "" if not ratio.excludes_one else "slower" if ratio.ratio > 1 else "faster"
-            files = f"{base.file.letter} {entry.file.letter}"
-            times = show("median_s", base.row.median_s), show("median_s", entry.row.median_s)
-            shown = (show("ratio", value) for value in (ratio.ratio, ratio.low, ratio.high))
-            joules = (show("joules_per_token", one.row.fields.get("joules_per_token")) for one in (base, entry))
-            rows.append((case.label, case.pairing, files, *times, *shown, *joules, verdict))
+    rows = [_side_by_side(case, entry) for case in comparison.cases for entry in case.entries[1:]]
     table = Table(name="cases", columns=columns, rows=tuple(rows))
-    has_joules = any(set(row[-3:-1]) != {"-"} for row in rows)
-    return table if has_joules else keep_columns(table, (*columns[:-3], columns[-1]))
+    joules = [index for index, name in enumerate(columns) if name.endswith("mJ/token")]
+    has_joules = any(row[index] != NOTHING for row in rows for index in joules)
+    return table if has_joules else keep_columns(table, [name for name in columns if not name.endswith("mJ/token")])
+
+
+def _side_by_side(case: MatchedCase, entry: Entry) -> tuple[Value, ...]:
+    base, ratio = case.entries[0], entry.ratio
+    assert ratio is not None
+    verdict = "" if not ratio.excludes_one else "slower" if ratio.ratio > 1 else "faster"
+    return (
+        case.label,
+        case.pairing,
+        f"{base.file.letter} {entry.file.letter}",
+        *(show(one.row.median_s, Quantity.SECONDS) for one in (base, entry)),
+        *(show(value, Quantity.TIME_RATIO) for value in (ratio.ratio, ratio.low, ratio.high)),
+        *(show(one.row.fields.get("joules_per_token"), Quantity.JOULES) for one in (base, entry)),
+        verdict,
+    )
 
 
 def _cases_below_each_other(comparison: Comparison) -> Table:
-    full = table_for_people(_cases(comparison))
+    full = table_for_people(_cases(comparison), HEADINGS)
     hidden = {
         "pairing",
         "operation",
@@ -166,31 +212,32 @@ def _ratios(comparison: Comparison) -> Table:
     return Table(name="ratios", columns=columns, rows=tuple(rows))
 
 
-CASE_COLUMNS: Final = (
-    "case", "pairing", "file", "operation", "model", "batch", "context_len", "kv_budget", "page_size", "provider",
-    "dtype", "median_s", "iqr_fraction", "ratio", "ratio_low", "ratio_high", "achieved_bytes_per_s",
-    "fraction_of_ceiling", "ceiling_kind", "predicted_s", "measured_over_predicted", "calibrated_s", "joules_per_token",
-    "differs_in",
-)  # fmt: skip
+def case_columns() -> tuple[str, ...]:
+    """Columns of the matched cases: what is said of a case, the fields shown, and the ratio."""
+    shown = (field.name for field in shown_in(View.COMPARE))
+    return ("case", "pairing", "file", *shown, "ratio", "ratio_low", "ratio_high", "ceiling_kind", "differs_in")
 
 
 def _cases(comparison: Comparison) -> Table:
     rows = [_case_row(case, entry) for case in comparison.cases for entry in case.entries]
-    return Table(name="cases", columns=CASE_COLUMNS, rows=tuple(rows))
+    return Table(name="cases", columns=case_columns(), rows=tuple(rows))
 
 
 def _case_row(case: MatchedCase, entry: Entry) -> tuple[Value, ...]:
-    row, ratio, fields = entry.row, entry.ratio, entry.row.fields
-    return (
-        case.label, case.pairing, entry.file.label, fields["operation"], row.model_or_heads, fields.get("batch"),
-        fields.get("context_len"), fields.get("kv_budget"), fields.get("page_size"), fields.get("provider"),
-        fields.get("dtype"), row.median_s, row.iqr_s / row.median_s if row.shows_spread else None,
-        ratio.ratio if ratio else None, ratio.low if ratio else None, ratio.high if ratio else None,
-        fields.get("achieved_bytes_per_s"), fields.get("fraction_of_ceiling"),
-        entry.file.ceiling_kind if row.is_kernel_or_step else None, fields.get("predicted_s"),
-        fields.get("measured_over_predicted"), fields.get("calibrated_s"), fields.get("joules_per_token"),
-        "; ".join(entry.differs_in) or None,
-    )  # fmt: skip
+    row, ratio = entry.row, entry.ratio
+    values = {
+        **row.fields,
+        "model": row.model_or_heads,
+        "case": case.label,
+        "pairing": case.pairing,
+        "file": entry.file.label,
+        "ratio": ratio and ratio.ratio,
+        "ratio_low": ratio and ratio.low,
+        "ratio_high": ratio and ratio.high,
+        "ceiling_kind": entry.file.ceiling_kind if row.is_kernel_or_step else None,
+        "differs_in": "; ".join(entry.differs_in) or None,
+    }
+    return tuple(values.get(name) for name in case_columns())
 
 
 def _crossovers(files: Iterable[ResultFile]) -> Table:
@@ -212,7 +259,7 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
         pairs = speedups(paired_fields(file.rows))
         found = crossovers(pairs)
         for one in found:
-            shape = (one.provider, one.model, one.batch, one.kv_budget, one.page_size, one.is_graph)
+            shape = (one.provider, one.model, one.batch, one.kv_budget, one.page_size, one.uses_cuda_graph)
             note = f"measured {one.measured_note}, predicted {one.predicted_note}"
             rows.append((file.label, *shape, one.measured, one.predicted, note))
         if not found:

@@ -10,23 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
+
+import msgspec
 
 from kinetics.files.atomic import to_strict
-from kinetics.gate.decision import Verdict
-from kinetics.gate.evidence import case_run
+from kinetics.files.checked import checked, checked_exactly
+from kinetics.gate.evidence import CaseRun, case_run
 from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
 from kinetics.results.store import SCHEMA, Document, read_result
 from kinetics.specs.ceilings import Ceilings
-
-_NEEDED = {"mode", "cases", "runs", "machine_info", "commit_info", "settings", "ceilings"}
-_NEEDED_IN = {
-    "machine_info": ("device",),
-    "commit_info": ("id", "dirty"),
-    "settings": ("num_launches",),
-}
 
 
 class Mode(Enum):
@@ -70,9 +65,11 @@ def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
 
 
 def plan_of(row: Mapping[str, Any]) -> CasePlan:
-    """The plan that `header` wrote."""
-    band = row["residual_band"]
-    return CasePlan(**{**row, "residual_band": tuple(band) if band else None})
+    """The plan that `header` wrote.
+
+    Raises: ValueError if the row is no such plan.
+    """
+    return checked_exactly(row, CasePlan)
 
 
 def baselines_of(document: Mapping[str, Any]) -> dict[str, StoredBaseline]:
@@ -83,38 +80,75 @@ def baselines_of(document: Mapping[str, Any]) -> dict[str, StoredBaseline]:
     }
 
 
+class _Machine(msgspec.Struct):
+    device: str
+
+
+class _Base(msgspec.Struct):
+    id: str
+
+
+class _Commit(_Base):
+    dirty: bool
+
+
+class _Settings(msgspec.Struct):
+    num_launches: int
+    num_launches_per_look: int | None = None
+
+
+class _GateFile(msgspec.Struct):
+    """What every file of the gate says, and what some modes add. The evidence is checked record by record."""
+
+    kind: Literal["gate"]
+    mode: Mode
+    cases: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    machine_info: _Machine
+    commit_info: _Commit
+    settings: _Settings
+    ceilings: Ceilings
+    self_tests: list[dict[str, Any]] | None = None
+    verdicts: list[dict[str, Any]] | None = None
+    baseline_files: list[Any] | None = None
+    baselines: dict[str, StoredBaseline] | None = None
+    base: _Base | None = None
+
+
+_NEEDED: Final = {
+    Mode.LOCKSTEP: ("verdicts", "base"),
+    Mode.STORED: ("verdicts", "baseline_files", "baselines"),
+    Mode.SELF_TEST: ("self_tests", "base"),
+}
+
+
 def read_gate_file(path: Path) -> Document:
     """A file of `kinetics gate` or `kinetics gate self-test`.
 
     Raises: ValueError, in one line naming the file, if it is not one.
     """
     document = read_result(path)
-    if document.get("kind") != "gate" or not _NEEDED.issubset(document):
+    if document.get("kind") != "gate" or "runs" not in document:
         raise ValueError(
             f"{path}: is not a file of kinetics gate or kinetics gate self-test; make one with kinetics gate self-test"
         )
     try:
         _check_version(document)
-    except (TypeError, KeyError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: holds rows of another version ({error}); measure again") from None
     return document
 
 
 def _check_version(document: Document) -> None:
-    """Raises: TypeError, KeyError or ValueError if a part that judging or a table takes is missing or another's."""
-    [case_run(row) for row in document["runs"]]
-    [plan_of(row) for row in document["cases"]]
-    Ceilings(**document["ceilings"])
-    for part, names in _NEEDED_IN.items():
-        _ = [document[part][name] for name in names]
-    mode = Mode(document["mode"])
-    if mode is Mode.SELF_TEST:
-        [SelfTest(**row) for row in document["self_tests"]]
-        int(document["settings"]["num_launches_per_look"])
-    else:
-        [CaseVerdict(**{**row, "verdict": Verdict(row["verdict"])}) for row in document["verdicts"]]
-    if mode is Mode.STORED:
-        len(document["baseline_files"])
-        baselines_of(document)
-    else:
-        document["base"]["id"][:7]
+    """Raises: ValueError if a part that judging or a table takes is missing or another's."""
+    file = checked(document, _GateFile)
+    for name in _NEEDED[file.mode]:
+        if getattr(file, name) is None:
+            raise ValueError(f"{name} must be given in a file of mode {file.mode.value}, got none")
+    if file.mode is Mode.SELF_TEST and file.settings.num_launches_per_look is None:
+        raise ValueError("settings.num_launches_per_look must be given in a self-test, got none")
+    for rows, kind in (
+        (file.runs, CaseRun), (file.cases, CasePlan), (file.self_tests, SelfTest), (file.verdicts, CaseVerdict),
+    ):  # fmt: skip
+        for row in rows or ():
+            checked_exactly(row, kind)

@@ -33,11 +33,11 @@ def speedup_maps(files: Iterable[ResultFile]) -> list[SpeedupMap]:
         groups: dict[tuple[Any, ...], list[Speedup]] = defaultdict(list)
         for pair in speedups(paired_fields(file.rows)):
             if pair.cache_state == "cold":
-                key = (pair.provider, pair.model, pair.kv_budget, pair.page_size, pair.is_graph)
+                key = (pair.provider, pair.model, pair.kv_budget, pair.page_size, pair.uses_cuda_graph)
                 groups[key].append(pair)
-        for (provider, model, kv_budget, page_size, is_graph), pairs in groups.items():
+        for (provider, model, kv_budget, page_size, uses_cuda_graph), pairs in groups.items():
             title = f"{file.label}: {provider}, {model}, {short(kv_budget)} tokens kept, pages of {page_size}"
-            maps.append(SpeedupMap(title=title + (", graph" if is_graph else ""), pairs=tuple(pairs)))
+            maps.append(SpeedupMap(title=title + (", graph" if uses_cuda_graph else ""), pairs=tuple(pairs)))
     return sorted(maps, key=lambda one: -len(one.pairs))
 
 
@@ -64,12 +64,12 @@ def _draw(pairs: Sequence[Speedup], name: str, reach: float) -> Figure:
     cells = ColumnDataSource(_cells(pairs, name, batches, contexts, reach))
     figure.rect("x", "y", 0.97, 0.95, source=cells, color="color", name="cells")
     text: dict[str, Any] = {"text_align": "center", "text_baseline": "middle", "text_font_size": "12px"}
-    figure.text("x", "y", "speed_up", source=cells, text_color="ink", **text)
+    figure.text("x", "y", "speedup", source=cells, text_color="ink", **text)
     line = _crossovers(pairs, name, batches, contexts)
     figure.segment(
         "x", "low", "x", "high", source=line, color="#111111", line_width=3, line_dash="dotted", name="crossover"
     )
-    add_hover(figure, ("batch", "context", "speed_up"))
+    add_hover(figure, ("batch", "context", "speedup"))
     return figure
 
 
@@ -92,7 +92,7 @@ def _cells(
         "batch": [pair.batch for pair in pairs],
         "context": [f"{pair.context_len:,} tokens" for pair in pairs],
         "ratio": ratios,
-        "speed_up": [f"{ratio:.2f}x" for ratio in ratios],
+        "speedup": [f"{ratio:.2f}x" for ratio in ratios],
         "color": [palette[round(share * (len(palette) - 1))] for share in shares],
         "ink": ["#FFFFFF" if abs(share - 0.5) > 0.35 else "#111111" for share in shares],
     }

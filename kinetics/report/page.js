@@ -66,14 +66,26 @@ function seconds(value) {
   const [size, unit] = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]].find(([one]) => value >= one) ?? [1e-9, "ns"];
   return `${digits(value / size)} ${unit}`;
 }
+const grouped = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : digits(value));
+// One entry for each member of kinetics.tables.quantity.Quantity that is a number.
 const shown = {
-  count: (value) => value.toString(),
+  count: grouped,
+  number: grouped,
   tokens: (value) => (value >= 1024 && value % 1024 === 0 ? `${value / 1024}k` : value.toString()),
   seconds,
+  bytes: (value) => {
+    const power = [4, 3, 2, 1].find((one) => value >= 2 ** (10 * one));
+    return power ? `${digits(value / 2 ** (10 * power))} ${["KiB", "MiB", "GiB", "TiB"][power - 1]}` : `${value} B`;
+  },
   percent: (value) => `${(100 * value).toFixed(0)} %`,
   ratio: (value) => value.toFixed(2),
-  millijoules: (value) => digits(1e3 * value),
+  time_ratio: (value) => value.toFixed(3),
+  speedup: (value) => `${value.toFixed(2)}x`,
+  joules: (value) => digits(1e3 * value),
   gb_per_s: (value) => (value / 1e9).toFixed(1),
+  flop: (value) => digits(value / 1e9),
+  tflop_per_s: (value) => digits(value / 1e12),
+  tokens_per_s: digits,
   error: (value) => value.toExponential(1),
 };
 
@@ -83,7 +95,7 @@ const escaped = (text) => String(text).replace(/[&<>"']/g, (char) => escapes[cha
 function render(kind) {
   return (value, purpose) => {
     if (value === null || value === undefined) return purpose === "display" ? "–" : purpose === "sort" ? -1 : "";
-    if (kind === "text") return purpose === "display" ? escaped(value) : value;
+    if (kind === "text" || kind === "flag") return purpose === "display" ? escaped(value) : value;
     return purpose === "display" ? shown[kind](value) : value;
   };
 }
@@ -107,8 +119,8 @@ async function fillTable(place) {
   const table = new DataTable(place, {
     data: payload.rows,
     columns: payload.columns.map(({ title, kind }) => ({
-      title: escaped(title), render: render(kind), className: kind === "text" ? "" : "number",
-      type: kind === "text" ? "string" : "num",
+      title: escaped(title), render: render(kind), className: kind in shown ? "number" : "",
+      type: kind in shown ? "num" : "string",
     })),
     deferRender: true,
     autoWidth: false,

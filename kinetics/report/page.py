@@ -10,14 +10,13 @@ import base64
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.resources import files as package_files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.compare.comparison import Comparison
-from kinetics.compare.tables import left_out_table, prediction_table, remarks
+from kinetics.compare.tables import HEADINGS, left_out_table, prediction_table, remarks
 from kinetics.distribution import install_command
 from kinetics.files.atomic import to_strict
 from kinetics.report.frontiers import draw_frontiers
@@ -25,12 +24,13 @@ from kinetics.report.heatmaps import draw_map, speedup_maps
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
 from kinetics.report.regressions import FASTER, MAX_CASES, SLOWER, draw_ratios, ratio_of, verdict
 from kinetics.report.roofline import bandwidth, roofline
-from kinetics.report.row_table import row_values, shown_columns
+from kinetics.report.row_table import page_columns, row_values, shown_fields
 from kinetics.report.sources import Sources
 from kinetics.report.style import color_of
 from kinetics.results.reader import Origin, ResultFile
 from kinetics.specs.units import GIGA, TERA, format_seconds
-from kinetics.tables.display import show, table_for_people
+from kinetics.tables.display import table_for_people
+from kinetics.tables.quantity import Quantity, show
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
@@ -61,11 +61,11 @@ def render_page(sources: Sources, *, title: str) -> str:
 
     loader = PackageLoader("kinetics.report", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    figures, columns = page_figures(sources), shown_columns(sources.files)
+    figures, fields = page_figures(sources), shown_fields(sources.files)
     payload = {
         "figures": {name: [_items(panel) for panel in panels] for name, panels in figures.items()},
-        "columns": [asdict(column) for column in columns],
-        "rows": row_values(sources.files, columns),
+        "columns": page_columns(fields),
+        "rows": row_values(sources.files, fields),
     }
     return environment.get_template("page.html.j2").render(
         title=title,
@@ -78,11 +78,10 @@ def render_page(sources: Sources, *, title: str) -> str:
         not_held=[file.label for file in sources.not_held],
         regressions=[regression_summary(comparison) for comparison in sources.regressions],
         max_cases=MAX_CASES,
-        predictions=table_for_people(prediction_table(sources.files)),
-        left_out=table_for_people(left_out_table([item for file in sources.files for item in file.left_out])),
+        predictions=table_for_people(prediction_table(sources.files), HEADINGS),
+        left_out=table_for_people(left_out_table([item for file in sources.files for item in file.left_out]), HEADINGS),
         num_rows=len(payload["rows"]),
-        filters=[column.field for column in columns if column.is_filter],
-        columns=columns,
+        columns=payload["columns"],
         payload=script_json(payload),
         bokeh_js=_bokeh_js(),
         table_js=base64.b64encode(_bundle("dt_bundle.js").encode()).decode(),
@@ -123,7 +122,7 @@ def device_card(file: ResultFile, color: str) -> dict[str, Any]:
         ceilings.append(("one launch", format_seconds(known["launch_s"])))
     if file.origin is Origin.MEASURED and file.data_sheet_bytes_per_s and "read_bytes_per_s" in known:
         share = known["read_bytes_per_s"] / file.data_sheet_bytes_per_s
-        ceilings.append(("memory read, of data sheet", show("fraction", share)))
+        ceilings.append(("memory read, of data sheet", show(share, Quantity.SHARE)))
     facts = [("run", file.started_utc), ("commit", file.commit[:7]), ("grid", file.grid), ("source", file.source)]
     facts += [(name, file.versions[name]) for name in ("torch", "triton", "numba") if name in file.versions]
     return {
@@ -152,7 +151,7 @@ def regression_summary(comparison: Comparison) -> dict[str, Any]:
         "num_cases": len(verdicts),
         "num_slower": verdicts.count(SLOWER),
         "num_faster": verdicts.count(FASTER),
-        "left_out": table_for_people(left_out_table(comparison.left_out)),
+        "left_out": table_for_people(left_out_table(comparison.left_out), HEADINGS),
         "remarks": remarks(comparison),
     }
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from kinetics.prediction.calibration import calibration_errors
 from kinetics.report.roofline import HOVER_FIELDS, add_points
 from kinetics.report.style import GREY, Axis, add_hover, add_legend, color_of, log_axis, new_figure
-from kinetics.results.reader import ResultFile, ResultRow
+from kinetics.results.reader import ResultFile
+from kinetics.results.row import ResultRow
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from kinetics.report.style import POINT_SIZE, add_hover, add_legend, color_of, log_axis, new_figure, symbol_of
-from kinetics.results.reader import ResultFile, ResultRow
+from kinetics.results.reader import ResultFile
+from kinetics.results.row import ResultRow
 from kinetics.specs.units import GIGA, MEGA, TERA, format_seconds
 
 if TYPE_CHECKING:

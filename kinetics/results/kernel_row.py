@@ -1,6 +1,6 @@
 """What a measured row says: samples turned into the fields of a result file, and calibration over finished rows.
 
-Pure arithmetic over numbers and plain dictionaries. A row's `extra_info` is what `records.MEASURED_FIELDS` lists.
+Pure arithmetic over numbers and plain dictionaries. What the fields mean stands in `kinetics.results.fields`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kinetics.cases.kernels import CacheState, Case
 from kinetics.cost.kernels import Work
-from kinetics.prediction.calibration import (
-    Row,
-)
+from kinetics.prediction.calibration import Row
 from kinetics.prediction.roofline import predict
 from kinetics.specs.ceilings import Ceilings
 

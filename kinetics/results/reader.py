@@ -6,38 +6,20 @@ machines. Knows nothing of matching, ratios or pictures.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from kinetics.files.checked import BrokenValueError, checked
 from kinetics.files.lines import DataFileError
+from kinetics.results.row import ResultRow, read_row, row_name
 from kinetics.results.store import Document, read_result
-from kinetics.specs.counts import short
 from kinetics.specs.hardware import find_accelerator, match_device
 
-CASE_FIELDS: Final = (
-    "operation", "provider", "model", "num_layers", "num_q_heads", "num_kv_heads", "head_dim", "batch", "context_len",
-    "kv_budget", "page_size", "kv_layout", "dtype", "cache_state", "graph",
-)  # fmt: skip
-"""What makes two rows the same case. Names do not: they leave out what a grid happens to hold constant."""
-
-_COUNT_FIELDS: Final = (
-    "num_layers", "num_q_heads", "num_kv_heads", "head_dim", "batch", "context_len", "kv_budget", "page_size",
-    "claims", "models", "questions", "trials", "kv_budgets", "costs", "answers", "chars",
-)  # fmt: skip
-_LAW_COUNTS: Final = _COUNT_FIELDS[8:]
-_NUMBER_FIELDS: Final = (
-    "minimum_bytes", "flop", "predicted_s", "calibrated_s", "measured_over_predicted", "achieved_bytes_per_s",
-    "ceiling_bytes_per_s", "fraction_of_ceiling", "predicted_roof_s", "full_model_s", "tokens_per_s", "max_abs_error",
-    "joules_per_call", "joules_per_token",
-)  # fmt: skip
-_TEXT_FIELDS: Final = (
-    "operation", "provider", "provider_version", "model", "kv_layout", "dtype", "cache_state", "calibration_role",
-    "case", "predicted_bound",
-)  # fmt: skip
 MAX_FRACTION_OF_CEILING: Final = 1.1
 """Beyond it a row's data stayed in a cache, or the ceiling was measured on a busy machine."""
 
@@ -65,49 +47,6 @@ class UnusedRow:
     kind: UnusedKind
     name: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
-    """One usable row: its fields, the median of its samples, and the samples themselves (seconds per call)."""
-
-    name: str
-    fields: Mapping[str, Any]
-    median_s: float
-    iqr_s: float
-    samples_s: tuple[float, ...]
-
-    @property
-    def case_key(self) -> tuple[Any, ...]:
-        """Equal exactly for rows that measured the same case, whatever they are called."""
-        return tuple(self.fields.get(name) for name in (*CASE_FIELDS, *_LAW_COUNTS))
-
-    @property
-    def is_kernel_or_step(self) -> bool:
-        """Whether the row moved bytes on a device; rows of the law time arithmetic on a host."""
-        return self.fields.get("minimum_bytes") is not None and self.fields.get("predicted_s") is not None
-
-    @property
-    def shows_spread(self) -> bool:
-        """Whether there is more than one sample."""
-        return len(self.samples_s) > 1
-
-    @property
-    def model_or_heads(self) -> str | None:
-        """The model, or its head shapes where only these are known: `32/8x128`; None for rows that have neither."""
-        fields = self.fields
-        if fields.get("model") or not self.is_kernel_or_step:
-            return fields.get("model")
-        return f"{fields.get('num_q_heads')}/{fields.get('num_kv_heads')}x{fields.get('head_dim')}"
-
-    @property
-    def label(self) -> str:
-        """What was done, provider apart: `dense Qwen3-8B b4 c8k`."""
-        fields = self.fields
-        parts = [str(fields["operation"]), *([self.model_or_heads] if self.model_or_heads else [])]
-        for letter, name in (("b", "batch"), ("c", "context_len"), ("k", "kv_budget"), ("l", "num_layers")):
-            parts += [f"{letter}{short(fields[name])}"] if fields.get(name) is not None else []
-        return " ".join(parts + (["warm"] if fields.get("cache_state") == "warm" else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,46 +110,77 @@ def _relabel(file: ResultFile, letters: str) -> ResultFile:
     return replace(file, label=label, left_out=tuple(replace(item, file=label) for item in file.left_out))
 
 
+class _Commit(msgspec.Struct):
+    id: str | None = None
+    dirty: bool | None = None
+
+
+class _Machine(msgspec.Struct):
+    device: str | None = None
+    device_slug: str | None = None
+    ceilings: dict[str, Any] = {}
+    versions: dict[str, str | None] = {}
+
+
+class _Skip(msgspec.Struct):
+    name: str = ""
+    reason: str = ""
+
+
+class _Header(msgspec.Struct):
+    """What is read of a file besides its rows. Anything may be missing."""
+
+    machine_info: _Machine = msgspec.field(default_factory=_Machine)
+    commit_info: _Commit = msgspec.field(default_factory=_Commit)
+    origin: str = Origin.MEASURED.value
+    started_utc: str | None = None
+    grid: str | None = None
+    source: str | None = None
+    is_partial: bool = False
+    skipped: list[_Skip] = []
+
+
 def _read(path: Path) -> ResultFile:
     try:
         document = read_result(path)
     except ValueError as error:
         raise DataFileError(str(error)) from error
-    machine = _mapping(document.get("machine_info"))
-    device = _text(machine.get("device")) or path.parent.name
+    try:
+        header = checked(document, _Header)
+    except BrokenValueError as error:
+        raise DataFileError(f"{path}: {error}; measure again") from None
+    machine = header.machine_info
+    device = machine.device or path.parent.name
     rows, invalid = _read_rows(document, device)
     if not rows:
         raise DataFileError(f"{path}: a result file must hold a usable row, got {len(invalid)} rows that are not")
-    origin = Origin.PUBLISHED if document.get("origin") == Origin.PUBLISHED.value else Origin.MEASURED
-    skipped = document.get("skipped")
-    skips = [skip for skip in skipped if isinstance(skip, Mapping)] if isinstance(skipped, list) else []
+    origin = Origin.PUBLISHED if header.origin == Origin.PUBLISHED.value else Origin.MEASURED
     return ResultFile(
         path=path,
         label=f"{device} (published)" if origin is Origin.PUBLISHED else device,
         device=device,
-        device_slug=_text(machine.get("device_slug")) or path.parent.name,
+        device_slug=machine.device_slug or path.parent.name,
         origin=origin,
-        commit=_text(_mapping(document.get("commit_info")).get("id")),
-        started_utc=_text(document.get("started_utc")),
-        grid=_text(document.get("grid")),
-        source=_text(document.get("source")),
-        ceilings={key: value for key, value in _mapping(machine.get("ceilings")).items() if _is_number(value)},
+        commit=header.commit_info.id or "",
+        started_utc=header.started_utc or "",
+        grid=header.grid or "",
+        source=header.source or "",
+        ceilings={name: value for name, value in machine.ceilings.items() if _is_rate(value)},
         data_sheet_bytes_per_s=_data_sheet_bytes_per_s(device, origin),
-        versions={str(key): _text(value) for key, value in _mapping(machine.get("versions")).items()},
+        versions={name: version for name, version in machine.versions.items() if version},
         rows=tuple(rows),
-        left_out=(*invalid, *(_skip(skip, device) for skip in skips)),
-        notes=tuple(_notes(document)),
+        left_out=(*invalid, *(_unused(skip, device) for skip in header.skipped)),
+        notes=tuple(_notes(header)),
     )
 
 
-def _skip(skip: Mapping[str, Any], file: str) -> UnusedRow:
-    name = _text(skip.get("name")).split("::")[-1]
-    return UnusedRow(file=file, kind=UnusedKind.SKIPPED, name=name, reason=_text(skip.get("reason")))
+def _unused(skip: _Skip, file: str) -> UnusedRow:
+    return UnusedRow(file=file, kind=UnusedKind.SKIPPED, name=skip.name.split("::")[-1], reason=skip.reason)
 
 
-def _notes(document: Document) -> list[str]:
-    notes = ["rebuilt from the journal of a run that was killed"] if document.get("is_partial") else []
-    if _mapping(document.get("commit_info")).get("dirty"):
+def _notes(header: _Header) -> list[str]:
+    notes = ["rebuilt from the journal of a run that was killed"] if header.is_partial else []
+    if header.commit_info.dirty:
         notes.append("measured on a source tree with uncommitted changes")
     return notes
 
@@ -219,9 +189,9 @@ def _read_rows(document: Document, file: str) -> tuple[list[ResultRow], list[Unu
     rows: dict[tuple[Any, ...], ResultRow] = {}
     invalid = []
     for number, bench in enumerate(document["benchmarks"]):
-        name = _name(bench) or f"row {number}"
+        name = row_name(bench) or f"row {number}"
         try:
-            row = _read_row(name, _mapping(bench))
+            row = read_row(bench, name=name)
             if row.case_key in rows:
                 raise ValueError(f"a case must stand once in a file, got it as {rows[row.case_key].name} too")
         except ValueError as error:
@@ -229,41 +199,6 @@ def _read_rows(document: Document, file: str) -> tuple[list[ResultRow], list[Unu
             continue
         rows[row.case_key] = row
     return list(rows.values()), invalid
-
-
-def _read_row(name: str, bench: Mapping[str, Any]) -> ResultRow:
-    """Raises: ValueError naming the field that cannot be used."""
-    fields, stats = _mapping(bench.get("extra_info")), _mapping(bench.get("stats"))
-    if not isinstance(fields.get("operation"), str):
-        raise ValueError(f"operation must be text, got {_shown(fields.get('operation'))}")
-    for field in _COUNT_FIELDS:
-        if not (fields.get(field) is None or (type(fields[field]) is int and fields[field] > 0)):
-            raise ValueError(f"{field} must be a count above 0, got {_shown(fields[field])}")
-    for field in _NUMBER_FIELDS:
-        if not (fields.get(field) is None or (_is_number(fields[field]) and fields[field] >= 0)):
-            raise ValueError(f"{field} must be a finite number of at least 0, got {_shown(fields[field])}")
-    if not isinstance(fields.get("graph"), bool | None):
-        raise ValueError(f"graph must be true or false, got {_shown(fields['graph'])}")
-    for field in _TEXT_FIELDS:
-        if not (fields.get(field) is None or isinstance(fields[field], str)):
-            raise ValueError(f"{field} must be text, got {_shown(fields[field])}")
-    median_s = fields.get("median_s", stats.get("median"))
-    if not (_is_number(median_s) and median_s > 0):
-        raise ValueError(f"median_s must be above 0, got {_shown(median_s)}")
-    samples = stats.get("data")
-    samples_s = tuple(samples) if isinstance(samples, list) else ()
-    if not all(_is_number(sample) and sample > 0 for sample in samples_s):
-        raise ValueError("samples must all be above 0, got one that is not")
-    iqr_s = stats.get("iqr") if _is_number(stats.get("iqr")) else 0.0
-    return ResultRow(
-        name=name, fields=fields, median_s=float(median_s), iqr_s=float(iqr_s or 0.0),
-        samples_s=samples_s,
-    )  # fmt: skip
-
-
-def _name(bench: Any) -> str:
-    fields = _mapping(_mapping(bench).get("extra_info"))
-    return _text(fields.get("case")) or _text(_mapping(bench).get("name"))
 
 
 def _data_sheet_bytes_per_s(device: str, origin: Origin) -> float | None:
@@ -277,22 +212,5 @@ def _data_sheet_bytes_per_s(device: str, origin: Origin) -> float | None:
         return None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _is_number(value: Any) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:  # JSON knows no largest integer
-        return False
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:40]
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300

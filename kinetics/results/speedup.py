@@ -28,7 +28,7 @@ class Speedup:
     page_size: int
     kv_budget: int
     cache_state: str
-    is_graph: bool
+    uses_cuda_graph: bool
     dense_s: float
     sparse_s: float
     measured: float
@@ -83,7 +83,7 @@ class Crossover:
     batch: int
     kv_budget: int
     page_size: int
-    is_graph: bool
+    uses_cuda_graph: bool
     measured: float | None
     predicted: float | None
     measured_note: str
@@ -95,7 +95,8 @@ def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
     series = defaultdict(list)
     for pair in pairs:
         if pair.cache_state == "cold":
-            series[pair.provider, pair.model, pair.batch, pair.kv_budget, pair.page_size, pair.is_graph].append(pair)
+            how = (pair.provider, pair.kv_budget, pair.page_size, pair.uses_cuda_graph)
+            series[pair.model, pair.batch, how].append(pair)
     return [_crossover(line) for line in series.values() if len(line) > 1]
 
 
@@ -108,7 +109,7 @@ def _crossover(line: Sequence[Speedup]) -> Crossover:
         batch=one.batch,
         kv_budget=one.kv_budget,
         page_size=one.page_size,
-        is_graph=one.is_graph,
+        uses_cuda_graph=one.uses_cuda_graph,
         measured=crossover_context(context_lens, measured),
         predicted=crossover_context(context_lens, predicted),
         measured_note=where_it_pays(context_lens, measured),
@@ -138,7 +139,7 @@ def _speedup(dense: Mapping[str, Any], sparse: Mapping[str, Any]) -> Speedup:
         page_size=sparse["page_size"],
         kv_budget=sparse["kv_budget"],
         cache_state=sparse["cache_state"],
-        is_graph=sparse["graph"],
+        uses_cuda_graph=sparse["graph"],
         dense_s=dense["median_s"],
         sparse_s=sparse["median_s"],
         measured=dense["median_s"] / sparse["median_s"],

@@ -17,13 +17,6 @@ SCHEMA = 1
 
 Document = dict[str, Any]
 
-MEASURED_FIELDS = (
-    "operation", "provider", "provider_version", "model", "batch", "context_len", "kv_budget", "page_size", "dtype",
-    "cache_state", "graph", "minimum_bytes", "flop", "predicted_s", "calibrated_s", "calibration_role",
-    "measured_over_predicted", "achieved_bytes_per_s", "ceiling_bytes_per_s", "fraction_of_ceiling", "max_abs_error",
-)  # fmt: skip
-"""What `extra_info` of every measured kernel row carries. `calibrated_s` is null where nothing could be fitted."""
-
 
 class Skip(NamedTuple):
     """A case that left no row, and why."""

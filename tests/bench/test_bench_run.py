@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kinetics.results.store import MEASURED_FIELDS, read_result
+from kinetics.results.field import Rows
+from kinetics.results.fields import fields_of
+from kinetics.results.store import read_result
 from tests.support.paths import ROOT
 
 DECODE = "bench/test_decode_attention.py"
@@ -72,7 +74,7 @@ def test_every_row_carries_the_promised_fields(finished):
     recorded = rows(folder)
     assert len(recorded) == 2 * (4 + 4)
     for row in recorded:
-        assert set(MEASURED_FIELDS) <= set(row["extra_info"])
+        assert set(fields_of(Rows.KERNEL)) == set(row["extra_info"])
         assert len(row["stats"]["data"]) == row["stats"]["rounds"] >= 20
         assert row["stats"]["median"] == row["extra_info"]["median_s"]
         assert row["options"]["timer"] == "kinetics_samples"

@@ -212,7 +212,7 @@ def test_imported_latencies_say_that_they_were_published_and_reach_what_was_plan
             assert row.fields["fraction_of_ceiling"] == pytest.approx(0.5, rel=1e-6)
             assert row.fields["achieved_bytes_per_s"] == pytest.approx(0.5 * file.data_sheet_bytes_per_s, rel=1e-6)
             assert row.fields["max_abs_error"] is None
-            assert not row.shows_spread
+            assert row.fields["iqr_fraction"] is None
 
 
 def test_a_selection_takes_the_head_shapes_of_a_model(table, tmp_path):

@@ -15,7 +15,7 @@ from kinetics.report.page import page_figures, render_page, script_json
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
 from kinetics.report.regressions import OPEN, SLOWER, draw_ratios
 from kinetics.report.roofline import bandwidth, roofline
-from kinetics.report.row_table import row_values, shown_columns
+from kinetics.report.row_table import page_columns, row_values, shown_fields
 from kinetics.report.sources import read_sources
 from kinetics.report.style import diverging
 
@@ -143,7 +143,7 @@ def test_the_map_shows_measured_and_predicted_ratios_and_where_they_cross(result
     measured, predicted = (drawn(figure) for figure in draw_map(one))
     assert measured["cells"]["ratio"] == pytest.approx([0.512, 1.024, 2.048])
     assert predicted["cells"]["ratio"] == pytest.approx([2.0, 4.0, 8.0])
-    assert measured["cells"]["speed_up"] == ["0.51x", "1.02x", "2.05x"]
+    assert measured["cells"]["speedup"] == ["0.51x", "1.02x", "2.05x"]
     assert measured["crossover"]["x"] == pytest.approx([math.log(2000 / 1024, 2)], rel=1e-3)
     assert measured["crossover"]["context_len"] == pytest.approx([2000], rel=1e-3)
     assert predicted["crossover"]["x"] == []
@@ -237,10 +237,10 @@ def test_a_file_that_shares_no_case_with_the_baseline_is_left_out_of_the_regress
 def test_the_table_shows_roles_and_joules_where_rows_have_them(result, row):
     plain = files_of(result, [row()])
     metered = files_of(result, [row(calibration_role="held_out", joules_per_token=0.25), row(context_len=2048)])
-    titles = [[column.title for column in shown_columns(files)] for files in (plain, metered)]
-    assert not {"role", "mJ / token"} & set(titles[0])
-    values = [dict(zip(titles[1], line, strict=True)) for line in row_values(metered, shown_columns(metered))]
-    assert [(line["role"], line["mJ / token"]) for line in values] == [("held_out", 0.25), (None, None)]
+    titles = [[column["title"] for column in page_columns(shown_fields(files))] for files in (plain, metered)]
+    assert not {"role", "mJ/token"} & set(titles[0])
+    values = [dict(zip(titles[1], line, strict=True)) for line in row_values(metered, shown_fields(metered))]
+    assert [(line["role"], line["mJ/token"]) for line in values] == [("held_out", 0.25), (None, None)]
 
 
 def test_a_missing_library_is_named_with_its_remedy(tmp_path, result, row, monkeypatch):

@@ -8,8 +8,9 @@ import pytest
 
 from kinetics.cases.kernels import GridOptions, GridSize
 from kinetics.cases.steps import StepCase, StepCell, StepPolicy, step_cases
+from kinetics.results.field import Rows
+from kinetics.results.fields import check_fields, fields_of
 from kinetics.results.step_row import StepMeasured, extrapolate
-from kinetics.results.store import MEASURED_FIELDS
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.models import find_model
 
@@ -37,8 +38,8 @@ def measured(case, *, samples=(0.5, 0.4, 0.6), bare=(0.3, 0.2, 0.4), extrapolate
 
 def test_a_step_row_carries_the_fields_of_every_row_and_its_own():
     row = measured(make_case(), extrapolated_s=0.55).row(CEILINGS)
-    own = {"attention_share", "required_bytes", "available_bytes", "tokens_per_s", "num_layers"}
-    assert row.keys() >= {*MEASURED_FIELDS, *own}
+    assert row.keys() == set(fields_of(Rows.STEP))
+    check_fields(row)
     assert row["attention_share"] == pytest.approx(1 - 0.3 / 0.5)
     assert row["tokens_per_s"] == pytest.approx(8 / 0.5)
     assert row["extrapolation_error"] == pytest.approx(0.1)
