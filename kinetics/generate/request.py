@@ -30,6 +30,14 @@ class EngineName(Enum):
     OPENAI = "openai"
 
 
+class PromptChoice(Enum):
+    """What is put around a problem; `auto`: the paper's instruction, but nothing for the miniature."""
+
+    AUTO = "auto"
+    PAPER = "paper"
+    PLAIN = "plain"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoice:
     """Attention as asked for; 0 and None mean not given.
@@ -81,7 +89,7 @@ class GenerateRequest:
     max_new_tokens: int | None = None
     sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(temperature=0.6, top_p=0.95, top_k=20))
     repetition: RepetitionRule | None = field(default_factory=RepetitionRule)
-    style: PromptStyle | None = None
+    prompt: PromptChoice = PromptChoice.AUTO
     seed: int = 0
     batch: int = 0
     num_threads: int = 0
@@ -150,8 +158,10 @@ def max_new_tokens(request: GenerateRequest) -> int:
 
 
 def prompt_style(request: GenerateRequest) -> PromptStyle:
-    """What stands around a problem: as given, else the paper's instruction, and nothing for the miniature."""
-    return request.style or (PromptStyle.PLAIN if request.dataset == MINI else PromptStyle.PAPER)
+    """What stands around a problem: as chosen, else the paper's instruction, and nothing for the miniature."""
+    if request.prompt is PromptChoice.AUTO:
+        return PromptStyle.PLAIN if request.dataset == MINI else PromptStyle.PAPER
+    return PromptStyle(request.prompt.value)
 
 
 def _mini_problems(count: int) -> tuple[Problem, ...]:

@@ -5,9 +5,7 @@ appearance: the published pipeline numbered them per file and then compared diff
 they are measured and graded, never run.
 """
 
-import hashlib
 import json
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from kinetics.cost.published import MAX_GENERATED
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
 from kinetics.samples.grading import Grade, grade_strict, last_boxed
 from kinetics.samples.log_header import TraceHeader, read_header
+from kinetics.samples.problems import question_id
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.tokenizers import Tokenizer
 from kinetics.specs.generation import DecodeUsage
@@ -74,12 +73,6 @@ class _Answer:
     answer: str
     cuts: tuple[bool, ...]
     prompt_tokens: int | None
-
-
-def question_id(text: str) -> str:
-    """An identity that survives reordering, spacing and Unicode forms of a question."""
-    normalised = " ".join(unicodedata.normalize("NFKC", text).split())
-    return hashlib.sha256(normalised.encode()).hexdigest()[:12]
 
 
 def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:

@@ -6,6 +6,8 @@ cannot be used is refused before anything is generated.
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import Any, Final
 
 from kinetics.distribution import install_command
 from kinetics.samples.grading import parse_gold
-from kinetics.samples.log_reader import question_id
 
 _FORMATS: Final = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 _ID, _TEXT, _GOLD = COLUMNS = ("id", "problem", "answer")
@@ -41,6 +42,12 @@ HUB_DATASETS: Final[Mapping[str, HubDataset]] = {
     "aime24": HubDataset(hub_id="HuggingFaceH4/aime_2024", split="train", num_problems=30),
     "aime25": HubDataset(hub_id="math-ai/aime25", split="test", num_problems=30),
 }
+
+
+def question_id(text: str) -> str:
+    """An identity that survives reordering, spacing and Unicode forms of a question."""
+    normalised = " ".join(unicodedata.normalize("NFKC", text).split())
+    return hashlib.sha256(normalised.encode()).hexdigest()[:12]
 
 
 def load_problems(name: str) -> tuple[Problem, ...]:
