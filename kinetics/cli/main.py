@@ -35,7 +35,7 @@ app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_to
 )
 app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(law.coverage)
 app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(law.grade)
-app.command(epilog="Example: kinetics law, or kinetics law runs/aime24/dense.jsonl")(law.law)
+app.command(epilog="Example: kinetics law samples.csv --on H200")(law.law)
 app.command(
     epilog="Example: kinetics generate --model Qwen/Qwen3-0.6B --dataset aime24 --attention block_topk "
     "--kv-budget 1024 --trials 8"
