@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from kinetics.bench.summary import print_summary
 from kinetics.cli.main import app
 from tests.support.documents import Block, Command, blocks, document_commands, help_examples
 from tests.support.paths import ROOT
-from tests.support.result_rows import make_document, make_law, make_row
+from tests.support.result_rows import make_law
 
 NOT_RUN = {
     ("generate",): "needs weights",
@@ -85,9 +84,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "as here")
-    rows = [make_row(context_len=n, samples=(n * 1e-6,) * 9) for n in (1024, 4096)]
+    measured = sorted((folder / "results").glob("cpu-*/*.json"))[-1]
     for name in ("old.json", "new.json", "here.json"):
-        (folder / name).write_text(json.dumps(make_document(rows)))
+        (folder / name).write_bytes(measured.read_bytes())
     for name in ("law.json", "law-here.json", "law-h200.json"):
         (folder / name).write_text(json.dumps(make_law()))
     (folder / "samples.csv").write_text(SAMPLES)
@@ -140,17 +139,6 @@ def run(clone: Path) -> Iterator[Any]:
 def test_a_documented_command_works(command: Command, run: Any) -> None:
     done = run(arguments(command))
     assert done["code"] == 0, done["stderr"]
-
-
-def test_the_documented_commands_leave_the_tree_as_it_was(clone: Path, run: Any) -> None:
-    given = {"old.json", "new.json", "here.json", "law.json", "law-here.json", "law-h200.json", "samples.csv"}
-    given |= {"latencies.csv"}
-    for command in RUN:
-        run(arguments(command))
-        words = command.words
-        given |= {after for word, after in pairwise(words) if word in ("--out", "--markdown", ">")}
-    changed = [line[3:] for line in git(clone, "status", "--porcelain").splitlines()]
-    assert [path for path in changed if not any(path.startswith(name) for name in given)] == []
 
 
 @pytest.mark.parametrize("command", KINETICS, ids=str)
