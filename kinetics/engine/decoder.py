@@ -1,4 +1,4 @@
-"""The decoder of Qwen2, Qwen3 and Qwen3-MoE: norms, rotary positions, projections, MLPs, in prefill and decode.
+"""The decoder of Llama, Qwen2, Qwen3 and Qwen3-MoE: norms, rotary positions, projections, MLPs, in prefill and decode.
 
 Knows one step for one batch; which requests are in it, and where their pages lie, is decided elsewhere. In decode
 nothing waits for the host, so that a step can be captured in a CUDA graph.
@@ -14,6 +14,7 @@ from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.kv_cache import KvCache, PagedSequence
 from kinetics.engine.linear import linear
 from kinetics.engine.moe import experts_mlp
+from kinetics.engine.rotary import radians_per_token
 from kinetics.engine.weights import LayerWeights, ModelWeights
 from kinetics.specs.models import ModelSpec
 
@@ -31,8 +32,9 @@ class Decoder:
         self.spec = spec
         self.weights = weights
         self._qk_norms = [_stacked_qk_norm(layer, spec.model) for layer in weights.layers]
-        exponents = torch.arange(0, spec.model.head_dim, 2, dtype=torch.float32, device=weights.embedding.device)
-        self._inverse_wavelengths = 1.0 / spec.rope_theta ** (exponents / spec.model.head_dim)
+        self._radians_per_token = radians_per_token(
+            spec.model.head_dim, theta=spec.rope_theta, scaling=spec.rope_scaling, device=weights.embedding.device
+        )
 
     @torch.inference_mode()
     def decode(self, token_ids: torch.Tensor, batch: DecodeBatch, attention: Attention) -> torch.Tensor:
@@ -126,7 +128,7 @@ class Decoder:
         return linear(rms_norm(hidden, self.weights.final_norm, self.spec.norm_epsilon), self.weights.head)
 
     def _rotary(self, positions: torch.Tensor) -> Rotary:
-        angles = positions.float()[:, None] * self._inverse_wavelengths
+        angles = positions.float()[:, None] * self._radians_per_token
         angles = torch.cat([angles, angles], dim=-1)[:, None]
         dtype = self.weights.embedding.dtype
         return angles.cos().to(dtype), angles.sin().to(dtype)

@@ -1,7 +1,7 @@
 """What computing a model needs besides the shapes of its `ModelSpec`: constants of norms, rotary and routing.
 
-Read from a Hugging Face `config.json`. A setting the engine does not compute (scaled rotary, sliding windows, another
-activation) is refused here, before a weight is read.
+Read from a Hugging Face `config.json`. A setting the engine does not compute (other rotary scalings than Llama 3's,
+sliding windows, another activation) is refused here, before a weight is read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kinetics.engine.rotary import Llama3Scaling
 from kinetics.specs.models import ModelSpec
 
 _DEFAULT_NORM_EPSILON = 1e-6
@@ -30,6 +31,7 @@ class DecoderSpec:
     max_position: int
     eos_token_ids: tuple[int, ...]
     normalizes_expert_weights: bool
+    rope_scaling: Llama3Scaling | None = None
 
     @classmethod
     def for_random_weights(cls, model: ModelSpec) -> DecoderSpec:
@@ -51,7 +53,7 @@ class DecoderSpec:
         """
         model = ModelSpec.from_config(config, name=name)
         _refuse(config, name)
-        rope = config.get("rope_parameters") or {}
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         theta = rope.get("rope_theta", config.get("rope_theta"))
         for field, value in (("rope_theta", theta), ("rms_norm_eps", config.get("rms_norm_eps"))):
             if not isinstance(value, int | float) or value <= 0:
@@ -67,21 +69,26 @@ class DecoderSpec:
             max_position=max_position,
             eos_token_ids=_token_ids(config.get("eos_token_id"), name),
             normalizes_expert_weights=bool(config.get("norm_topk_prob", False)),
+            rope_scaling=Llama3Scaling.from_config(rope, name=name) if _rope_type(rope) == "llama3" else None,
         )
 
 
 def _refuse(config: Mapping[str, Any], name: str) -> None:
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type != "default":
+    rope_type = _rope_type(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    if rope_type not in ("default", "llama3"):
         raise ValueError(
-            f"rope type of {name} must be 'default', got {rope_type!r}; scaled rotary is not computed here"
+            f"rope type of {name} must be 'default' or 'llama3', got {rope_type!r}; "
+            "other scalings of rotary positions are not computed here"
         )
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise ValueError(f"hidden_act of {name} must be 'silu', got {activation!r}")
     if config.get("use_sliding_window"):
         raise ValueError(f"use_sliding_window of {name} must be false, got true; choose the local policy instead")
+
+
+def _rope_type(rope: Mapping[str, Any]) -> str:
+    return str(rope.get("rope_type", rope.get("type", "default")))
 
 
 def _token_ids(value: Any, name: str) -> tuple[int, ...]:

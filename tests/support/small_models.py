@@ -1,4 +1,4 @@
-"""Small random models of the three families, made by transformers and saved as safetensors."""
+"""Small random models of the families that the engine knows, made by transformers and saved as safetensors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import torch
 
 VOCAB_SIZE = 320
 MAX_POSITION = 512
-FAMILIES = ("qwen2", "qwen3", "qwen3_moe")
+FAMILIES = ("llama", "llama3_scaled", "qwen2", "qwen3", "qwen3_moe")
 
+LLAMA3_ROPE = {
+    "rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
+"""As Llama 3.1 has it, but for a first context so short that small tests pass it."""
 _COMMON = {
     "hidden_size": 128, "num_hidden_layers": 3, "intermediate_size": 192, "vocab_size": VOCAB_SIZE,
     "max_position_embeddings": MAX_POSITION, "initializer_range": 0.15, "rope_theta": 10_000.0,
@@ -17,6 +22,8 @@ _COMMON = {
 def make_model(family: str):
     """A random model in evaluation mode whose norms and biases are not the trivial ones."""
     from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
         Qwen2Config,
         Qwen2ForCausalLM,
         Qwen3Config,
@@ -28,7 +35,11 @@ def make_model(family: str):
     torch.manual_seed(1)
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
     experts = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 96, "norm_topk_prob": True}
-    if family == "qwen2":
+    if family.startswith("llama"):
+        scaling = {"rope_parameters": LLAMA3_ROPE} if family == "llama3_scaled" else {}
+        config = LlamaConfig(**_COMMON | scaling, **heads, tie_word_embeddings=family == "llama")
+        model = LlamaForCausalLM(config)
+    elif family == "qwen2":
         qwen2_heads = {"num_attention_heads": 2, "num_key_value_heads": 1}  # its head_dim is hidden_size / heads
         model = Qwen2ForCausalLM(Qwen2Config(**_COMMON, **qwen2_heads, tie_word_embeddings=False))
     elif family == "qwen3":

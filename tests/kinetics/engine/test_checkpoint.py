@@ -91,8 +91,11 @@ def test_pickled_weights_are_not_opened(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "llama"}, "model_type of model must be one of"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope type of model must be 'default', got 'yarn'"),
+        ({"model_type": "gemma3"}, "model_type of model must be one of"),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+            "rope type of model must be 'default' or 'llama3', got 'yarn'",
+        ),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"num_attention_heads": None}, "num_attention_heads"),
