@@ -18,6 +18,7 @@ from pytest_benchmark.session import BenchmarkSession
 from kinetics.bench.progress import CellProgress
 from kinetics.bench.run import BenchRun
 from kinetics.cases.steps import BenchCase
+from kinetics.specs.identity import identity_of
 
 
 class SampleReplay:
@@ -114,11 +115,11 @@ class RunHooks:
         self, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
     ) -> None:
         """Refuse to compare with a file from another device."""
-        here, there = machine_info.get("device_slug"), compared_benchmark["machine_info"].get("device_slug")
-        if here != there:
+        here, there = identity_of(machine_info), identity_of(compared_benchmark["machine_info"])
+        if differences := here.differences(there):
             raise pytest.UsageError(
-                f"--benchmark-compare needs a file from this device ({here}), got one from {there}; "
-                "times of unlike devices say nothing about a change"
+                f"--benchmark-compare needs a file from this device ({here.title}), got one that differs in "
+                f"{'; '.join(differences)}; times of unlike devices say nothing about a change"
             )
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:

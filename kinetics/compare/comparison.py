@@ -61,8 +61,9 @@ class Comparison:
 
 
 def is_one_device(files: Sequence[ResultFile]) -> bool:
-    """Whether all files are of one device, and all measured or all published."""
-    return len({(file.device_slug, file.origin) for file in files}) == 1
+    """Whether all files are of one device, as far as they tell, and all measured or all published."""
+    pairs = [(one, other) for index, one in enumerate(files) for other in files[index + 1 :]]
+    return all(one.origin is other.origin and not one.identity.differences(other.identity) for one, other in pairs)
 
 
 def compare_files(files: Sequence[ResultFile]) -> Comparison:

@@ -108,11 +108,22 @@ def remarks(comparison: Comparison) -> list[str]:
             "Different devices: rows are matched by shape; what else differs stands beside each ratio. One layer of "
             "attention, unless a case names its layers (l)."
         )
+        lines += _unlikeness(comparison.files)
     for file in comparison.files:
         lines += [f"{file.label}: {note}" for note in file.notes]
         if file.source:
             lines.append(f"{file.label}: times published elsewhere ({file.source}), not measured or proved here")
     return lines + _doubts(comparison)
+
+
+def _unlikeness(files: Sequence[ResultFile]) -> list[str]:
+    """In what devices of one name differ from the first of that name: nothing else tells them apart."""
+    lines = []
+    for index, file in enumerate(files):
+        first = next(one for one in files if one.identity.name == file.identity.name)
+        if index and (differences := first.identity.differences(file.identity)):
+            lines.append(f"{first.label} and {file.label} are different devices: {'; '.join(differences)}")
+    return lines
 
 
 def tables_for_people(comparison: Comparison) -> list[Table]:

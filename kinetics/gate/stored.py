@@ -17,15 +17,12 @@ from kinetics.gate.decision import Verdict, needs_confirmation
 from kinetics.gate.evidence import CANDIDATE, CaseRun, case_run
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, medians_s, too_fast, too_few
 from kinetics.specs.ceilings import Ceilings
+from kinetics.specs.identity import identity_of
 
 MIN_BASELINE_LAUNCHES = 8
 STORED_MARGIN = 0.05
 MIN_MODIFIED_Z = 3.5
 _MAD_OF_UNIT_NORMAL = 0.6745
-_IDENTITY = (
-    "device_slug", "num_cpus", "torch_threads", "nvidia_smi.driver_version", "nvidia_smi.power.limit",
-)  # fmt: skip
-"""What must be equal for times of two files to be of one machine in one setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +34,12 @@ class StoredBaseline:
 
 
 def machine_difference(here: Mapping[str, Any], there: Mapping[str, Any]) -> str | None:
-    """The first of slug, CPUs, threads, driver and power limit in which two machines differ; None if none does."""
-    for key in _IDENTITY:
-        if here.get(key) != there.get(key):
-            return f"{key} is {here.get(key)} here and {there.get(key)} there"
-    return None
+    """In what two machines differ, this one first; None if in nothing. What one file leaves out may differ, too."""
+    device, other = identity_of(here), identity_of(there)
+    if differences := device.differences(other):
+        return "; ".join(differences)
+    untold = device.untold(other)
+    return f"identity incomplete, one of the two does not tell {', '.join(untold)}" if untold else None
 
 
 def stored_baseline(

@@ -163,4 +163,5 @@ def _machine(requested: str) -> dict[str, Any]:
 
     device = resolve_device(requested)
     found = probe(device, parse_dtype("", device.kind), seconds_each=_PROBE_S)
-    return {"device": device.name, "device_slug": device.slug, "ceilings": asdict(found.ceilings)}
+    identity = {"device_kind": device.kind, "device_slug": device.slug, "identity": device.identity.as_dict()}
+    return {"device": device.name, **identity, "ceilings": asdict(found.ceilings)}

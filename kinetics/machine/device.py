@@ -6,8 +6,6 @@ functions, so that a laptop without it can still read result files.
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +14,9 @@ from typing import Any
 
 import psutil
 
-_CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+from kinetics.machine.identity import allowed_cpus, cpu_identity, cuda_identity
+from kinetics.specs.identity import DeviceIdentity
+
 _ASSUMED_CPU_CACHE_BYTES = 32 * 2**20
 
 
@@ -34,10 +34,14 @@ class Device:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
     @property
+    def identity(self) -> DeviceIdentity:
+        """The facts that tell it from other devices."""
+        return cpu_identity() if self.kind == "cpu" else cuda_identity(self.index, self.name)
+
+    @property
     def slug(self) -> str:
-        """The device's folder in results/: `nvidia-h200`, `cpu-amd-epyc-2c`."""
-        words = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
-        return f"cpu-{words}-{num_cpus()}c" if self.kind == "cpu" else words
+        """The device's folder among results: `nvidia-h200`, `cpu-amd-epyc-zen5-2c`."""
+        return self.identity.slug
 
 
 def resolve_device(requested: str) -> Device:
@@ -67,7 +71,7 @@ def resolve_device(requested: str) -> Device:
 @cache
 def num_cpus() -> int:
     """CPUs this process may run on (its affinity mask, not the machine's total)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(allowed_cpus())
 
 
 def last_level_cache_bytes(device: Device) -> int:
@@ -77,8 +81,8 @@ def last_level_cache_bytes(device: Device) -> int:
 
         properties: Any = torch.cuda.get_device_properties(device.index)
         return int(properties.L2_cache_size)
-    sizes = [_parse_cache_size(path.read_text()) for path in _CPU_CACHES.glob("index*/size")]
-    return max(sizes, default=_ASSUMED_CPU_CACHE_BYTES)
+    facts = device.identity.facts
+    return max(int(facts.get("l2_bytes", 0)), int(facts.get("l3_bytes", 0))) or _ASSUMED_CPU_CACHE_BYTES
 
 
 def available_bytes(device: Device) -> int:
@@ -91,28 +95,7 @@ def available_bytes(device: Device) -> int:
 
 
 def _cpu() -> Device:
-    return Device(kind="cpu", index=0, name=_cpu_brand())
-
-
-def _cpu_brand() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match.group(1).strip() if match else platform.machine()
-
-
-def gpu_uuid(index: int) -> str:
-    """NVIDIA's tools count all GPUs, torch only the visible ones: the UUID is what both agree on."""
-    import torch
-
-    return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-
-
-def _parse_cache_size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip())
-    return int(match.group(1)) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match.group(2)] if match else 0
+    return Device(kind="cpu", index=0, name=cpu_identity().name)
 
 
 def _cgroup_headroom_bytes() -> int:

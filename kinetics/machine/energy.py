@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from kinetics.distribution import install_command
-from kinetics.machine.device import Device, gpu_uuid
+from kinetics.machine.device import Device
+from kinetics.machine.identity import gpu_uuid
 
 METERED_S = 0.5
 _MILLI = 1e-3

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from kinetics.machine.device import Device, gpu_uuid, last_level_cache_bytes, num_cpus
+from kinetics.machine.device import Device, last_level_cache_bytes, num_cpus
+from kinetics.machine.identity import gpu_uuid, query_nvidia_smi
 from kinetics.specs.hardware import match_device
 
 _VERSIONED = ("torch", "triton", "numba", "numpy", "flash-attn", "flashinfer-python", "pytest-benchmark")
@@ -22,6 +23,7 @@ def machine_facts(device: Device) -> dict[str, Any]:
         "device": device.name,
         "device_kind": device.kind,
         "device_slug": device.slug,
+        "identity": device.identity.as_dict(),
         "num_cpus": num_cpus(),
         "total_memory_bytes": psutil.virtual_memory().total,
         "last_level_cache_bytes": last_level_cache_bytes(device),
@@ -83,14 +85,7 @@ def _cuda_facts(device: Device) -> dict[str, Any]:
 def _nvidia_smi_facts(uuid: str) -> dict[str, str]:
     """Driver, clocks, power and temperature as text; empty where nvidia-smi is missing."""
     fields = ("driver_version", "clocks.sm", "clocks.mem", "power.limit", "temperature.gpu", "ecc.mode.current")
-    command = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
-    try:
-        line = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()  # noqa: S603 - fixed words
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return dict(
-        zip((f"nvidia_smi.{name}" for name in fields), (part.strip() for part in line.split(",")), strict=False)
-    )
+    return {f"nvidia_smi.{name}": text for name, text in query_nvidia_smi(uuid, fields).items()}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

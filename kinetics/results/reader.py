@@ -19,6 +19,7 @@ from kinetics.files.lines import DataFileError
 from kinetics.results.row import ResultRow, read_row, row_name
 from kinetics.results.store import Document, read_result
 from kinetics.specs.hardware import find_accelerator, match_device
+from kinetics.specs.identity import DeviceIdentity, identity_of
 
 MAX_FRACTION_OF_CEILING: Final = 1.1
 """Beyond it a row's data stayed in a cache, or the ceiling was measured on a busy machine."""
@@ -59,7 +60,7 @@ class ResultFile:
     path: Path
     label: str
     device: str
-    device_slug: str
+    identity: DeviceIdentity
     origin: Origin
     commit: str
     started_utc: str
@@ -150,16 +151,17 @@ def _read(path: Path) -> ResultFile:
     except BrokenValueError as error:
         raise DataFileError(f"{path}: {error}; measure again") from None
     machine = header.machine_info
-    device = machine.device or path.parent.name
+    identity = identity_of(document.get("machine_info", {}))
+    device = identity.name or path.parent.name
     rows, invalid = _read_rows(document, device)
     if not rows:
         raise DataFileError(f"{path}: a result file must hold a usable row, got {len(invalid)} rows that are not")
     origin = Origin.PUBLISHED if header.origin == Origin.PUBLISHED.value else Origin.MEASURED
     return ResultFile(
         path=path,
-        label=f"{device} (published)" if origin is Origin.PUBLISHED else device,
+        label=f"{device} (published)" if origin is Origin.PUBLISHED else identity.title or device,
         device=device,
-        device_slug=machine.device_slug or path.parent.name,
+        identity=identity,
         origin=origin,
         commit=header.commit_info.id or "",
         started_utc=header.started_utc or "",
@@ -170,7 +172,7 @@ def _read(path: Path) -> ResultFile:
         versions={name: version for name, version in machine.versions.items() if version},
         rows=tuple(rows),
         left_out=(*invalid, *(_unused(skip, device) for skip in header.skipped)),
-        notes=tuple(_notes(header)),
+        notes=tuple(_notes(header, identity)),
     )
 
 
@@ -178,10 +180,12 @@ def _unused(skip: _Skip, file: str) -> UnusedRow:
     return UnusedRow(file=file, kind=UnusedKind.SKIPPED, name=skip.name.split("::")[-1], reason=skip.reason)
 
 
-def _notes(header: _Header) -> list[str]:
+def _notes(header: _Header, identity: DeviceIdentity) -> list[str]:
     notes = ["rebuilt from the journal of a run that was killed"] if header.is_partial else []
     if header.commit_info.dirty:
         notes.append("measured on a source tree with uncommitted changes")
+    if identity.missing:
+        notes.append(f"identity incomplete: the file does not tell {', '.join(identity.missing)}")
     return notes
 
 

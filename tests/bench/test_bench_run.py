@@ -14,6 +14,7 @@ import pytest
 from kinetics.results.field import Rows
 from kinetics.results.fields import fields_of
 from kinetics.results.store import read_result
+from kinetics.specs.identity import identity_of
 from tests.support.paths import ROOT
 
 DECODE = "bench/test_decode_attention.py"
@@ -86,6 +87,7 @@ def test_the_file_is_strict_json_that_tells_the_machine_and_its_ceilings(finishe
     document = json.loads(path.read_text(), parse_constant=refuse_constant)
     assert document["machine_info"]["ceilings"]["read_bytes_per_s"] > 0
     assert document["machine_info"]["device_slug"] == path.parent.name
+    assert identity_of(document["machine_info"]).slug == path.parent.name
     assert "dense-flash_attn_3" in {skip["name"] for skip in document["skipped"]}
     assert all(skip["reason"] for skip in document["skipped"])
 
@@ -227,9 +229,10 @@ def test_a_spent_time_budget_lists_what_was_left_out(tmp_path):
 def test_a_file_from_another_device_is_not_compared(tmp_path, finished):
     folder, _ = finished
     document = read_result(results(folder)[0])
-    document["machine_info"]["device_slug"] = "nvidia-h200"
+    document["machine_info"]["identity"]["microarchitecture"] = "zen9"
     elsewhere = tmp_path / "elsewhere.json"
     elsewhere.write_text(json.dumps(document))
     done = bench(tmp_path, DECODE, *TINY, "--context", "256", f"--benchmark-compare={elsewhere}")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "needs a file from this device" in done.stderr
+    assert re.search(r"differs in .*microarchitecture: \w+, zen9", done.stderr)

@@ -30,15 +30,22 @@ def make_row(operation="dense", *, provider="ours", samples=(1e-3,) * 9, **field
     }
 
 
-def make_document(rows, *, device="Made CPU", slug="cpu-made", **fields):
-    """A result file's document."""
+def make_document(rows, *, device="Made CPU", slug="cpu-made", identity=None, **fields):
+    """A result file's document; of an old one, which does not tell its identity, unless one is given."""
     ceilings = {"read_bytes_per_s": BANDWIDTH, "matmul_flop_per_s": 1e11, "launch_s": 1e-6, "dtype": "float32"}
     return {
         "schema": 1,
         "grid": "quick",
         "started_utc": "2026-01-01T00:00:00Z",
         "commit_info": {"id": "0123456789", "dirty": False},
-        "machine_info": {"device": device, "device_slug": slug, "ceilings": ceilings, "versions": {"torch": "2"}},
+        "machine_info": {
+            "device": device,
+            "device_kind": "made",
+            "device_slug": slug,
+            "ceilings": ceilings,
+            "versions": {"torch": "2"},
+            **({"identity": identity, "device_kind": "cpu"} if identity else {}),
+        },
         "skipped": [],
         "benchmarks": rows,
     } | fields

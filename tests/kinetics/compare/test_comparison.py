@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kinetics.compare.comparison import FASTEST, compare_files
 from kinetics.compare.median_ratio import median_interval, median_ratio
-from kinetics.compare.tables import comparison_tables, tables_for_people
+from kinetics.compare.tables import comparison_tables, remarks, tables_for_people
 from kinetics.files.lines import DataFileError
 from kinetics.results.reader import UnusedKind, read_result_files
 
@@ -283,3 +283,37 @@ def test_a_row_without_samples_compares_by_its_median(result, row):
     ratio = found.cases[0].entries[1].ratio
     assert (ratio.ratio, ratio.low) == (2.0, None)
     assert statistics.median([4e-3]) == found.cases[0].entries[1].row.median_s
+
+
+def made_identity(**facts):
+    return {"kind": "cpu", "name": "Made CPU", "num_cpus": 2, "microarchitecture": "zen3", **facts}
+
+
+@pytest.mark.parametrize(
+    ("there", "difference"),
+    [
+        (made_identity(microarchitecture="zen5"), "microarchitecture: zen3, zen5"),
+        (made_identity(num_threads=1), "threads: 2, 1"),
+        (made_identity(num_cpus=4), "CPUs allowed: 2, 4"),
+    ],
+)
+def test_devices_that_one_name_hides_are_different_ones_and_it_is_said_in_what(result, row, there, difference):
+    paths = [
+        result("a.json", [row()], identity=made_identity(num_threads=2)),
+        result("b.json", [row()], identity=there),
+    ]
+    comparison = compare_files(read_result_files(paths))
+    assert not comparison.is_of_one_device
+    assert any(line.endswith(f"are different devices: {difference}") for line in remarks(comparison))
+
+
+def test_a_file_that_tells_less_is_of_the_device_until_it_says_otherwise_and_is_marked(result, row):
+    whole = made_identity(l3_bytes=2**25)
+    paths = [result("a.json", [row()], identity=whole), result("b.json", [row()], identity=made_identity())]
+    comparison = compare_files(read_result_files(paths))
+    assert comparison.is_of_one_device
+    assert "B Made CPU (zen3, 2 CPUs): identity incomplete: the file does not tell vendor" in "\n".join(
+        remarks(comparison)
+    )
+    paths.append(result("c.json", [row()], identity=made_identity(l3_bytes=2**26)))
+    assert not compare_files(read_result_files(paths)).is_of_one_device

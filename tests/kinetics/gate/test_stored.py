@@ -10,7 +10,8 @@ from kinetics.gate.stored import is_stored_flagged, judge_stored, machine_differ
 from kinetics.gate.verdicts import CasePlan
 from kinetics.specs.ceilings import Ceilings
 
-MACHINE = {"device_slug": "cpu-x-2c", "num_cpus": 2, "torch_threads": 2}
+MACHINE = {"device_kind": "cpu", "device": "x", "num_cpus": 2, "torch_threads": 2}
+NEWER = {"identity": {"kind": "cpu", "name": "x", "num_cpus": 2, "l3_bytes": 2**25}}
 SPEC = {"context_len": 512}
 CEILINGS = Ceilings(
     read_bytes_per_s=1e9, cached_read_bytes_per_s=1e9, copy_bytes_per_s=1e9, matmul_flop_per_s=1e12, launch_s=1e-6,
@@ -77,8 +78,9 @@ def test_a_shift_that_a_restless_baseline_explains_is_ambiguous():
     ("documents", "reason"),
     [
         ([document(launches(7))], "hold 7 launches of it, 8 are needed"),
-        ([document(launches(12), machine=MACHINE | {"device_slug": "cpu-y-2c"})], "device_slug is cpu-x-2c here"),
-        ([document(launches(12), machine=MACHINE | {"nvidia_smi.power.limit": "400 W"})], "400 W there"),
+        ([document(launches(12), machine=MACHINE | {"device": "y"})], "name: x, y"),
+        ([document(launches(12), machine=MACHINE | {"torch_threads": 1})], "threads: 2, 1"),
+        ([document(launches(12), machine=MACHINE | NEWER)], "does not tell L3"),
         ([document(launches(12), spec={"context_len": 1024})], "hold 0 launches"),
         ([document(launches(12), verdict="SLOW")], "hold 0 launches"),
     ],
@@ -97,4 +99,11 @@ def test_a_baseline_rolls_over_several_files():
 
 def test_machines_differ_by_what_changes_times():
     assert machine_difference(MACHINE, MACHINE | {"python_version": "3.13"}) is None
-    assert machine_difference(MACHINE, MACHINE | {"nvidia_smi.driver_version": "580"}) is not None
+    gpu = {
+        "device_kind": "cuda",
+        "device": "H100",
+        "nvidia_smi.driver_version": "570",
+        "nvidia_smi.power.limit": "700 W",
+    }
+    assert machine_difference(gpu, gpu | {"nvidia_smi.driver_version": "580"}) == "driver: 570, 580"
+    assert machine_difference(gpu, gpu | {"nvidia_smi.power.limit": "500 W"}) == "power limit: 700 W, 500 W"

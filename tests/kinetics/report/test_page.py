@@ -219,6 +219,14 @@ def test_a_baseline_of_another_device_is_refused(tmp_path, result, row):
     assert "baseline must be of the device of another file, got Made GPU alone" in done.stderr
 
 
+def test_a_baseline_on_another_design_under_one_name_is_refused(tmp_path, result, row):
+    one, other = ({"kind": "cpu", "name": "Made CPU", "microarchitecture": design} for design in ("zen3", "zen5"))
+    base = result("base.json", [row()], identity=other)
+    done = run("report", result("a.json", [row()], identity=one), "--baseline", base, "--out", tmp_path / "page.html")
+    assert done.exit_code == 3
+    assert "baseline must be of the device of another file" in done.stderr
+
+
 def test_a_file_that_shares_no_case_with_the_baseline_is_left_out_of_the_regressions(tmp_path, result, row):
     base, same, other = (
         result(f"{name}.json", [row(context_len=context_len)])
