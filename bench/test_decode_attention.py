@@ -9,18 +9,17 @@ from collections.abc import Callable
 import pytest
 
 from kinetics.bench.plugin import able_providers, settings_of
-from kinetics.cases.kernels import Case, Operation, cells, kv_budgets
+from kinetics.cases.kernels import ATTENTION, Case, cells, kv_budgets
 from kinetics.prediction.calibration import Row
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = settings_of(metafunc.config)
-    operations = (Operation.DENSE, Operation.BLOCK_TOPK)
-    providers = {operation: able_providers(metafunc.config, operation.value) for operation in operations}
+    providers = {operation: able_providers(metafunc.config, operation.value) for operation in ATTENTION}
     cases = [
         Case(cell=cell, operation=operation, provider=provider, kv_budget=budget)
         for cell in cells(settings.grid)
-        for operation in operations
+        for operation in ATTENTION
         for budget in (kv_budgets(settings.grid) if operation.has_kv_budget else (None,))
         for provider in providers[operation]
     ]

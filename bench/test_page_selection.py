@@ -9,10 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from kinetics.bench.plugin import settings_of
-from kinetics.cases.kernels import Case, Operation, cells, is_narrowed, kv_budgets
+from kinetics.cases.kernels import Case, PageOperation, cells, is_narrowed, kv_budgets
 from kinetics.prediction.calibration import Row
 
-_OPERATIONS = (Operation.APPEND, Operation.SCORE, Operation.SELECT, Operation.SEARCH)
 _NUM_CELLS = 4
 
 
@@ -22,7 +21,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         Case(cell=cell, operation=operation, provider="ours", kv_budget=budget)
         for cell in cells(settings.grid)[:num_cells]
-        for operation in _OPERATIONS
+        for operation in PageOperation
         for budget in (kv_budgets(settings.grid)[:1] if operation.has_kv_budget else (None,))
         if not settings.providers or "ours" in settings.providers
     ]

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from kinetics.cases.steps import StepCase, StepCell, StepPolicy
+from kinetics.cases.steps import StepCase, StepCell
 from kinetics.engine.weights import LayerWeights
 from kinetics.machine.device import last_level_cache_bytes, resolve_device
 from kinetics.measure.step_workload import StepWorkload, make_step_workload
 from kinetics.measure.timing import CpuEvictor, RoundPlan, measure_cpu
 from kinetics.specs.counts import parse_count, short
 from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.policies import PolicyKind
 
 Step = Callable[[], torch.Tensor]
 
@@ -42,7 +43,7 @@ def main() -> None:
         page_size=16,
         device_kind="cpu",
         dtype="float32",
-        is_graph=False,
+        uses_cuda_graph=False,
     )
     compare(cell, num_rounds=options.rounds)
 
@@ -50,8 +51,8 @@ def main() -> None:
 def compare(cell: StepCell, *, num_rounds: int) -> None:
     """Check the logits of transformers against ours, time all, print medians and ratios."""
     workload = make_step_workload(cell, device="cpu", seed=0)
-    dense = StepCase(cell=cell, policy=StepPolicy.DENSE, num_layers=cell.model.num_layers, kv_budget=None)
-    sparse = StepCase(cell=cell, policy=StepPolicy.BLOCK_TOPK, num_layers=cell.model.num_layers, kv_budget=1024)
+    dense = StepCase(cell=cell, policy=PolicyKind.DENSE, num_layers=cell.model.num_layers, kv_budget=None)
+    sparse = StepCase(cell=cell, policy=PolicyKind.BLOCK_TOPK, num_layers=cell.model.num_layers, kv_budget=1024)
     attention = workload.attention_of(dense)
     ours = workload.decoder.decode(workload.token_ids, workload.batch, attention)
     candidates: dict[str, Step] = {

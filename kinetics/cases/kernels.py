@@ -6,23 +6,23 @@ the corners of the grid first, then what refines them, so that a run cut short s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Final, Literal
 
 from kinetics.specs.counts import _K, short
 from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.pages import num_pages_for
+from kinetics.specs.policies import PolicyKind
 
 NUM_SINK_PAGES = 1
 NUM_LOCAL_PAGES = 1
 
 
-class Operation(Enum):
-    """What one case runs. SEARCH is append, score and select, one after the other."""
+class PageOperation(Enum):
+    """What finding the pages to attend is made of. SEARCH is append, score and select, one after the other."""
 
-    DENSE = "dense"
-    BLOCK_TOPK = "block_topk"
     APPEND = "append"
     SCORE = "score"
     SELECT = "select"
@@ -31,7 +31,17 @@ class Operation(Enum):
     @property
     def has_kv_budget(self) -> bool:
         """Whether the number of pages kept changes what it does."""
-        return self in (Operation.BLOCK_TOPK, Operation.SELECT, Operation.SEARCH)
+        return self in (PageOperation.SELECT, PageOperation.SEARCH)
+
+
+Operation = PolicyKind | PageOperation
+"""What one kernel case runs: attention under a policy, or a part of finding its pages."""
+
+ATTENTION: Final = (PolicyKind.DENSE, PolicyKind.BLOCK_TOPK)
+"""The policies that have kernels of their own."""
+
+OPERATIONS: Final[Mapping[str, Operation]] = {one.value: one for one in (*ATTENTION, *PageOperation)}
+"""Everything that a kernel case can run, by the name that result files and options give it."""
 
 
 class CacheState(Enum):
@@ -51,7 +61,7 @@ class GridSize(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One shape on one kind of device: what its cases have in common. `is_graph`: replayed from a CUDA graph."""
+    """One shape on one kind of device: what its cases have in common. `uses_cuda_graph`: replayed from a CUDA graph."""
 
     model: ModelSpec
     batch: int
@@ -60,7 +70,12 @@ class Cell:
     device_kind: str
     dtype: str
     cache_state: CacheState
-    is_graph: bool
+    uses_cuda_graph: bool
+
+    @property
+    def num_pages(self) -> int:
+        """Pages of one request, the last one possibly partial."""
+        return num_pages_for(self.context_len, self.page_size)
 
     @property
     def kv_layout(self) -> Literal["nhd", "hnd"]:
@@ -73,7 +88,7 @@ class Cell:
     @property
     def is_eager_on_gpu(self) -> bool:
         """Whether each call pays for its own launches on a device that could replay a graph."""
-        return self.device_kind == "cuda" and not self.is_graph
+        return self.device_kind == "cuda" and not self.uses_cuda_graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +104,8 @@ class Case:
     kv_budget: int | None
 
     def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS.values():
+            raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, got {self.operation.value}")
         if (self.kv_budget is not None) != self.operation.has_kv_budget:
             raise ValueError(
                 f"{self.operation.value} must have a kv_budget exactly if it keeps pages, got {self.kv_budget}"
@@ -100,9 +117,8 @@ class Case:
     def num_kept_pages(self) -> int:
         """Pages kept per KV head, those always kept included."""
         if self.kv_budget is None:
-            raise ValueError(
-                f"{self.operation.value} keeps no pages; only {[o.value for o in Operation if o.has_kv_budget]} do"
-            )
+            budgeted = [name for name, operation in OPERATIONS.items() if operation.has_kv_budget]
+            raise ValueError(f"{self.operation.value} keeps no pages; only {', '.join(budgeted)} do")
         return self.kv_budget // self.cell.page_size
 
     def __str__(self) -> str:
@@ -182,10 +198,10 @@ def cells(options: GridOptions) -> list[Cell]:
             device_kind=options.device_kind,
             dtype=options.dtype,
             cache_state=state,
-            is_graph=is_graph,
+            uses_cuda_graph=uses_cuda_graph,
         )
         for page_size in options.page_sizes or (16,)
-        for state, is_graph, (model, batch, context_len) in _points(options, tier)
+        for state, uses_cuda_graph, (model, batch, context_len) in _points(options, tier)
     ]
 
 

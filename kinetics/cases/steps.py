@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
+from typing import Final
 
 from kinetics.cases.kernels import (
     NUM_LOCAL_PAGES,
@@ -24,21 +24,13 @@ from kinetics.cost.steps import StepShape
 from kinetics.specs.counts import short
 from kinetics.specs.dtypes import element_bytes
 from kinetics.specs.models import ModelSpec, find_model
+from kinetics.specs.policies import PolicyKind
 
 _K = 1024
 
 
-class StepPolicy(Enum):
-    """How every layer of a step attends."""
-
-    DENSE = "dense"
-    BLOCK_TOPK = "block_topk"
-    LOCAL = "local"
-
-    @property
-    def has_kv_budget(self) -> bool:
-        """Whether it keeps a given number of tokens rather than all."""
-        return self is not StepPolicy.DENSE
+STEP_POLICIES: Final = (PolicyKind.DENSE, PolicyKind.BLOCK_TOPK, PolicyKind.LOCAL)
+"""How every layer of a step can attend. Top-k is none of them: it is found for free, on paper alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +47,7 @@ class StepCell:
     page_size: int
     device_kind: str
     dtype: str
-    is_graph: bool
+    uses_cuda_graph: bool
 
     @property
     def kv_dtype(self) -> str:
@@ -86,12 +78,15 @@ class StepCase:
     """
 
     cell: StepCell
-    policy: StepPolicy
+    policy: PolicyKind
     num_layers: int
     kv_budget: int | None
     provider: str = "engine"
 
     def __post_init__(self) -> None:
+        if self.policy not in STEP_POLICIES:
+            names = ", ".join(policy.value for policy in STEP_POLICIES)
+            raise ValueError(f"policy of a step must be one of {names}, got {self.policy.value}")
         if (self.kv_budget is not None) != self.policy.has_kv_budget:
             raise ValueError(f"a kv_budget belongs to sparse policies, got {self.kv_budget} for {self.policy.value}")
         if self.kv_budget is not None:
@@ -105,7 +100,7 @@ class StepCase:
     @property
     def num_scored_pages(self) -> int:
         """Pages kept for their score, besides sink, local and current ones."""
-        assert self.policy is StepPolicy.BLOCK_TOPK
+        assert self.policy is PolicyKind.BLOCK_TOPK
         assert self.kv_budget is not None
         return self.kv_budget // self.cell.page_size - NUM_SINK_PAGES - NUM_LOCAL_PAGES - 1
 
@@ -113,7 +108,7 @@ class StepCase:
     def num_local_pages(self) -> int:
         """Pages kept because they are the latest, the current one apart."""
         assert self.kv_budget is not None
-        is_local = self.policy is StepPolicy.LOCAL
+        is_local = self.policy is PolicyKind.LOCAL
         return self.kv_budget // self.cell.page_size - NUM_SINK_PAGES - 1 if is_local else NUM_LOCAL_PAGES
 
     @property
@@ -128,7 +123,7 @@ class StepCase:
             element_bytes=element_bytes(cell.dtype),
             kv_element_bytes=element_bytes(cell.kv_dtype),
             num_kept_pages=None if self.kv_budget is None else self.kv_budget // cell.page_size,
-            num_summary_vectors=int(self.policy is StepPolicy.BLOCK_TOPK),
+            num_summary_vectors=int(self.policy is PolicyKind.BLOCK_TOPK),
         )
 
     def __str__(self) -> str:
@@ -136,7 +131,7 @@ class StepCase:
         parts = ["step", self.policy.value, cell.model.slug, f"l{self.num_layers}", f"b{cell.batch}"]
         parts += [f"c{short(cell.context_len)}"]
         parts += [f"k{short(self.kv_budget)}"] if self.kv_budget is not None else []
-        parts += ["graph"] if cell.is_graph else []
+        parts += ["graph"] if cell.uses_cuda_graph else []
         return "-".join(parts)
 
 
@@ -181,7 +176,7 @@ def step_cases(options: GridOptions) -> list[StepCase]:
     """
     is_named = bool(options.models or options.batches or options.context_lens)
     leaves_local = options.size is not GridSize.FULL and not is_named
-    policies = [policy for policy in StepPolicy if not (leaves_local and policy is StepPolicy.LOCAL)]
+    policies = [policy for policy in STEP_POLICIES if not (leaves_local and policy is PolicyKind.LOCAL)]
     return [
         StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget)
         for cell in _cells(options)
@@ -195,7 +190,7 @@ def _cells(options: GridOptions) -> Iterator[StepCell]:
     for model_name, layer_counts, batch, context_len in _points(options):
         model = find_model(model_name)
         for page_size in options.page_sizes or (16,):
-            for is_graph in (True, False) if options.device_kind == "cuda" else (False,):
+            for uses_cuda_graph in (True, False) if options.device_kind == "cuda" else (False,):
                 yield StepCell(
                     model=model,
                     layer_counts=layer_counts or (model.num_layers,),
@@ -204,7 +199,7 @@ def _cells(options: GridOptions) -> Iterator[StepCell]:
                     page_size=page_size,
                     device_kind=options.device_kind,
                     dtype=options.dtype,
-                    is_graph=is_graph,
+                    uses_cuda_graph=uses_cuda_graph,
                 )
 
 

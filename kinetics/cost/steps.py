@@ -13,6 +13,7 @@ from kinetics.cost import kernels as cost
 from kinetics.cost.kernels import Work
 from kinetics.cost.memory import MemoryNeed
 from kinetics.specs.models import ModelSpec
+from kinetics.specs.pages import num_kept_keys, num_pages_for, tokens_in_last_page
 
 _LAUNCHES_PER_LAYER = 8
 """Norm, QKV, q/k norm with rotary, output, residual with norm, gate and up, activation, down."""
@@ -67,7 +68,7 @@ class StepShape:
     @property
     def num_pages(self) -> int:
         """Pages of one request, the last one possibly partial."""
-        return -(-self.context_len // self.page_size)
+        return num_pages_for(self.context_len, self.page_size)
 
     @property
     def kv_heads_per_device(self) -> int:
@@ -137,14 +138,14 @@ def _attention_work(shape: StepShape) -> Work:
     num_q_heads = model.num_q_heads // shape.num_devices
     appended = cost.append_work(
         **sizes,
-        tokens_in_page=(shape.context_len - 1) % shape.page_size + 1,
+        tokens_in_page=tokens_in_last_page(shape.context_len, shape.page_size),
         page_size=shape.page_size,
         num_summary_vectors=shape.summary_vectors,
     )
     if shape.num_kept_pages is None:
         return appended + cost.dense_attention_work(**sizes, num_q_heads=num_q_heads, context_len=shape.context_len)
     num_kept = min(shape.num_kept_pages, shape.num_pages)
-    num_keys = num_kept * shape.page_size - (shape.num_pages * shape.page_size - shape.context_len)
+    num_keys = num_kept_keys(shape.context_len, shape.page_size, num_kept_pages=num_kept)
     if not shape.summary_vectors:
         return appended + cost.dense_attention_work(**sizes, num_q_heads=num_q_heads, context_len=num_keys)
     return appended + cost.block_topk_work(

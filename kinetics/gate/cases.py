@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from kinetics.cases.kernels import CacheState, Case, Cell, Operation
-from kinetics.cases.steps import BenchCase, StepCase, StepCell, StepPolicy
+from kinetics.cases.kernels import CacheState, Case, Cell, Operation, PageOperation
+from kinetics.cases.steps import BenchCase, StepCase, StepCell
 from kinetics.measure.prepared_case import STEP
 from kinetics.specs.dtypes import default_dtype
 from kinetics.specs.models import find_model
+from kinetics.specs.policies import PolicyKind
 
 MAX_CASES = 8
 _PAGE_SIZE = 16
@@ -79,7 +80,7 @@ class _Kernel(NamedTuple):
             device_kind=device_kind,
             dtype=default_dtype(device_kind),
             cache_state=CacheState.COLD,
-            is_graph=device_kind == "cuda",
+            uses_cuda_graph=device_kind == "cuda",
         )
         return Case(cell=cell, operation=self.operation, provider="ours", kv_budget=self.kv_budget)
 
@@ -87,7 +88,7 @@ class _Kernel(NamedTuple):
 class _Step(NamedTuple):
     """A whole decode step through the first layers and the head of Qwen3-0.6B: every kernel, and what joins them."""
 
-    policy: StepPolicy
+    policy: PolicyKind
     num_layers: int
     batch: int
     context_len: int
@@ -103,39 +104,39 @@ class _Step(NamedTuple):
             page_size=_PAGE_SIZE,
             device_kind=device_kind,
             dtype=default_dtype(device_kind),
-            is_graph=device_kind == "cuda",
+            uses_cuda_graph=device_kind == "cuda",
         )
         return StepCase(cell=cell, policy=self.policy, num_layers=self.num_layers, kv_budget=self.kv_budget)
 
 
 _GRIDS: dict[tuple[str, GateGrid], tuple[tuple[_Kernel | _Step, float], ...]] = {
     ("cpu", GateGrid.GATE): (
-        (_Kernel(Operation.DENSE, 1, 2 * _K, None), 0.10),
-        (_Kernel(Operation.DENSE, 4, 2 * _K, None), 0.10),
-        (_Kernel(Operation.DENSE, 1, 8 * _K, None), 0.10),
-        (_Kernel(Operation.BLOCK_TOPK, 4, 4 * _K, 512), 0.10),
-        (_Kernel(Operation.BLOCK_TOPK, 2, 8 * _K, 1 * _K), 0.10),
-        (_Kernel(Operation.SEARCH, 2, 8 * _K, 1 * _K), 0.15),
-        (_Kernel(Operation.APPEND, 8, 1 * _K, None), 0.25),
-        (_Step(StepPolicy.BLOCK_TOPK, 4, 2, 2 * _K, 1 * _K), 0.10),
+        (_Kernel(PolicyKind.DENSE, 1, 2 * _K, None), 0.10),
+        (_Kernel(PolicyKind.DENSE, 4, 2 * _K, None), 0.10),
+        (_Kernel(PolicyKind.DENSE, 1, 8 * _K, None), 0.10),
+        (_Kernel(PolicyKind.BLOCK_TOPK, 4, 4 * _K, 512), 0.10),
+        (_Kernel(PolicyKind.BLOCK_TOPK, 2, 8 * _K, 1 * _K), 0.10),
+        (_Kernel(PageOperation.SEARCH, 2, 8 * _K, 1 * _K), 0.15),
+        (_Kernel(PageOperation.APPEND, 8, 1 * _K, None), 0.25),
+        (_Step(PolicyKind.BLOCK_TOPK, 4, 2, 2 * _K, 1 * _K), 0.10),
     ),
     ("cuda", GateGrid.GATE): (
-        (_Kernel(Operation.DENSE, 1, 8 * _K, None), 0.05),
-        (_Kernel(Operation.DENSE, 32, 8 * _K, None), 0.05),
-        (_Kernel(Operation.DENSE, 8, 32 * _K, None), 0.05),
-        (_Kernel(Operation.BLOCK_TOPK, 32, 8 * _K, 1 * _K), 0.05),
-        (_Kernel(Operation.BLOCK_TOPK, 8, 32 * _K, 1 * _K), 0.05),
-        (_Kernel(Operation.SEARCH, 32, 32 * _K, 1 * _K), 0.10),
-        (_Kernel(Operation.APPEND, 32, 8 * _K, None), 0.10),
-        (_Step(StepPolicy.BLOCK_TOPK, 28, 8, 8 * _K, 1 * _K), 0.05),
+        (_Kernel(PolicyKind.DENSE, 1, 8 * _K, None), 0.05),
+        (_Kernel(PolicyKind.DENSE, 32, 8 * _K, None), 0.05),
+        (_Kernel(PolicyKind.DENSE, 8, 32 * _K, None), 0.05),
+        (_Kernel(PolicyKind.BLOCK_TOPK, 32, 8 * _K, 1 * _K), 0.05),
+        (_Kernel(PolicyKind.BLOCK_TOPK, 8, 32 * _K, 1 * _K), 0.05),
+        (_Kernel(PageOperation.SEARCH, 32, 32 * _K, 1 * _K), 0.10),
+        (_Kernel(PageOperation.APPEND, 32, 8 * _K, None), 0.10),
+        (_Step(PolicyKind.BLOCK_TOPK, 28, 8, 8 * _K, 1 * _K), 0.05),
     ),
     ("cpu", GateGrid.SMOKE): (
-        (_Kernel(Operation.DENSE, 1, 512, None), 1.0),
-        (_Kernel(Operation.BLOCK_TOPK, 1, 1 * _K, 256), 1.0),
+        (_Kernel(PolicyKind.DENSE, 1, 512, None), 1.0),
+        (_Kernel(PolicyKind.BLOCK_TOPK, 1, 1 * _K, 256), 1.0),
     ),
     ("cuda", GateGrid.SMOKE): (
-        (_Kernel(Operation.DENSE, 1, 1 * _K, None), 1.0),
-        (_Kernel(Operation.BLOCK_TOPK, 1, 2 * _K, 512), 1.0),
+        (_Kernel(PolicyKind.DENSE, 1, 1 * _K, None), 1.0),
+        (_Kernel(PolicyKind.BLOCK_TOPK, 1, 2 * _K, 512), 1.0),
     ),
 }
 

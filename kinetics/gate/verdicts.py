@@ -201,10 +201,10 @@ def _judge_refusal(plan: CasePlan, run: CaseRun, *, was_timed: bool) -> CaseVerd
 def too_fast(runs: Sequence[CaseRun], ceilings: Ceilings) -> str | None:
     """Why some side's times cannot be those of the work that was asked; None if they can."""
     work = runs[-1].work
-    roof_s = predict(Work(flop=work["flop"], num_bytes=work["num_bytes"]), ceilings, num_launches=0).roof_s
+    bound_s = predict(Work(flop=work["flop"], num_bytes=work["num_bytes"]), ceilings, num_launches=0).bound_s
     for side, seconds in medians_s(runs).items():
-        if seconds < MIN_SHARE_OF_ROOF * roof_s:
-            return f"{side}: {seconds:.3g} s is faster than its work allows at the measured ceiling, {roof_s:.3g} s"
+        if seconds < MIN_SHARE_OF_ROOF * bound_s:
+            return f"{side}: {seconds:.3g} s is faster than its work allows at the measured ceiling, {bound_s:.3g} s"
     return None
 
 

@@ -15,12 +15,12 @@ from typing import TypeVar
 
 import torch
 
-from kinetics.cases.kernel_work import NUM_LAUNCHES, shape_of, work_of
-from kinetics.cases.kernels import CacheState, Case, Cell, Operation
+from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
+from kinetics.cases.kernels import ATTENTION, CacheState, Case, Cell
 from kinetics.cost.memory import MemoryNeed
 from kinetics.machine.device import Device, available_bytes, last_level_cache_bytes
 from kinetics.machine.energy import Absent, energy_counter, joules_per_call
-from kinetics.measure.kernel_workload import make_cell_inputs, prepare, provider_case
+from kinetics.measure.kernel_workload import make_cell_inputs, prepare, provider_case, shape_of
 from kinetics.measure.timing import (
     EVICTION_CACHES,
     Call,
@@ -63,7 +63,7 @@ class CellRunner:
         return outcomes | run_within_memory(runnable, need, self._device, lambda: self._measured(cell, runnable))
 
     def _why_not(self, case: Case) -> str | None:
-        if case.operation not in (Operation.DENSE, Operation.BLOCK_TOPK):
+        if case.operation not in ATTENTION:
             return None
         provider = find_provider(case.provider)
         if reason := provider.unavailable_reason(self._device.kind):
@@ -81,7 +81,7 @@ class CellRunner:
         shape, size = shape_of(cell), element_bytes(cell.dtype)
         page_bytes = 2 * shape.page_size * shape.num_kv_heads * shape.head_dim * size
         num_pages = shape.batch * (shape.pages_per_request + 1)
-        decoders = [case for case in cases if case.operation in (Operation.DENSE, Operation.BLOCK_TOPK)]
+        decoders = [case for case in cases if case.operation in ATTENTION]
         prepared = sum(
             find_provider(case.provider).prepared_bytes(provider_case(case, device_kind=self._device.kind), size)
             for case in decoders
@@ -128,7 +128,7 @@ class CellRunner:
         plan = RoundPlan(budget_s=_BUDGET_S_PER_CASE[self._device.kind] * len(calls))
         seed = zlib.crc32("".join(named).encode())
         if self._device.kind == "cuda":
-            return measure_cuda(named, use_graph=cell.is_graph, plan=plan, seed=seed, meter=self._meter())
+            return measure_cuda(named, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed, meter=self._meter())
         evict = CpuEvictor(self._cache_bytes) if cell.cache_state is CacheState.COLD else None
         with torch.inference_mode():
             return measure_cpu({name: one[0] for name, one in named.items()}, evict=evict, plan=plan, seed=seed)

@@ -12,14 +12,29 @@ from functools import partial
 
 import torch
 
-from kinetics.cases.kernel_work import shape_of
-from kinetics.cases.kernels import NUM_LOCAL_PAGES, NUM_SINK_PAGES, Case, Cell, Operation
+from kinetics.cases.kernels import NUM_LOCAL_PAGES, NUM_SINK_PAGES, Case, Cell, PageOperation
 from kinetics.measure.kernel_proof import CellInputs, prove_append, prove_attention, prove_scores, prove_selection
 from kinetics.measure.timing import Call
+from kinetics.specs.policies import PolicyKind
 from kinetics_kernels import api
 from kinetics_kernels.providers import DecodeRequest, ProviderCase, find_provider
-from kinetics_kernels.shapes import PageSelection, PageSummaryKind
+from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind
 from kinetics_kernels.testing import make_inputs
+
+
+def shape_of(cell: Cell) -> DecodeShape:
+    """The kernel API's view of a cell.
+
+    Raises: ValueError if the kernels do not know such heads or pages.
+    """
+    return DecodeShape(
+        batch=cell.batch,
+        context_len=cell.context_len,
+        num_q_heads=cell.model.num_q_heads,
+        num_kv_heads=cell.model.num_kv_heads,
+        head_dim=cell.model.head_dim,
+        page_size=cell.page_size,
+    )
 
 
 def selection_of(case: Case) -> PageSelection:
@@ -61,11 +76,11 @@ class Prepared:
 
 def prepare(case: Case, inputs: CellInputs) -> Prepared:
     """Do everything that must not be timed."""
-    if case.operation is Operation.DENSE:
+    if case.operation is PolicyKind.DENSE:
         request = DecodeRequest(inputs=inputs.decode)
         decode = find_provider(case.provider).prepare(request)
         return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, None), plan=decode.plan)
-    if case.operation is Operation.BLOCK_TOPK:
+    if case.operation is PolicyKind.BLOCK_TOPK:
         selection = selection_of(case)
         request = DecodeRequest(inputs=inputs.decode, page_summary=inputs.page_summary, selection=selection)
         decode = find_provider(case.provider).prepare(request)
@@ -75,13 +90,13 @@ def prepare(case: Case, inputs: CellInputs) -> Prepared:
 
 def _prepare_search(case: Case, inputs: CellInputs) -> Prepared:
     append, score = partial(_append, inputs), partial(_score, inputs)
-    if case.operation is Operation.APPEND:
+    if case.operation is PageOperation.APPEND:
         return Prepared(call=append, prove=lambda: prove_append(append, inputs))
-    if case.operation is Operation.SCORE:
+    if case.operation is PageOperation.SCORE:
         return Prepared(call=score, prove=lambda: prove_scores(score(), inputs))
     selection = selection_of(case)
     select = partial(_select, inputs, selection)
-    if case.operation is Operation.SELECT:
+    if case.operation is PageOperation.SELECT:
         return Prepared(
             call=partial(select, inputs.scores), prove=lambda: prove_selection(select(inputs.scores), inputs, selection)
         )

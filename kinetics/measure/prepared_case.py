@@ -65,13 +65,13 @@ def prepare(spec: Spec, device: str, seed: int) -> PreparedCase:
 
 def _prepare_kernel(spec: Spec, device: str, seed: int) -> PreparedCase:
     from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
-    from kinetics.cases.kernels import CacheState, Case, Cell, Operation
+    from kinetics.cases.kernels import OPERATIONS, CacheState, Case, Cell
     from kinetics.measure.kernel_workload import make_cell_inputs
     from kinetics.measure.kernel_workload import prepare as prepare_kernel
 
     cell = Cell(**_shared_fields(spec), cache_state=CacheState.COLD)
     case = Case(
-        cell=cell, operation=Operation(spec["operation"]), provider=spec["provider"], kv_budget=spec["kv_budget"]
+        cell=cell, operation=OPERATIONS[spec["operation"]], provider=spec["provider"], kv_budget=spec["kv_budget"]
     )
     prepared = prepare_kernel(case, make_cell_inputs(cell, device=device, seed=seed))
     work = asdict(work_of(case)) | {"num_launches": NUM_LAUNCHES[case.operation]}
@@ -79,14 +79,15 @@ def _prepare_kernel(spec: Spec, device: str, seed: int) -> PreparedCase:
 
 
 def _prepare_step(spec: Spec, device: str, seed: int) -> PreparedCase:
-    from kinetics.cases.steps import StepCase, StepCell, StepPolicy
+    from kinetics.cases.steps import StepCase, StepCell
     from kinetics.cost.steps import step_parts
     from kinetics.measure.step_proof import prove_step
     from kinetics.measure.step_workload import make_step_workload
+    from kinetics.specs.policies import PolicyKind
 
     num_layers = spec["num_layers"]
     cell = StepCell(**_shared_fields(spec), layer_counts=(num_layers,))
-    case = StepCase(cell=cell, policy=StepPolicy(spec["policy"]), num_layers=num_layers, kv_budget=spec["kv_budget"])
+    case = StepCase(cell=cell, policy=PolicyKind(spec["policy"]), num_layers=num_layers, kv_budget=spec["kv_budget"])
     workload = make_step_workload(cell, device=device, seed=seed)
     parts = step_parts(case.shape).values()
     work = {name: sum(getattr(part, name) for part in parts) for name in ("num_bytes", "flop")}
@@ -101,4 +102,4 @@ def _shared_fields(spec: Spec) -> dict[str, Any]:
     from kinetics.specs.models import find_model
 
     fields = {name: spec[name] for name in ("batch", "context_len", "page_size", "device_kind", "dtype")}
-    return fields | {"model": find_model(spec["model"]), "is_graph": spec["device_kind"] == "cuda"}
+    return fields | {"model": find_model(spec["model"]), "uses_cuda_graph": spec["device_kind"] == "cuda"}

@@ -78,7 +78,7 @@ class StepRunner:
         plan, seed = _PLAN[self._device.kind], zlib.crc32("".join(calls).encode())
         if self._device.kind == "cuda":
             return measure_cuda(
-                {name: [call] for name, call in calls.items()}, use_graph=cell.is_graph, plan=plan, seed=seed
+                {name: [call] for name, call in calls.items()}, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed
             )
         return measure_cpu(calls, evict=CpuEvictor(self._cache_bytes), plan=plan, seed=seed)
 

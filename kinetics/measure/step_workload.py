@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from kinetics.cases.kernels import NUM_SINK_PAGES
-from kinetics.cases.steps import StepCase, StepCell, StepPolicy
+from kinetics.cases.steps import StepCase, StepCell
 from kinetics.engine.attention import Attention, AttentionSettings, DecodeBatch, PolicyAttention
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.kv_cache import KvCache
 from kinetics.engine.weights import fill_repeating, random_weights
-from kinetics.specs.policies import BlockTopK, Local
+from kinetics.specs.policies import BlockTopK, Local, PolicyKind
 from kinetics_kernels import api
 from kinetics_kernels.shapes import PageSummaryKind, num_pages_for
 
@@ -87,7 +87,7 @@ def settings_of(case: StepCase) -> AttentionSettings:
         return AttentionSettings()
     page_size = case.cell.page_size
     num_local, num_sink_tokens = case.num_local_pages * page_size, NUM_SINK_PAGES * page_size
-    if case.policy is StepPolicy.LOCAL:
+    if case.policy is PolicyKind.LOCAL:
         return AttentionSettings(policy=Local(num_local=num_local, num_sink_tokens=num_sink_tokens))
     policy = BlockTopK(
         block_size=page_size,

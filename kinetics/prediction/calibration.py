@@ -1,6 +1,6 @@
 """The two-number calibration: a fixed time and an efficiency, fitted on every other case and judged on the rest.
 
-calibrated_s = t0 + roof_s / efficiency
+calibrated_s = t0 + bound_s / efficiency
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ class Calibration:
     overhead_s: float
     efficiency: float
 
-    def total_s(self, roof_s: float) -> float:
-        """Calibrated time of a call whose scarcest resource needs `roof_s`."""
-        return self.overhead_s + roof_s / self.efficiency
+    def total_s(self, bound_s: float) -> float:
+        """Calibrated time of a call whose scarcest resource needs `bound_s`."""
+        return self.overhead_s + bound_s / self.efficiency
 
     def as_dict(self) -> dict[str, float]:
         """As a result file holds it."""
         return {"overhead_s": self.overhead_s, "efficiency": self.efficiency}
 
 
-def fit_calibration(roof_s: Sequence[float], measured_s: Sequence[float]) -> Calibration:
+def fit_calibration(bound_s: Sequence[float], measured_s: Sequence[float]) -> Calibration:
     """The non-negative overhead and efficiency that minimise relative error, outliers damped.
 
     Raises: ValueError with fewer than two cases, or if no efficiency explains them.
     """
     from scipy.optimize import least_squares
 
-    if len(roof_s) != len(measured_s) or len(roof_s) < MIN_FIT_CASES:
-        raise ValueError(f"a calibration needs at least {MIN_FIT_CASES} cases, got {len(roof_s)} and {len(measured_s)}")
-    roof, measured = np.asarray(roof_s), np.asarray(measured_s)
-    start = [0.5 * measured.min(), 0.5 * float(np.median(measured / roof))]
+    if len(bound_s) != len(measured_s) or len(bound_s) < MIN_FIT_CASES:
+        raise ValueError(
+            f"a calibration needs at least {MIN_FIT_CASES} cases, got {len(bound_s)} and {len(measured_s)}"
+        )
+    bound, measured = np.asarray(bound_s), np.asarray(measured_s)
+    start = [0.5 * measured.min(), 0.5 * float(np.median(measured / bound))]
 
     def relative_error(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray((x[0] + x[1] * roof) / measured - 1.0)
+        return np.asarray((x[0] + x[1] * bound) / measured - 1.0)
 
     solved = least_squares(
         relative_error,
@@ -58,10 +60,10 @@ def fit_calibration(roof_s: Sequence[float], measured_s: Sequence[float]) -> Cal
         loss="soft_l1",
         f_scale=0.1,
     )
-    overhead_s, roofs_needed = (float(value) for value in solved.x)
-    if roofs_needed <= 0.0:
+    overhead_s, slowdown = (float(value) for value in solved.x)
+    if slowdown <= 0.0:
         raise ValueError("measured times do not grow with the work; no efficiency explains them")
-    return Calibration(overhead_s=overhead_s, efficiency=1.0 / roofs_needed)
+    return Calibration(overhead_s=overhead_s, efficiency=1.0 / slowdown)
 
 
 def alternate_roles(predicted_s: Sequence[float]) -> list[str]:
@@ -92,12 +94,12 @@ def calibrate(rows: Sequence[Row]) -> dict[str, Calibration]:
         for row, role in zip(group, alternate_roles([row["predicted_s"] for row in group]), strict=True):
             row["calibration_role"] = role
         fit = [row for row in group if row["calibration_role"] == "fit"]
-        roofs_s = [_roof_s(row) for row in fit]
-        if len(fit) < MIN_FIT_CASES or max(roofs_s) < SAME_SHAPE * min(roofs_s):
+        bounds_s = [_bound_s(row) for row in fit]
+        if len(fit) < MIN_FIT_CASES or max(bounds_s) < SAME_SHAPE * min(bounds_s):
             continue  # one shape cannot tell a fixed time from an efficiency
-        calibration = fit_calibration(roofs_s, [row["median_s"] for row in fit])
+        calibration = fit_calibration(bounds_s, [row["median_s"] for row in fit])
         for row in group:
-            row["calibrated_s"] = calibration.total_s(_roof_s(row))
+            row["calibrated_s"] = calibration.total_s(_bound_s(row))
         fitted[name] = calibration
     return fitted
 
@@ -129,7 +131,7 @@ def group_rows(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list
     return groups
 
 
-def _roof_s(row: Row) -> float:
-    """The roof of a kernel row at the bandwidth of the moment."""
+def _bound_s(row: Row) -> float:
+    """The roofline bound of a kernel row at the bandwidth of the moment."""
     is_memory_bound = row.get("predicted_bound") != "compute"
     return float(row["predicted_roof_s"]) * (seen_over_ceiling(row) if is_memory_bound else 1.0)

@@ -9,19 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
-from kinetics.cases.kernels import CacheState, Case, Cell, Operation
-from kinetics.cases.steps import StepCase, StepCell, StepPolicy
+from kinetics.cases.kernels import OPERATIONS as KERNEL_OPERATIONS
+from kinetics.cases.kernels import CacheState, Case, Cell
+from kinetics.cases.steps import STEP_POLICIES, StepCase, StepCell
 from kinetics.cost.kernels import Work
 from kinetics.cost.steps import step_memory, step_parts
 from kinetics.prediction.roofline import predict, predict_parts
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.hardware import Precision, find_accelerator
 from kinetics.specs.models import find_model
+from kinetics.specs.policies import PolicyKind
 
 _STEP_PREFIX = "step_"
 OPERATIONS = (
-    *(operation.value for operation in Operation),
-    *(f"{_STEP_PREFIX}{policy.value}" for policy in StepPolicy),
+    *KERNEL_OPERATIONS,
+    *(f"{_STEP_PREFIX}{policy.value}" for policy in STEP_POLICIES),
 )
 """What can be predicted: the kernels of one layer, and whole decode steps."""
 
@@ -82,9 +84,9 @@ def _predicted(asked: PredictedCase, target: Target) -> dict[str, Any]:
         device_kind="cpu" if is_cpu else "cuda",
         dtype=target.dtype,
         cache_state=CacheState.COLD,
-        is_graph=not is_cpu,
+        uses_cuda_graph=not is_cpu,
     )
-    wanted = Operation(asked.operation)
+    wanted = KERNEL_OPERATIONS[asked.operation]
     budget = asked.kv_budget if wanted.has_kv_budget else None
     case = Case(cell=cell, operation=wanted, provider="ours", kv_budget=budget)
     work = work_of(case)
@@ -98,13 +100,13 @@ def _predicted(asked: PredictedCase, target: Target) -> dict[str, Any]:
         "memory_s": predicted.memory_s,
         "compute_s": predicted.compute_s,
         "predicted_s": predicted.total_s,
-        "bound": predicted.bound,
+        "bound": predicted.bound_by,
     }
 
 
 def _predicted_step(asked: PredictedCase, target: Target) -> dict[str, Any]:
     """A whole step of the model: its parts, its memory, its tokens per second."""
-    model, policy = find_model(asked.model), StepPolicy(asked.operation.removeprefix(_STEP_PREFIX))
+    model, policy = find_model(asked.model), PolicyKind(asked.operation.removeprefix(_STEP_PREFIX))
     cell = StepCell(
         model=model,
         layer_counts=(model.num_layers,),
@@ -113,7 +115,7 @@ def _predicted_step(asked: PredictedCase, target: Target) -> dict[str, Any]:
         page_size=asked.page_size,
         device_kind="cpu" if target.dtype == "float32" else "cuda",
         dtype=target.dtype,
-        is_graph=target.dtype != "float32",
+        uses_cuda_graph=target.dtype != "float32",
     )
     budget = asked.kv_budget if policy.has_kv_budget else None
     case = StepCase(cell=cell, policy=policy, num_layers=model.num_layers, kv_budget=budget)
@@ -132,7 +134,7 @@ def _predicted_step(asked: PredictedCase, target: Target) -> dict[str, Any]:
         "launch_s": predicted.overhead_s,
         **{f"{name}_s": seconds for name, seconds in predicted.part_s.items()},
         "predicted_s": predicted.total_s,
-        "bound": predicted.bound,
+        "bound": predicted.bound_by,
         "tokens_per_s": asked.batch / predicted.total_s,
         "required_bytes": need.num_bytes,
         "memory_bytes": target.memory_bytes,

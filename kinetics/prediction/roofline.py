@@ -27,19 +27,19 @@ class Prediction:
     compute_s: float
 
     @property
-    def roof_s(self) -> float:
+    def bound_s(self) -> float:
         """The time of the scarcest resource, launch overhead apart."""
         return max(self.memory_s, self.compute_s)
 
     @property
     def total_s(self) -> float:
         """Predicted time of the call."""
-        return self.overhead_s + self.roof_s
+        return self.overhead_s + self.bound_s
 
     @property
-    def bound(self) -> str:
+    def bound_by(self) -> str:
         """What most of the time goes into: "launch", "memory" or "compute"."""
-        if self.overhead_s > self.roof_s:
+        if self.overhead_s > self.bound_s:
             return "launch"
         return "memory" if self.memory_s >= self.compute_s else "compute"
 
@@ -61,17 +61,17 @@ class StepPrediction:
     part_s: Mapping[str, float]
 
     @property
-    def roof_s(self) -> float:
+    def bound_s(self) -> float:
         """The roofs of all parts, one after the other, launch overhead apart."""
         return sum(self.part_s.values())
 
     @property
     def total_s(self) -> float:
         """Predicted time of the step."""
-        return self.overhead_s + self.roof_s
+        return self.overhead_s + self.bound_s
 
     @property
-    def bound(self) -> str:
+    def bound_by(self) -> str:
         """The part that most of the time goes into, or "launch"."""
         return max({"launch": self.overhead_s, **self.part_s}.items(), key=lambda part: part[1])[0]
 

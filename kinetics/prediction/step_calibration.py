@@ -32,7 +32,7 @@ class StepCalibration:
     def total_s(self, features: Mapping[str, float]) -> float:
         """Calibrated time of a step with these `features` (see `step_features`)."""
         return self.launch_s * features[LAUNCH] + sum(
-            self.slowdown[part] * roof_s for part, roof_s in features.items() if part != LAUNCH
+            self.slowdown[part] * bound_s for part, bound_s in features.items() if part != LAUNCH
         )
 
     def as_dict(self) -> dict[str, Any]:

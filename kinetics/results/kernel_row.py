@@ -68,8 +68,8 @@ def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
         "flop": work.flop,
         "median_s": median_s,
         "predicted_s": prediction.total_s,
-        "predicted_roof_s": prediction.roof_s,
-        "predicted_bound": prediction.bound,
+        "predicted_roof_s": prediction.bound_s,
+        "predicted_bound": prediction.bound_by,
         "calibrated_s": None,
         "calibration_role": None,
         "measured_over_predicted": median_s / prediction.total_s,
@@ -105,5 +105,5 @@ def shared_case_fields(case: BenchCase, *, operation: str) -> Row:
         "page_size": cell.page_size,
         "dtype": cell.dtype,
         "cache_state": cell.cache_state.value,
-        "graph": cell.is_graph,
+        "graph": cell.uses_cuda_graph,
     }

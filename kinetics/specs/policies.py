@@ -18,6 +18,11 @@ class PolicyKind(Enum):
     BLOCK_TOPK = "block_topk"
     LOCAL = "local"
 
+    @property
+    def has_kv_budget(self) -> bool:
+        """Whether it keeps a given number of tokens rather than all."""
+        return self is not PolicyKind.DENSE
+
 
 class BlockSummary(Enum):
     """How a block of keys is summed up to be scored."""

@@ -28,11 +28,12 @@ def test_their_benchmark(benchmark):
 
 OUR_CASE_IN_THEIR_TEST = """
 from kinetics.bench.plugin import settings_of
-from kinetics.cases.kernels import Case, Operation, cells
+from kinetics.cases.kernels import Case, cells
+from kinetics.specs.policies import PolicyKind
 
 def test_my_kernel(record_case, pytestconfig):
     (cell,) = cells(settings_of(pytestconfig).grid)
-    row = record_case(Case(cell=cell, operation=Operation.DENSE, provider="ours", kv_budget=None))
+    row = record_case(Case(cell=cell, operation=PolicyKind.DENSE, provider="ours", kv_budget=None))
     assert row["median_s"] > 0
 """
 

@@ -4,23 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetics.cases.kernels import CacheState, Case, GridOptions, GridSize, Operation, cells, corners_first, kv_budgets
+from kinetics.cases.kernels import CacheState, Case, GridOptions, GridSize, cells, corners_first, kv_budgets
 from kinetics.specs.counts import parse_count, short
+from kinetics.specs.policies import PolicyKind
 
 
 def options(**changes):
     return GridOptions(**({"size": GridSize.QUICK, "device_kind": "cpu", "dtype": "float32"} | changes))
 
 
-def case(operation=Operation.BLOCK_TOPK, kv_budget=1024, **changes):
+def case(operation=PolicyKind.BLOCK_TOPK, kv_budget=1024, **changes):
     cell = cells(options(models=["Qwen3-8B"], batches=[8], context_lens=[32768], **changes))[0]
     return Case(cell=cell, operation=operation, provider="ours", kv_budget=kv_budget)
 
 
 def test_an_id_names_operation_provider_model_batch_context_budget_and_page():
     assert str(case()) == "block_topk-ours-qwen3_8b-b8-c32k-k1k-p16"
-    assert str(case(Operation.DENSE, None)) == "dense-ours-qwen3_8b-b8-c32k-p16"
-    assert str(case(Operation.DENSE, None, cache_states=[CacheState.WARM])).endswith("-p16-warm")
+    assert str(case(PolicyKind.DENSE, None)) == "dense-ours-qwen3_8b-b8-c32k-p16"
+    assert str(case(PolicyKind.DENSE, None, cache_states=[CacheState.WARM])).endswith("-p16-warm")
 
 
 @given(st.integers(1, 2**20))
@@ -42,7 +43,7 @@ def test_a_budget_must_be_whole_pages_and_hold_those_always_kept(kv_budget):
 
 def test_a_budget_belongs_to_operations_that_keep_pages():
     with pytest.raises(ValueError, match="dense must have a kv_budget exactly if it keeps pages"):
-        case(Operation.DENSE, 1024)
+        case(PolicyKind.DENSE, 1024)
 
 
 @given(
@@ -76,7 +77,7 @@ def test_a_filter_narrows_the_grid_to_exactly_what_was_asked():
 def test_a_gpu_grid_has_one_warm_and_one_eager_cell_and_a_cpu_grid_one_warm():
     for device_kind, expected in (("cuda", ["eager", "warm"]), ("cpu", ["warm"])):
         names = [
-            str(Case(cell=cell, operation=Operation.DENSE, provider="ours", kv_budget=None))
+            str(Case(cell=cell, operation=PolicyKind.DENSE, provider="ours", kv_budget=None))
             for cell in cells(options(device_kind=device_kind))
         ]
         assert sorted(name.split("-")[-1] for name in names if not name.endswith("p16")) == expected

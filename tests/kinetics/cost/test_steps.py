@@ -94,7 +94,7 @@ def test_parts_follow_each_other_each_at_its_own_roof():
     predicted = predict_parts(parts, CEILINGS, num_launches=1000)
     assert predicted.part_s == pytest.approx({"weights": 0.1, "attention": 0.3})
     assert predicted.total_s == pytest.approx(0.401)
-    assert predicted.bound == "attention"
+    assert predicted.bound_by == "attention"
 
 
 def test_memory_is_weights_and_pages():

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from kinetics.cases.kernel_work import work_of
-from kinetics.cases.kernels import Case, Cell, GridOptions, GridSize, Operation, cells
+from kinetics.cases.kernels import OPERATIONS, Case, Cell, GridOptions, GridSize, PageOperation, cells
 from kinetics.measure.kernel_proof import prove_append, prove_attention, prove_scores, prove_selection
 from kinetics.measure.kernel_workload import make_cell_inputs, prepare, selection_of
+from kinetics.specs.policies import PolicyKind
 from kinetics_kernels import api
 from kinetics_kernels.providers import PreparedDecode
 
@@ -36,7 +37,7 @@ def case_of(cell, operation, provider="ours"):
 
 
 def pages_of(cell, inputs):
-    selection = selection_of(case_of(cell, Operation.BLOCK_TOPK))
+    selection = selection_of(case_of(cell, PolicyKind.BLOCK_TOPK))
     decode = inputs.decode
     pages = api.select_pages(
         inputs.scores, decode.block_table, decode.seq_lens, page_size=PAGE_SIZE, num_pages=selection.num_pages,
@@ -45,20 +46,20 @@ def pages_of(cell, inputs):
     return pages, selection
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", OPERATIONS.values())
 def test_our_kernels_are_proved_in_every_operation(cell, inputs, operation):
     assert prepare(case_of(cell, operation), inputs).prove() < 1e-5
 
 
 @pytest.mark.parametrize(
-    ("operation", "provider"), [(Operation.DENSE, "torch_sdpa"), (Operation.BLOCK_TOPK, "naive_sparse")]
+    ("operation", "provider"), [(PolicyKind.DENSE, "torch_sdpa"), (PolicyKind.BLOCK_TOPK, "naive_sparse")]
 )
 def test_peers_are_proved_against_the_same_oracle(cell, inputs, operation, provider):
     assert prepare(case_of(cell, operation, provider), inputs).prove() < 1e-5
 
 
 def test_a_perturbed_output_is_refused(cell, inputs):
-    right = prepare(case_of(cell, Operation.DENSE), inputs)
+    right = prepare(case_of(cell, PolicyKind.DENSE), inputs)
 
     def wrong():
         out = right.call().clone()
@@ -148,9 +149,9 @@ def test_an_append_that_forgets_the_summary_is_refused(inputs):
 
 
 def test_sparse_work_counts_the_partial_page_once(cell):
-    dense = work_of(case_of(cell, Operation.DENSE))
-    search = work_of(case_of(cell, Operation.SCORE)) + work_of(case_of(cell, Operation.SELECT))
-    attend = work_of(case_of(cell, Operation.BLOCK_TOPK)).num_bytes - search.num_bytes
+    dense = work_of(case_of(cell, PolicyKind.DENSE))
+    search = work_of(case_of(cell, PageOperation.SCORE)) + work_of(case_of(cell, PageOperation.SELECT))
+    attend = work_of(case_of(cell, PolicyKind.BLOCK_TOPK)).num_bytes - search.num_bytes
     unused_slots = 26 * PAGE_SIZE - CONTEXT_LEN
     saved_keys = CONTEXT_LEN - (KV_BUDGET - unused_slots)
     assert dense.num_bytes - attend == 2 * saved_keys * 2 * 8 * 128 * 4

@@ -2,10 +2,11 @@
 
 import pytest
 
-from kinetics.cases.kernels import Case, GridOptions, GridSize, Operation, cells
+from kinetics.cases.kernels import Case, GridOptions, GridSize, cells
 from kinetics.machine.device import resolve_device
 from kinetics.measure.kernel_runner import CellRunner
 from kinetics.results.kernel_row import Measured
+from kinetics.specs.policies import PolicyKind
 from kinetics_kernels.peers.torch_sdpa import PROVIDER as SDPA
 from kinetics_kernels.providers import PreparedDecode
 
@@ -17,7 +18,7 @@ def cases():
     )
     cell = cells(options)[0]
     return [
-        Case(cell=cell, operation=Operation.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
+        Case(cell=cell, operation=PolicyKind.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
     ]
 
 

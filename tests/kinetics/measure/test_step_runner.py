@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinetics.cases.steps import StepCase, StepCell, StepPolicy
+from kinetics.cases.steps import StepCase, StepCell
 from kinetics.cost.steps import step_memory
 from kinetics.engine import decoder as qwen3
 from kinetics.machine.device import resolve_device
@@ -17,6 +17,7 @@ from kinetics.measure.step_runner import StepRunner
 from kinetics.measure.step_workload import make_step_workload
 from kinetics.measure.timing import RoundPlan
 from kinetics.specs.models import ModelSpec
+from kinetics.specs.policies import PolicyKind
 
 DENSE_MODEL = ModelSpec(
     name="Small", num_layers=3, hidden_size=128, num_q_heads=4, num_kv_heads=2, head_dim=64, intermediate_size=192,
@@ -32,12 +33,12 @@ MODELS = {
 def make_cases(model, *, layer_counts=(1, 2, 3), context_len=300, dtype="float32"):
     cell = StepCell(
         model=model, layer_counts=layer_counts, batch=3, context_len=context_len, page_size=16, device_kind="cpu",
-        dtype=dtype, is_graph=False,
+        dtype=dtype, uses_cuda_graph=False,
     )  # fmt: skip
     return [
         StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget)
         for num_layers in layer_counts
-        for policy, budget in ((StepPolicy.DENSE, None), (StepPolicy.BLOCK_TOPK, 128), (StepPolicy.LOCAL, 128))
+        for policy, budget in ((PolicyKind.DENSE, None), (PolicyKind.BLOCK_TOPK, 128), (PolicyKind.LOCAL, 128))
     ]
 
 

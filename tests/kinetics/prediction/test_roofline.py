@@ -22,12 +22,12 @@ CEILINGS = Ceilings(
 def test_the_scarcest_resource_sets_the_time():
     memory_bound = predict(Work(flop=100, num_bytes=1000), CEILINGS, num_launches=2)
     compute_bound = predict(Work(flop=50_000, num_bytes=1000), CEILINGS, num_launches=2)
-    assert (memory_bound.total_s, memory_bound.bound) == (1.0 + 10.0, "memory")
-    assert (compute_bound.total_s, compute_bound.bound) == (1.0 + 50.0, "compute")
+    assert (memory_bound.total_s, memory_bound.bound_by) == (1.0 + 10.0, "memory")
+    assert (compute_bound.total_s, compute_bound.bound_by) == (1.0 + 50.0, "compute")
 
 
 def test_tiny_work_is_bound_by_its_launches():
-    assert predict(Work(flop=1, num_bytes=1), CEILINGS, num_launches=1).bound == "launch"
+    assert predict(Work(flop=1, num_bytes=1), CEILINGS, num_launches=1).bound_by == "launch"
 
 
 @pytest.mark.parametrize(

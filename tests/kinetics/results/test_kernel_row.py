@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from kinetics.cases.kernels import Case, GridOptions, GridSize, Operation, cells
+from kinetics.cases.kernels import Case, GridOptions, GridSize, cells
 from kinetics.cost.kernels import Work
 from kinetics.prediction.calibration import calibrate, calibration_errors
 from kinetics.results.field import Rows
 from kinetics.results.fields import check_fields, fields_of
 from kinetics.results.kernel_row import Measured, measured_row
 from kinetics.specs.ceilings import Ceilings
+from kinetics.specs.policies import PolicyKind
 
 CEILINGS = Ceilings(
     read_bytes_per_s=1e9,
@@ -24,7 +25,7 @@ CEILINGS = Ceilings(
 
 def measured(samples_s=(3e-3, 1e-3, 2e-3)):
     options = GridOptions(size=GridSize.SMOKE, device_kind="cpu", dtype="float32")
-    case = Case(cell=cells(options)[0], operation=Operation.DENSE, provider="ours", kv_budget=None)
+    case = Case(cell=cells(options)[0], operation=PolicyKind.DENSE, provider="ours", kv_budget=None)
     return Measured(
         case=case,
         work=Work(flop=10, num_bytes=10**6),

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from kinetics.cases.kernels import GridOptions, GridSize
-from kinetics.cases.steps import StepCase, StepCell, StepPolicy, step_cases
+from kinetics.cases.steps import StepCase, StepCell, step_cases
 from kinetics.results.field import Rows
 from kinetics.results.fields import check_fields, fields_of
 from kinetics.results.step_row import StepMeasured, extrapolate
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.models import find_model
+from kinetics.specs.policies import PolicyKind
 
 CEILINGS = Ceilings(
     read_bytes_per_s=1e10, cached_read_bytes_per_s=9e10, copy_bytes_per_s=9e9, matmul_flop_per_s=1e11, launch_s=1e-6,
@@ -20,10 +21,10 @@ CEILINGS = Ceilings(
 )  # fmt: skip
 
 
-def make_case(*, num_layers=28, policy=StepPolicy.DENSE, kv_budget=None, batch=8, layer_counts=(1, 4, 28)):
+def make_case(*, num_layers=28, policy=PolicyKind.DENSE, kv_budget=None, batch=8, layer_counts=(1, 4, 28)):
     cell = StepCell(
         model=find_model("Qwen3-0.6B"), layer_counts=layer_counts, batch=batch, context_len=2048, page_size=16,
-        device_kind="cpu", dtype="float32", is_graph=False,
+        device_kind="cpu", dtype="float32", uses_cuda_graph=False,
     )  # fmt: skip
     return StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=kv_budget)
 
@@ -61,7 +62,7 @@ def test_extrapolation_adds_the_layers_that_were_not_run():
 
 
 def test_ids_tell_policy_model_layers_batch_context_and_budget():
-    case = make_case(policy=StepPolicy.BLOCK_TOPK, kv_budget=1024, num_layers=2)
+    case = make_case(policy=PolicyKind.BLOCK_TOPK, kv_budget=1024, num_layers=2)
     assert str(case) == "step-block_topk-qwen3_0.6b-l2-b8-c2k-k1k"
     assert str(make_case()) == "step-dense-qwen3_0.6b-l28-b8-c2k"
 
@@ -70,9 +71,9 @@ def test_ids_tell_policy_model_layers_batch_context_and_budget():
     "wrong",
     [
         {"kv_budget": 512},
-        {"policy": StepPolicy.BLOCK_TOPK},
-        {"policy": StepPolicy.LOCAL},
-        {"policy": StepPolicy.BLOCK_TOPK, "kv_budget": 40},
+        {"policy": PolicyKind.BLOCK_TOPK},
+        {"policy": PolicyKind.LOCAL},
+        {"policy": PolicyKind.BLOCK_TOPK, "kv_budget": 40},
     ],
 )
 def test_a_budget_that_fits_no_policy_is_refused(wrong):
@@ -91,7 +92,7 @@ def test_the_default_grid_has_the_full_model_the_extrapolated_one_and_both():
     cases = step_cases(GridOptions(size=GridSize.QUICK, device_kind="cpu", dtype="float32"))
     assert len({str(case) for case in cases}) == len(cases) >= 12
     assert {1, 4, 28} <= {case.num_layers for case in cases if case.cell.layer_counts == (1, 4, 28)}
-    assert not any(case.policy is StepPolicy.LOCAL for case in cases)
+    assert not any(case.policy is PolicyKind.LOCAL for case in cases)
     assert any(case.is_full for case in cases)
     assert any(case.cell.model.num_experts for case in cases)
 
@@ -109,13 +110,13 @@ def test_a_named_model_is_measured_whole_at_the_points_asked_for():
     ]
 
 
-@pytest.mark.parametrize("policy", [StepPolicy.BLOCK_TOPK, StepPolicy.LOCAL])
+@pytest.mark.parametrize("policy", [PolicyKind.BLOCK_TOPK, PolicyKind.LOCAL])
 def test_the_kept_pages_add_up_to_the_budget(policy):
     case = make_case(policy=policy, kv_budget=1024)
-    num_scored = case.num_scored_pages if policy is StepPolicy.BLOCK_TOPK else 0
+    num_scored = case.num_scored_pages if policy is PolicyKind.BLOCK_TOPK else 0
     assert 1 + num_scored + case.num_local_pages + 1 == 1024 // 16 == case.shape.num_kept_pages
 
 
 def test_a_gpu_gets_each_step_eager_and_from_a_graph():
     cases = step_cases(GridOptions(size=GridSize.SMOKE, device_kind="cuda", dtype="bfloat16"))
-    assert {case.cell.is_graph for case in cases} == {True, False}
+    assert {case.cell.uses_cuda_graph for case in cases} == {True, False}
