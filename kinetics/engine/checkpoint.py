@@ -6,7 +6,6 @@ streamed one by one into tensors on the device. Pickled weights and code that co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ import torch
 from kinetics.distribution import install_command
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.weights import LayerWeights, ModelWeights, empty_weights
+from kinetics.files.json_text import parse_json
 from kinetics.specs.models import ModelSpec
 
 _MAX_LISTED = 8
+_MAX_JSON_BYTES = 64 * 2**20
+"""An index of a thousand layers with experts has a tenth of that."""
 _INDEX = "model.safetensors.index.json"
 
 
@@ -77,8 +79,10 @@ def load_weights(folder: Path, model: ModelSpec, *, device: torch.device | str, 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ValueError(f"more than {_MAX_JSON_BYTES} bytes")
+        read = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as JSON ({error}); is this a model folder?") from None
     if not isinstance(read, dict):
         raise ValueError(f"{path}: must hold a JSON object, got {type(read).__name__}")

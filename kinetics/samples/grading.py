@@ -13,6 +13,8 @@ from typing import Final
 
 MAX_ANSWER: Final = 999
 _BOX: Final = "\\boxed{"
+_BRACE: Final = re.compile("[{}]")
+_MAX_GOLD_CHARS: Final = 100
 _DIGITS: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 # A published AIME 2025 set has 336^\circ as a gold answer.
 _GOLD_DECORATION: Final = re.compile(r"\s|\$|\^\s*\{?\s*\\circ\s*\}?|\\,")
@@ -51,7 +53,7 @@ def parse_gold(gold: str) -> int:
 
     Raises: ValueError if what remains is no integer from 0 to 999.
     """
-    digits = _GOLD_DECORATION.sub("", gold)
+    digits = _GOLD_DECORATION.sub("", gold) if len(gold) <= _MAX_GOLD_CHARS else ""
     if not _DIGITS.fullmatch(digits) or int(digits) > MAX_ANSWER:
         raise ValueError(f"gold answer must be an integer from 0 to {MAX_ANSWER}, got {gold[:40]!r}")
     return int(digits)
@@ -59,13 +61,18 @@ def parse_gold(gold: str) -> int:
 
 def last_boxed(text: str) -> str | None:
     """What stands in the last `\\boxed{...}`, braces balanced; None without a closed box."""
-    start = text.rfind(_BOX)
-    while start >= 0:
-        content = _balanced(text, start + len(_BOX))
-        if content is not None:
-            return content
-        start = text.rfind(_BOX, 0, start)
-    return None
+    open_at: list[int] = []
+    last: tuple[int, int] | None = None
+    # One pass, whatever the text: looking for the end of each of many open boxes would take for ever.
+    for match in _BRACE.finditer(text):
+        if match.group() == "{":
+            open_at.append(match.start())
+        elif open_at:
+            opened = open_at.pop()
+            is_box = text.startswith(_BOX, opened + 1 - len(_BOX)) and opened + 1 >= len(_BOX)
+            if is_box and (last is None or opened > last[0]):
+                last = (opened, match.start())
+    return None if last is None else text[last[0] + 1 : last[1]]
 
 
 def grade_strict(text: str, gold: str) -> Grade:
@@ -87,13 +94,3 @@ def find_disagreements(strict: Sequence[Grade], paper: Sequence[Grade]) -> list[
         for index, (by_strict, by_paper) in enumerate(zip(strict, paper, strict=True))
         if by_strict.is_correct != by_paper.is_correct
     ]
-
-
-def _balanced(text: str, start: int) -> str | None:
-    """The text from `start` to the brace that closes an already open one."""
-    depth = 1
-    for match in re.compile(r"[{}]").finditer(text, start):
-        depth += 1 if match.group() == "{" else -1
-        if depth == 0:
-            return text[start : match.start()]
-    return None

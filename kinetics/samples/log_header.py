@@ -7,11 +7,15 @@ it takes every sparse file for a dense one.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kinetics.files.checked import checked, checked_exactly
 from kinetics.files.lines import DataFileError
+from kinetics.samples.counts import MAX_COUNT, count
+from kinetics.specs.ceilings import Ceilings
+from kinetics.specs.dtypes import element_bytes
 from kinetics.specs.models import ModelSpec, find_model
 from kinetics.specs.policies import (
     MIN_MAX_SUFFIX,
@@ -31,7 +35,7 @@ _NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
 _ATTENTION_KEYS: Final = ("attn_local", "attn_topk", "attn_block_size", "attn_block_topk")
 
 
-_POLICIES: Final = {policy.kind.value: policy for policy in (Dense, TopK, BlockTopK, Local)}
+_POLICIES: Final[Mapping[str, Any]] = {policy.kind.value: policy for policy in (Dense, TopK, BlockTopK, Local)}
 _POLICY_FIELDS: Final = frozenset(
     {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block", "summary"}
 )
@@ -96,25 +100,71 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
 def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:
     """The header that `kinetics generate` wrote."""
     try:
-        attention = dict(facts["attention"])
-        policy_class = _POLICIES[attention["kind"]]
-        fields = {key: value for key, value in attention.items() if key in _POLICY_FIELDS}
-        if "summary" in fields:
-            fields["summary"] = BlockSummary(fields["summary"])
-        policy = policy_class(**fields)
-        shape = facts["model_spec"]
+        found = checked(facts, _OwnHeader)
         return TraceHeader(
-            model=str(facts["model"]),
-            dataset=str(facts["task"]),
-            policy=policy,
-            num_dense_layers=int(attention.get("num_dense_layers", 0)),
-            spec=ModelSpec(**shape) if shape else None,
-            max_new_tokens=int(facts["max_new_tokens"]),
-            engine=dict(facts["engine"]),
-            machine=dict(facts["machine"]),
+            model=found.model,
+            dataset=found.task,
+            policy=_own_policy(found.attention),
+            num_dense_layers=count(found.attention.get("num_dense_layers", 0), "attention.num_dense_layers"),
+            spec=_own_spec(found.model_spec) if found.model_spec else None,
+            max_new_tokens=count(found.max_new_tokens, "max_new_tokens"),
+            engine=_own_engine(found.engine),
+            machine=_own_machine(found.machine),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataFileError(f"{path}:1: header must be one that kinetics generate wrote, got a bad {error}") from error
+    except ValueError as error:
+        raise DataFileError(
+            f"{path}:1: header must be one that kinetics generate wrote, got a bad one: {error}"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnHeader:
+    model: str
+    task: str
+    attention: dict[str, Any]
+    model_spec: dict[str, Any] | None
+    max_new_tokens: int
+    engine: dict[str, Any]
+    machine: dict[str, Any]
+
+
+def _own_policy(attention: Mapping[str, Any]) -> AttentionPolicy:
+    kind = str(attention.get("kind"))
+    if kind not in _POLICIES:
+        raise ValueError(f"attention.kind must be one of {', '.join(_POLICIES)}, got {kind[:40]!r}")
+    for key in _POLICY_FIELDS & attention.keys():
+        if key not in ("summary", "keeps_partial_block"):
+            count(attention[key], f"attention.{key}")
+    policy: AttentionPolicy = checked(
+        {key: value for key, value in attention.items() if key in _POLICY_FIELDS}, _POLICIES[kind]
+    )
+    return policy
+
+
+def _own_spec(shape: Mapping[str, Any]) -> ModelSpec:
+    for key, value in shape.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            count(value, f"model_spec.{key}")
+    return checked_exactly(shape, ModelSpec)
+
+
+def _own_engine(engine: dict[str, Any]) -> dict[str, Any]:
+    """Of an engine, what its times are priced by; a server tells its batch alone."""
+    for key in ("batch", *({"page_size"} & engine.keys())):
+        if count(engine.get(key), f"engine.{key}") < 1:
+            raise ValueError(f"engine.{key} must be at least 1, got {engine[key]}")
+    if "dtype" in engine:
+        element_bytes(str(engine["dtype"]))
+    return engine
+
+
+def _own_machine(machine: dict[str, Any]) -> dict[str, Any]:
+    if machine.get("ceilings") is not None:
+        ceilings = asdict(checked_exactly(machine["ceilings"], Ceilings))
+        bad = [name for name, value in ceilings.items() if not 0 < value < MAX_COUNT**2]
+        if bad:
+            raise ValueError(f"machine.ceilings.{bad[0]} must be a positive number, got {ceilings[bad[0]]}")
+    return machine
 
 
 def parse_policy(label: str) -> AttentionPolicy:
@@ -152,10 +202,10 @@ def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolic
         return Dense()
     values = {}
     for key in _ATTENTION_KEYS:
-        value = facts.get(key)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise DataFileError(f"{path}:1: {key} must be a count, got {str(value)[:40]!r}")
-        values[key] = value or 0
+        try:
+            values[key] = 0 if facts.get(key) is None else count(facts[key], key)
+        except ValueError as error:
+            raise DataFileError(f"{path}:1: {error}") from None
     policy = _sparse_policy(
         local=values["attn_local"],
         topk=values["attn_topk"],

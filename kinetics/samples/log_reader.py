@@ -5,14 +5,15 @@ appearance: the published pipeline numbered them per file and then compared diff
 they are measured and graded, never run.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kinetics.cost.published import MAX_GENERATED
+from kinetics.files.json_text import parse_json, whole_text
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
+from kinetics.samples.counts import MAX_COUNT, amount, count, shortened
 from kinetics.samples.grading import Grade, grade_strict, last_boxed
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.problems import question_id
@@ -24,6 +25,7 @@ TEMPLATE_TOKENS: Final = 90
 """Tokens that chat template and instruction add to a question: an estimate to within 10; it moves costs by < 1 %."""
 _SCORES: Final = {0: False, 1: True, 100: True}
 _ID_KEYS: Final = ("token_ids", "output_ids")
+Number = TypeVar("Number", int, float)
 
 Grader = Callable[[str, str], Grade]
 
@@ -67,6 +69,7 @@ class FiledAnswer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
     question: str
+    question_id: str
     gold: str
     usage: DecodeUsage
     is_correct: bool
@@ -132,8 +135,8 @@ def read_trace_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnsw
 def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, text in read_lines(path, complaints):
         try:
-            record = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            record = parse_json(text)
+        except ValueError as error:
             complaints.add(line, f"line must be JSON, got {error}")
             continue
         if isinstance(record, dict):
@@ -150,12 +153,13 @@ def _read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaint
         grade = rules.grader(text, gold) if rules.grader else None
         return _Answer(
             question=query,
+            question_id=question_id(query),
             gold=gold,
             usage=_usage(record, num_tokens=_length(record, text, rules.tokenizer)),
             is_correct=_score(record) if grade is None else grade.is_correct,
             answer=grade.answer if grade else (last_boxed(text) or "").strip(),
             cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
-            prompt_tokens=_count(record, "prompt_tokens"),
+            prompt_tokens=_optional(count, record, "prompt_tokens"),
         )
     except ValueError as error:
         complaints.add(line, str(error))
@@ -169,39 +173,46 @@ def _text(record: dict[str, Any], *keys: str) -> str:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, str) and value.strip():
-            return value
+            return _encodable(value, key)
         if key in record:
-            raise ValueError(f"{key} must be one text that is not empty, got {str(value)[:40]!r}")
+            raise ValueError(f"{key} must be one text that is not empty, got {shortened(value)}")
     raise ValueError(f"sample must have {keys[0]}, got keys {', '.join(sorted(record))[:80]}")
 
 
+def _encodable(text: str, key: str) -> str:
+    """The text, if a file can hold it: questions and answers are told apart by their bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{key} must be text, got half a surrogate pair at {error.start}") from None
+    return text
+
+
 def _prediction(record: dict[str, Any]) -> str:
-    """The answer's text; a model may end at once, which is an empty text only where tokens were counted."""
-    if _count(record, "generated_tokens") is not None and record.get("prediction") == [""]:
+    """The answer's text; a model may end at once, which is an empty text only where tokens were counted.
+
+    Generation may end within a character: half a surrogate pair becomes the replacement character.
+    """
+    found = record.get("prediction")
+    if found == [""] and _optional(count, record, "generated_tokens") is not None:
         return ""
-    return _text(record, "prediction")
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str):
+        found = found[0]
+    return _text({**record, "prediction": whole_text(found) if isinstance(found, str) else found}, "prediction")
 
 
-def _count(record: dict[str, Any], key: str) -> int | None:
+def _optional(kind: Callable[[Any, str], Number], record: dict[str, Any], key: str) -> Number | None:
+    """A number under a key, checked; None if there is none."""
     value = record.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise ValueError(f"{key} must be a count, got {str(value)[:40]!r}")
-    return value
-
-
-def _amount(record: dict[str, Any], key: str) -> float | None:
-    value = record.get(key)
-    if value is not None and (not isinstance(value, int | float) or not 0 <= value < float("inf")):
-        raise ValueError(f"{key} must be a number from 0 on, got {str(value)[:40]!r}")
-    return value
+    return None if value is None else kind(value, key)
 
 
 def _usage(record: dict[str, Any], *, num_tokens: int) -> DecodeUsage:
     return DecodeUsage(
         num_tokens=num_tokens,
-        decode_s=_amount(record, "decode_s"),
-        keys_read=_amount(record, "row_keys"),
-        energy_j=_amount(record, "device_j"),
+        decode_s=_optional(amount, record, "decode_s"),
+        keys_read=_optional(amount, record, "row_keys"),
+        energy_j=_optional(amount, record, "device_j"),
     )
 
 
@@ -209,19 +220,33 @@ def _score(record: dict[str, Any]) -> bool:
     score = record.get("score")
     if isinstance(score, int | float) and score in _SCORES:
         return _SCORES[int(score)]
-    raise ValueError(f"score must be 0, 1 or 100, got {str(score)[:40]!r}; grade anew with --grader strict")
+    raise ValueError(f"score must be 0, 1 or 100, got {shortened(score)}; grade anew with --grader strict")
 
 
 def _length(record: dict[str, Any], text: str, tokenizer: Tokenizer | None) -> int:
-    for key in _ID_KEYS:
-        if isinstance(record.get(key), list):
-            return len(record[key])
-    counted = _count(record, "generated_tokens")
+    """Generated tokens: as many as are stored, else as counted when they were made, else by the tokenizer.
+
+    Raises: ValueError if two of the first two are there and differ: one of them is of another answer.
+    """
+    found = {key: len(_token_ids(record, key)) for key in _ID_KEYS if record.get(key) is not None}
+    counted = _optional(count, record, "generated_tokens")
     if counted is not None:
-        return counted
+        found["generated_tokens"] = counted
+    if len(set(found.values())) > 1:
+        told = " and ".join(f"{number} by {key}" for key, number in found.items())
+        raise ValueError(f"a sample must have one number of tokens, got {told}")
+    if found:
+        return next(iter(found.values()))
     if tokenizer is None:
         raise ValueError("sample has no token ids; count its tokens with --tokenizer tokenizer.json")
     return tokenizer.count(text)
+
+
+def _token_ids(record: dict[str, Any], key: str) -> list[int]:
+    ids = record[key]
+    if not isinstance(ids, list) or not all(type(token) is int and 0 <= token <= MAX_COUNT for token in ids):
+        raise ValueError(f"{key} must be a list of token ids, got {shortened(ids)}")
+    return ids
 
 
 def _grade_cut(text: str, gold: str, budget: int, rules: TraceRules) -> bool:
@@ -235,7 +260,7 @@ def _sample_set(
 ) -> SampleSet:
     groups: dict[str, list[tuple[int, _Answer]]] = {}
     for line, answer in answers:
-        group = groups.setdefault(question_id(answer.question), [])
+        group = groups.setdefault(answer.question_id, [])
         if group and group[0][1].gold != answer.gold:
             complaints.add(line, f"a question must have one gold answer, got {group[0][1].gold!r} and {answer.gold!r}")
         else:

@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kinetics.files.atomic import to_strict
-from kinetics.files.lines import DataFileError
+from kinetics.files.checked import shown
+from kinetics.files.json_text import parse_json
+from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
 
 SampleKey = tuple[str, int]
 """Problem id and trial."""
@@ -23,6 +25,7 @@ SampleKey = tuple[str, int]
 LOG_SCHEMA: Final = 1
 NOT_COMPARED: Final = frozenset({"versions", "machine", "started_utc"})
 """Header fields that describe where a run happened; a resumed run may differ in them."""
+_MAX_SHOWN: Final = 200
 
 
 class LostWork(RuntimeError):  # noqa: N818 - it names what happened, not a bug
@@ -137,13 +140,16 @@ def _drop_cut_line(path: Path, descriptor: int) -> list[str]:
 def _raw_lines(descriptor: int) -> Iterator[bytes]:
     with open(descriptor, "rb", closefd=False) as file:
         file.seek(0)
-        yield from file
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            yield line
 
 
 def _lines(path: Path, descriptor: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(_raw_lines(descriptor), start=1):
+        if len(line) > MAX_LINE_BYTES:
+            raise DataFileError(f"{path}:{number}: line must be at most {MAX_LINE_BYTES} bytes, got more")
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError as error:
             raise DataFileError(f"{path}:{number}: line must be JSON, got {error}; mend it before --resume") from None
         if not isinstance(record, dict):
@@ -155,8 +161,9 @@ def _done(path: Path, lines: list[tuple[int, Mapping[str, Any]]]) -> frozenset[S
     done: dict[SampleKey, int] = {}
     for number, record in lines:
         name, trial = record.get("problem_id"), record.get("trial")
-        if not isinstance(name, str) or not isinstance(trial, int):
-            raise DataFileError(f"{path}:{number}: sample must have problem_id and trial, got {name!r} and {trial!r}")
+        if not isinstance(name, str) or type(trial) is not int:
+            told = f"{shown(name)} and {shown(trial)}"
+            raise DataFileError(f"{path}:{number}: sample must have problem_id and trial, got {told}")
         if (name, trial) in done:
             first = done[name, trial]
             raise DataFileError(f"{path}:{number}: samples must be there once, got {name} trial {trial} in {first} too")
@@ -167,10 +174,11 @@ def _done(path: Path, lines: list[tuple[int, Mapping[str, Any]]]) -> frozenset[S
 def _check_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     there, here = (_flat(header) for header in (found, json.loads(json.dumps(to_strict(wanted)))))
     for name in dict.fromkeys([*here, *there]):
-        if there.get(name) != here.get(name):
+        must_be, got = there.get(name), here.get(name)
+        if must_be != got:
             raise ValueError(
-                f"--resume needs the settings of {path}: {name} must be {there.get(name)!r}, got {here.get(name)!r}; "
-                "run with that, or into another folder with --out"
+                f"--resume needs the settings of {path}: {name} must be {repr(must_be)[:_MAX_SHOWN]}, "
+                f"got {repr(got)[:_MAX_SHOWN]}; run with that, or into another folder with --out"
             )
 
 

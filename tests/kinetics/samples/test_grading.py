@@ -105,3 +105,30 @@ def test_text_that_looks_like_code_is_not_run(paper_grader, tmp_path):
     paper_grader.grade(text, "5")
     grade_strict(text, "5")
     assert not target.exists()
+
+
+@given(
+    st.text(alphabet="\\boxed{} 1", max_size=40) | st.lists(st.sampled_from(["\\boxed{", "}", "{", "1"])).map("".join)
+)
+def test_the_last_closed_box_is_the_one_that_looking_from_each_would_find(text):
+    def closed(start):
+        depth = 1
+        for end in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                return text[start:end]
+        return None
+
+    starts = [at + 7 for at in range(len(text)) if text.startswith("\\boxed{", at)]
+    found = [content for content in map(closed, reversed(starts)) if content is not None]
+    assert last_boxed(text) == (found[0] if found else None)
+
+
+def test_long_hostile_texts_are_graded_in_linear_time():
+    """Quadratic time on any of these would be hours."""
+    text = "\\boxed{" * 300_000
+    assert last_boxed(text) is None
+    assert last_boxed(text + "7}" + "}" * 299_999) == "7"
+    assert last_boxed("}" * 10**6 + "\\boxed{7}") == "7"
+    with pytest.raises(ValueError, match="gold answer must be an integer"):
+        parse_gold("^" + " " * 10**7)

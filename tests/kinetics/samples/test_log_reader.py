@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -258,9 +259,10 @@ def test_a_tokenizer_file_counts_and_cuts(tmp_path):
         FileTokenizer(tmp_path / "none.json")
 
 
+SPEC = asdict(find_model("Qwen3-0.6B"))
 OWN_HEADER = {
     "kinetics_log": 1, "task": "made", "model": "m", "model_spec": None, "attention": {"kind": "dense"},
-    "max_new_tokens": 9, "engine": {}, "machine": {},
+    "max_new_tokens": 9, "engine": {"batch": 4}, "machine": {},
 }  # fmt: skip
 
 
@@ -269,7 +271,15 @@ OWN_HEADER = {
     [
         ({"attention": {"kind": "sideways"}}, "sideways"),
         ({"attention": {"kind": "topk"}}, "kv_budget"),
-        ({"model_spec": {"name": "m"}}, "missing"),
+        ({"model_spec": {"name": "m"}}, "num_layers must be given"),
+        ({"model_spec": SPEC | {"num_layers": 10**400}}, "num_layers must be a count"),
+        ({"model_spec": SPEC | {"num_layers": 2.5}}, "num_layers must be a whole number, got 2.5"),
+        ({"model_spec": SPEC | {"num_stars": 2}}, "num_stars must be left out, got 2"),
+        ({"engine": {}}, "engine.batch must be a count, got 'None'"),
+        ({"engine": {"batch": 0}}, "engine.batch must be at least 1, got 0"),
+        ({"engine": {"batch": 4, "dtype": "float7"}}, "got 'float7'"),
+        ({"machine": {"ceilings": {"launch_s": 1}}}, "read_bytes_per_s must be given"),
+        ({"attention": {"kind": "topk", "kv_budget": 10**30}}, "kv_budget must be a count"),
         ({"max_new_tokens": "many"}, "many"),
     ],
 )
