@@ -19,10 +19,15 @@ from kinetics.bench.options import BenchSettings, add_options, bench_settings, i
 if TYPE_CHECKING:
     from kinetics.bench.run import BenchRun
     from kinetics.cases.steps import BenchCase
+    from kinetics.gate.decision import Decision
     from kinetics.prediction.calibration import Row
+    from kinetics.results.kernel_row import Recordable
 
 _RUN: pytest.StashKey[BenchRun] = pytest.StashKey()
 _ADDED: pytest.StashKey[Collection[str]] = pytest.StashKey()
+
+RECORDING = {"record_case", "not_slower"}
+"""The fixtures that record samples measured by this suite."""
 
 _MARKS = (
     "kernel: proves or measures one kernel",
@@ -54,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Make a run of anybody's benchmarks one of ours if any of them records cases."""
-    if _is_benchmark_only(config) and any("record_case" in getattr(item, "fixturenames", ()) for item in items):
+    if _is_benchmark_only(config) and any(RECORDING & set(getattr(item, "fixturenames", ())) for item in items):
         _run_of(config)
 
 
@@ -80,26 +85,63 @@ def record_case(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Ben
 
     Fails if the case is wrong; skips, saying why, if it cannot run here or this is no benchmark run.
     """
-    if _RUN not in request.config.stash:
-        pytest.skip("record_case measures in benchmark runs only: pytest --benchmark-only")
-    run = request.config.stash[_RUN]
+    run = _running(request)
 
     def record(case: BenchCase) -> Row:
-        from kinetics.bench.run_hooks import REPLAY
-
-        run.expect(case, file=request.path.name)
-        measured = run.measure(case)
-        if isinstance(measured, str):
-            pytest.skip(measured)
-        row = run.row(measured)
-        benchmark.group = case.cell.model.slug
-        benchmark.extra_info.update(row)
-        if benchmark.enabled:
-            REPLAY.load(list(measured.samples_s))
-        benchmark.pedantic(lambda: None, rounds=len(measured.samples_s), iterations=1)
-        return row
+        run.expect(case, test=request.node.nodeid)
+        return _record(run, benchmark, case, _measured(run, case))
 
     return record
+
+
+@pytest.fixture
+def not_slower(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., Decision]:
+    """Record a case beside another of its cell, in the same rounds, and fail if it is slower by more than a margin.
+
+    `not_slower(candidate, than=base, margin=0.05)` returns the decision; where the rounds do not tell, it is AMBIGUOUS.
+    """
+    run = _running(request)
+
+    def judge(candidate: BenchCase, *, than: BenchCase, margin: float = 0.05) -> Decision:
+        from kinetics.bench.judged_pair import judge_pair
+
+        if candidate.cell != than.cell:
+            pytest.fail(f"cases must be of one cell to take turns, got {candidate} and {than}")
+        run.expect(candidate, than, test=request.node.nodeid)
+        measured, base = _measured(run, candidate), _measured(run, than)
+        decision = judge_pair(measured.samples_s, base.samples_s, margin=margin)
+        if decision.verdict.value == "SLOW":
+            pytest.fail(f"{candidate} takes {decision.looks[0].ratio:.3f} times as long as {than}")
+        _record(run, benchmark, candidate, measured)
+        return decision
+
+    return judge
+
+
+def _running(request: pytest.FixtureRequest) -> BenchRun:
+    if _RUN not in request.config.stash:
+        pytest.skip(f"{request.fixturename} measures in benchmark runs only: pytest --benchmark-only")
+    return request.config.stash[_RUN]
+
+
+def _measured(run: BenchRun, case: BenchCase) -> Recordable:
+    measured = run.measure(case)
+    if isinstance(measured, str):
+        pytest.skip(measured)
+    return measured
+
+
+def _record(run: BenchRun, benchmark: Any, case: BenchCase, measured: Recordable) -> Row:
+    """Hand pytest-benchmark the samples and the fields of a measurement."""
+    from kinetics.bench.run_hooks import REPLAY
+
+    row = run.row(measured)
+    benchmark.group = case.cell.model.slug
+    benchmark.extra_info.update(row)
+    if benchmark.enabled:
+        REPLAY.load(list(measured.samples_s))
+    benchmark.pedantic(lambda: None, rounds=len(measured.samples_s), iterations=1)
+    return row
 
 
 def _is_benchmark_only(config: pytest.Config) -> bool:

@@ -66,12 +66,13 @@ class BenchRun:
             self._deadline_s[file] = spent
         self._progress = progress
 
-    def expect(self, case: BenchCase, *, file: str) -> None:
-        """Take note of a case that its test makes itself, so that no plan knows it; it has a cell of its own."""
-        if case not in self._cells:
-            self._cells[case] = (file, case.cell)
-            self._cases[file, case.cell] = [case]
-            self._deadline_s.setdefault(file, self.settings.time_budget_s)
+    def expect(self, *cases: BenchCase, test: str) -> None:
+        """Take note of cases of one cell that a test makes itself, so that no plan knows them; timed interleaved."""
+        unknown = [case for case in cases if case not in self._cells]
+        for case in unknown:
+            self._cells[case] = (test, case.cell)
+            self._cases[test, case.cell] = unknown
+            self._deadline_s.setdefault(test, self.settings.time_budget_s)
 
     def able_providers(self, operation: str) -> list[str]:
         """The providers asked for that know this operation and can run here; the others go into the ledger, once."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.session import BenchmarkSession
 
+from kinetics.bench.plugin import RECORDING
 from kinetics.bench.progress import CellProgress
 from kinetics.bench.run import BenchRun
 from kinetics.cases.steps import BenchCase
@@ -67,7 +68,7 @@ class RunHooks:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Give every benchmark that records samples the replay timer."""
         for item in items:
-            if "record_case" in getattr(item, "fixturenames", ()):
+            if RECORDING & set(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.benchmark(timer=REPLAY))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -37,6 +37,24 @@ def test_my_kernel(record_case, pytestconfig):
     assert row["median_s"] > 0
 """
 
+TWO_CASES_IN_THEIR_TEST = """
+from dataclasses import replace
+from kinetics.bench.plugin import settings_of
+from kinetics.cases.kernels import Case, Operation, cells
+
+def test_mine_is_not_slower(not_slower, pytestconfig):
+    (cell,) = cells(settings_of(pytestconfig).grid)
+    mine, theirs = (
+        Case(cell=cell, operation=Operation.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
+    )
+    not_slower(mine, than=theirs, margin=1000.0)
+
+def test_other_cells_take_no_turns(not_slower, pytestconfig):
+    (cell,) = cells(settings_of(pytestconfig).grid)
+    mine = Case(cell=cell, operation=Operation.DENSE, provider="ours", kv_budget=None)
+    not_slower(mine, than=replace(mine, cell=replace(cell, batch=2)))
+"""
+
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest in a stranger's folder, which knows this suite as an installed package alone."""
@@ -100,3 +118,12 @@ def test_a_folder_above_installed_benchmarks_does_not_reach_them(
     assert benchmarks_folder() == package / "benchmarks"
     assert not reaches_benchmarks(["."], tmp_path)
     assert reaches_benchmarks([str(package / "benchmarks" / "test_aime.py")], tmp_path)
+
+
+def test_two_cases_of_one_cell_are_judged_in_the_same_rounds(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(TWO_CASES_IN_THEIR_TEST)
+    done = run_pytest(tmp_path, *TINY, "--benchmark-only")
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "cases must be of one cell to take turns" in done.stdout
+    (path,) = (tmp_path / "results").glob("cpu-*/*.json")
+    assert [row["extra_info"]["provider"] for row in json.loads(path.read_text())["benchmarks"]] == ["ours"]
