@@ -15,6 +15,7 @@ from kinetics.engine.kv_cache import KvCache, PagedSequence
 from kinetics.engine.linear import linear
 from kinetics.engine.moe import experts_mlp
 from kinetics.engine.rotary import radians_per_token
+from kinetics.engine.tensor_parallel import ALONE, RankGroup
 from kinetics.engine.weights import LayerWeights, ModelWeights
 from kinetics.specs.models import ModelSpec
 
@@ -26,11 +27,19 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 
 
 class Decoder:
-    """One model with its weights. All methods run in inference mode."""
+    """One model with its weights. All methods run in inference mode.
 
-    def __init__(self, spec: DecoderSpec, weights: ModelWeights) -> None:
+    Of a model that several ranks share, `spec` and `weights` are one rank's (`kinetics.engine.tensor_parallel`), and
+    `vocab_size` is the whole model's; all ranks must make the same calls.
+    """
+
+    def __init__(
+        self, spec: DecoderSpec, weights: ModelWeights, *, ranks: RankGroup = ALONE, vocab_size: int | None = None
+    ) -> None:
         self.spec = spec
         self.weights = weights
+        self.ranks = ranks
+        self.vocab_size = vocab_size or spec.model.vocab_size
         self._qk_norms = [_stacked_qk_norm(layer, spec.model) for layer in weights.layers]
         self._radians_per_token = radians_per_token(
             spec.model.head_dim, theta=spec.rope_theta, scaling=spec.rope_scaling, device=weights.embedding.device
@@ -39,7 +48,7 @@ class Decoder:
     @torch.inference_mode()
     def decode(self, token_ids: torch.Tensor, batch: DecodeBatch, attention: Attention) -> torch.Tensor:
         """Logits [batch, vocab_size] after one new token per request; token_ids: int64 [batch]."""
-        hidden = self.weights.embedding[token_ids]
+        hidden = self._embed(token_ids)
         rotary = self._rotary(batch.seq_lens - 1)
         for index, (layer, qk_norm) in enumerate(zip(self.weights.layers, self._qk_norms, strict=True)):
             q, k, v = self._project(hidden, layer, qk_norm, rotary)
@@ -81,7 +90,7 @@ class Decoder:
         pages = torch.tensor(sequence.pages, device=device)
         positions = torch.arange(first, last, device=device)
         mask = positions[:, None] >= torch.arange(last, device=device)[None]
-        hidden, rotary = self.weights.embedding[token_ids], self._rotary(positions)
+        hidden, rotary = self._embed(token_ids), self._rotary(positions)
         for index, (layer, qk_norm) in enumerate(zip(self.weights.layers, self._qk_norms, strict=True)):
             q, k, v = self._project(hidden, layer, qk_norm, rotary)
             cache.write_chunk(index, pages, first, k, v)
@@ -95,6 +104,15 @@ class Decoder:
             )
             hidden = self._finish_layer(hidden, attended[0].transpose(0, 1), layer)
         return hidden
+
+    def _embed(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Rows of the embedding; a rank that shares it looks up its own tokens, the others add the rest."""
+        if self.ranks.num_ranks == 1:
+            return self.weights.embedding[token_ids]
+        num_rows = len(self.weights.embedding)
+        own = token_ids - self.ranks.rank * num_rows
+        is_own = (own >= 0) & (own < num_rows)
+        return self.ranks.all_reduce(self.weights.embedding[own.clamp(0, num_rows - 1)] * is_own[:, None])
 
     def _project(
         self, hidden: torch.Tensor, layer: LayerWeights, qk_norm: torch.Tensor | None, rotary: Rotary
@@ -112,20 +130,24 @@ class Decoder:
 
     def _finish_layer(self, hidden: torch.Tensor, attended: torch.Tensor, layer: LayerWeights) -> torch.Tensor:
         """Output projection, residuals and MLP."""
-        hidden = hidden + linear(attended.flatten(1), layer.output)
+        hidden = hidden + self.ranks.all_reduce(linear(attended.flatten(1), layer.output))
         normed = rms_norm(hidden, layer.mlp_norm, self.spec.norm_epsilon)
+        return hidden + self.ranks.all_reduce(self._mlp(normed, layer))
+
+    def _mlp(self, normed: torch.Tensor, layer: LayerWeights) -> torch.Tensor:
         if layer.router is not None:
-            return hidden + experts_mlp(
+            return experts_mlp(
                 normed,
                 layer,
                 num_experts_per_token=self.spec.model.num_experts_per_token,
                 normalizes_weights=self.spec.normalizes_expert_weights,
             )
         gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
-        return hidden + linear(silu(gate) * up, layer.down)
+        return linear(silu(gate) * up, layer.down)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return linear(rms_norm(hidden, self.weights.final_norm, self.spec.norm_epsilon), self.weights.head)
+        own = linear(rms_norm(hidden, self.weights.final_norm, self.spec.norm_epsilon), self.weights.head)
+        return self.ranks.gather(own)[..., : self.vocab_size]
 
     def _rotary(self, positions: torch.Tensor) -> Rotary:
         angles = positions.float()[:, None] * self._radians_per_token
