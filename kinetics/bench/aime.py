@@ -76,6 +76,9 @@ class Quiet:
     def on_sample(self, answer: object) -> None:
         """A sample is finished."""
 
+    def say(self, text: str) -> None:
+        """Something that people should know."""
+
 
 def aime_cases(hf_model: str) -> list[AimeCase]:
     """Each model of the miniature family, or one with real weights: dense, and block top-k."""

@@ -12,6 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from kinetics.files.printable import printable
 from kinetics.samples.answers import Answer
 
 _REDRAW_S: Final = 0.25
@@ -56,6 +57,10 @@ class SampleProgress:
         self._num_new += 1
         self._finished_tokens += answer.completion.usage.num_tokens
         self._draw()
+
+    def say(self, text: str) -> None:
+        """One line for people, above the bar."""
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def describe(self) -> str:
         """Rate and time left, from the mean length of what is finished; before that, from the longest there can be."""

@@ -48,6 +48,9 @@ class Progress(Protocol):
     def on_sample(self, answer: Answer) -> None:
         """A sample is finished and in the log."""
 
+    def say(self, text: str) -> None:
+        """Something that people should know at once, from whichever thread."""
+
 
 def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcome:
     """Generate every sample that the log lacks.
@@ -55,7 +58,7 @@ def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcom
     Raises: ValueError for what cannot work, before anything is generated; LostWork for what stops the run later.
     """
     problems = choose_problems(request)
-    with open_source(request, problems, on_tokens=progress.on_tokens) as source:
+    with open_source(request, problems, on_tokens=progress.on_tokens, say=progress.say) as source:
         header = _header(request, problems, source)
         path = log_path(request)
         with SampleLog.resume(path, header) if request.resumes else SampleLog.create(path, header) as log:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +18,8 @@ DEFAULT_CONCURRENCY: Final = 32
 
 
 @contextmanager
-def open_server(request: GenerateRequest) -> Iterator[Source]:
-    """The server that the request names, asked what it accepts.
+def open_server(request: GenerateRequest, *, say: Callable[[str], None]) -> Iterator[Source]:
+    """The server that the request names, asked what it accepts; `say` is told of pauses.
 
     Raises: ValueError without its address, or for options of the built-in engine; LostWork if it does not answer.
     """
@@ -35,7 +35,11 @@ def open_server(request: GenerateRequest) -> Iterator[Source]:
         api_key=request.api_key or "none",
     )
     answers = OpenAiAnswers(
-        server, style=prompt_style(request), max_new_tokens=max_new_tokens(request), sampling=request.sampling
+        server,
+        style=prompt_style(request),
+        max_new_tokens=max_new_tokens(request),
+        sampling=request.sampling,
+        say=say,
     )
     with closing(answers):
         yield Source(

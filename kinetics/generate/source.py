@@ -27,16 +27,22 @@ class Source:
 
 @contextmanager
 def open_source(
-    request: GenerateRequest, problems: Sequence[Problem], *, on_tokens: Callable[[int], None]
+    request: GenerateRequest,
+    problems: Sequence[Problem],
+    *,
+    on_tokens: Callable[[int], None],
+    say: Callable[[str], None],
 ) -> Iterator[Source]:
-    """Whoever the request names, ready to answer; `on_tokens` is told what each step of an engine here draws.
+    """Whoever the request names, ready to answer.
+
+    `on_tokens` is told how many tokens each step of an engine here draws, `say` what people should know at once.
 
     Raises: ValueError for what cannot work; LostWork for a server that does not answer.
     """
     if request.engine is EngineName.OPENAI:
         from kinetics.generate.server import open_server
 
-        with open_server(request) as source:
+        with open_server(request, say=say) as source:
             yield source
         return
     if request.base_url:

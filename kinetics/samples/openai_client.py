@@ -1,31 +1,42 @@
 """Answers from any server that speaks the OpenAI chat protocol: vLLM, SGLang, `transformers serve`.
 
 The server owns the chat template, the tokenizer and the seed; it reports token counts. It is sent only what it
-accepts: a field that it rejects by name is left out and the run says so. Too many requests, server errors and silence
-are tried again with growing pauses by the `openai` client; an answer that is no answer is tried again here.
+accepts: a field that it rejects by name is left out and the run says so. Too many requests, server errors, silence and
+answers that are none are tried again, after the pause that the server asks for or else growing ones; pauses that a
+person would notice are said. What a server sends is untrusted: its size, its depth and how long it takes are bounded.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kinetics.distribution import install_command
+from kinetics.files.json_text import parse_json, whole_text
 from kinetics.samples.answers import Answer
+from kinetics.samples.counts import count, shortened
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.prompts import PromptStyle
 from kinetics.samples.trials import Trial
 from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, SamplingSettings
 
 DEFAULT_RETRIES: Final = 6
+_FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 8.0
+_MAX_ASKED_PAUSE_S: Final = 60.0
+"""Of the pauses that a server asks for; it is asked again after so long even if it said longer."""
+_SAID_PAUSE_S: Final = 2.0
+_MAX_ANSWER_BYTES: Final = 64 * 2**20
 _FINISHES: Final = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 _OPTIONAL: Final = ("top_k", "seed", "top_p")
 """Fields a server may reject by name, the least common first."""
 _REJECTED: Final = (400, 422)
+_TRIED_AGAIN: Final = (408, 409, 429)
+_FIRST_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +54,21 @@ class Server:
 class OpenAiAnswers:
     """Answers from a server, at most `concurrency` at once.
 
-    Asks the server for one token first, to learn which fields it accepts: `accepted` are those then sent.
+    Asks the server for one token first, to learn which fields it accepts: `accepted` are those then sent. `say` is told
+    of pauses, in words.
 
     Raises: ValueError without the package; LostWork if the server cannot be used.
     """
 
-    def __init__(self, server: Server, *, style: PromptStyle, max_new_tokens: int, sampling: SamplingSettings) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        style: PromptStyle,
+        max_new_tokens: int,
+        sampling: SamplingSettings,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         try:
             import openai
         except ImportError as error:
@@ -57,8 +77,9 @@ class OpenAiAnswers:
         self._server, self._style = server, style
         self._max_new_tokens = max_new_tokens
         self._client: Any = openai.OpenAI(
-            base_url=server.base_url, api_key=server.api_key, timeout=server.timeout_s, max_retries=server.max_retries
+            base_url=server.base_url, api_key=server.api_key, timeout=server.timeout_s, max_retries=0
         )
+        self._pauses = _Pauses(say, server.base_url)
         wanted = {"top_k": sampling.top_k, "top_p": sampling.top_p, "temperature": sampling.temperature, "seed": 0}
         self.accepted, self.rejected = self._negotiate(wanted if sampling.top_k else _without(wanted, "top_k"))
 
@@ -83,7 +104,8 @@ class OpenAiAnswers:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up; whoever waits for the server stops waiting."""
+        self._pauses.end()
         self._client.close()
 
     def _negotiate(self, wanted: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
@@ -118,36 +140,53 @@ class OpenAiAnswers:
         completion = Completion(request_id=trial.request_id, token_ids=None, finish=answer.finish, usage=usage)
         return Answer(trial=trial, text=answer.text, prompt_tokens=answer.prompt_tokens, completion=completion)
 
-    def _complete(self, prompt: str, fields: dict[str, float], *, max_tokens: int) -> _ServerAnswer:
-        """One answer; what is no answer is asked for again.
+    def _complete(self, prompt: str, fields: Mapping[str, float], *, max_tokens: int) -> _ServerAnswer:
+        """One answer; what trying again may mend is asked for again.
 
         Raises: openai.APIStatusError for a status that trying again does not mend; _UnusableAnswerError for an answer
         cut short for a reason of the server's own; LostWork for everything else.
         """
-        extra = {"top_k": fields["top_k"]} if "top_k" in fields else {}
-        complaint: Exception | None = None
         for attempt in range(self._server.max_retries + 1):
-            if attempt:
-                time.sleep(min(_MAX_PAUSE_S, 0.25 * 2.0**attempt))
             try:
-                found = self._client.chat.completions.create(
-                    model=self._server.model,
-                    messages=[{"role": "user", "content": prompt}],
-                    max_tokens=max_tokens,
-                    extra_body=extra,
-                    **_without(fields, "top_k"),
-                )
-                return _parse(found, max_tokens=max_tokens)
-            except self._openai.APIStatusError:
-                raise
-            except self._openai.APIConnectionError as error:  # a timeout is one; the client has tried again already
-                raise self._lost(error) from error
-            except (self._openai.APIError, ValueError) as error:
+                return _parse(self._body(prompt, fields, max_tokens=max_tokens), max_tokens=max_tokens)
+            except self._openai.APIStatusError as error:
+                if error.status_code not in _TRIED_AGAIN and error.status_code < _FIRST_SERVER_ERROR:
+                    raise
+                complaint: Exception = error
+            except (self._openai.OpenAIError, ValueError) as error:
                 complaint = error
-        assert complaint is not None
+            if attempt < self._server.max_retries and not self._pauses.pause(attempt, complaint):
+                break
         if isinstance(complaint, _UnusableAnswerError):
             raise complaint
-        raise self._lost(complaint)
+        raise self._lost(complaint) from complaint
+
+    def _body(self, prompt: str, fields: Mapping[str, float], *, max_tokens: int) -> Any:
+        """What the server sends, as JSON.
+
+        Raises: openai.OpenAIError; ValueError for what is no JSON, too large, or still on its way at the timeout.
+        """
+        deadline_s = time.monotonic() + self._server.timeout_s
+        body = bytearray()
+        try:
+            with self._client.chat.completions.with_streaming_response.create(
+                model=self._server.model,
+                messages=[{"role": "user", "content": prompt}],
+                max_tokens=max_tokens,
+                extra_body={"top_k": fields["top_k"]} if "top_k" in fields else {},
+                **_without(fields, "top_k"),
+            ) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > _MAX_ANSWER_BYTES:
+                        raise ValueError(f"an answer must be at most {_MAX_ANSWER_BYTES} bytes, got more")
+                    if time.monotonic() > deadline_s:
+                        raise ValueError(f"an answer timed out: it was not whole after {self._server.timeout_s:g} s")
+        except (self._openai.OpenAIError, ValueError):
+            raise
+        except Exception as error:  # the client's transport has its own kinds, by another name in each of its versions
+            raise ValueError(f"an answer broke off ({error or type(error).__name__})") from error
+        return parse_json(bytes(body))
 
     def _lost(self, error: Exception) -> LostWork:
         return LostWork(
@@ -168,28 +207,65 @@ class _ServerAnswer:
     generated_tokens: int
 
 
+class _Pauses:
+    """Waits between attempts, of all threads that ask; one that a person would notice is said once."""
+
+    def __init__(self, say: Callable[[str], None], base_url: str) -> None:
+        self._say, self._base_url = say, base_url
+        self._ended, self._lock, self._said_until_s = threading.Event(), threading.Lock(), 0.0
+
+    def pause(self, attempt: int, complaint: Exception) -> bool:
+        """Wait as long as the server asks, else longer with every attempt; False if the run has ended meanwhile."""
+        seconds = _asked_pause_s(complaint)
+        if seconds is None:
+            seconds = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0**attempt)
+        if seconds >= _SAID_PAUSE_S:
+            self._say_once(seconds, complaint)
+        return not self._ended.wait(seconds)
+
+    def end(self) -> None:
+        """Nobody waits any longer."""
+        self._ended.set()
+
+    def _say_once(self, seconds: float, complaint: Exception) -> None:
+        now_s = time.monotonic()
+        with self._lock:
+            if now_s < self._said_until_s:
+                return
+            self._said_until_s = now_s + seconds
+        self._say(f"{self._base_url}: asked again in {seconds:.0f} s, got {_reason(complaint)}")
+
+
+def _asked_pause_s(error: Exception) -> float | None:
+    """Seconds that an answer's Retry-After asks for, at most a minute of them; None without one that is a number."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    try:
+        asked_s = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return min(asked_s, _MAX_ASKED_PAUSE_S) if asked_s > 0 else None
+
+
 def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
     """A chat completion, checked.
 
     Raises: ValueError if it lacks text or token counts, _UnusableAnswerError if a known finish reason.
     """
-    choices, usage = getattr(found, "choices", None), getattr(found, "usage", None)
-    if not choices or usage is None:
-        raise ValueError(f"an answer must have choices and usage, got {str(found)[:80]!r}")
-    message = choices[0].message
-    # Servers that split the thinking off put it beside the content.
-    thinking = getattr(message, "reasoning_content", None) or ""
-    prompt_tokens, generated_tokens = usage.prompt_tokens, usage.completion_tokens
-    if not isinstance(prompt_tokens, int) or not isinstance(generated_tokens, int):
-        raise ValueError(f"an answer must count its tokens, got {usage!r}")
-    finish = FinishReason.LENGTH if generated_tokens >= max_tokens else _FINISHES.get(choices[0].finish_reason)
+    try:
+        choice, usage = found["choices"][0], found["usage"]
+        message, finish_reason = choice["message"], choice.get("finish_reason")
+        # Servers that split the thinking off put it beside the content.
+        text = (message.get("reasoning_content") or "") + (message.get("content") or "")
+        prompt_tokens, generated_tokens = (count(usage[key], key) for key in ("prompt_tokens", "completion_tokens"))
+    except (TypeError, KeyError, IndexError, AttributeError):
+        raise ValueError(f"an answer must have choices and usage, got {shortened(found)}") from None
+    if text and not generated_tokens:
+        raise ValueError("an answer must count its tokens, got a text of 0")
+    finish = FinishReason.LENGTH if generated_tokens >= max_tokens else _FINISHES.get(str(finish_reason))
     if finish is None:
-        raise _UnusableAnswerError(f"an answer must end by stop or length, got {choices[0].finish_reason!r}")
+        raise _UnusableAnswerError(f"an answer must end by stop or length, got {shortened(finish_reason)}")
     return _ServerAnswer(
-        text=thinking + (message.content or ""),
-        finish=finish,
-        prompt_tokens=prompt_tokens,
-        generated_tokens=generated_tokens,
+        text=whole_text(text), finish=finish, prompt_tokens=prompt_tokens, generated_tokens=generated_tokens
     )
 
 
@@ -204,5 +280,5 @@ def _refused(trial: Trial, reason: str) -> Answer:
     return Answer(trial=trial, text="", prompt_tokens=0, completion=completion)
 
 
-def _without(fields: dict[str, float], name: str) -> dict[str, float]:
+def _without(fields: Mapping[str, float], name: str) -> dict[str, float]:
     return {key: value for key, value in fields.items() if key != name}

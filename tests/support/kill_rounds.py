@@ -34,6 +34,9 @@ class Silent:
     def on_sample(self, _):
         pass
 
+    def say(self, _):
+        pass
+
 
 def request(model: Path, problems: Path, out: Path) -> GenerateRequest:
     return GenerateRequest(

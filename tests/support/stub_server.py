@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -17,6 +18,8 @@ def good(text="so \\boxed{204}", *, finish="stop", generated=5):
 
 
 HANG = "hang"
+DRIP = "drip"
+"""One byte now and then, for ever."""
 
 
 class StubServer:
@@ -42,13 +45,27 @@ class StubServer:
                 if answer == HANG:
                     stub._released.wait(30)
                     return
-                status, content = answer
+                if answer == DRIP:
+                    self.drip()
+                    return
+                status, content, *headers = answer
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
+                for name, value in headers:
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
+
+            def drip(self):
+                self.send_response(200)
+                self.send_header("Content-Length", str(10**9))
+                self.end_headers()
+                with suppress(OSError):
+                    while not stub._released.wait(0.05):
+                        self.wfile.write(b" ")
+                        self.wfile.flush()
 
             def log_message(self, *_):
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -11,9 +12,10 @@ from kinetics.samples.problems import Problem
 from kinetics.samples.prompts import PAPER_TEMPLATE, PromptStyle
 from kinetics.samples.trials import plan_trials
 from kinetics.specs.generation import FinishReason, SamplingSettings
-from tests.support.stub_server import HANG, StubServer, good
+from tests.support.stub_server import DRIP, HANG, StubServer, good
 
 pytest.importorskip("openai", reason="openai is not installed; pip install openai")
+from kinetics.samples import openai_client
 from kinetics.samples.openai_client import OpenAiAnswers, Server
 
 PAPER = SamplingSettings(temperature=0.6, top_p=0.95, top_k=20)
@@ -22,9 +24,14 @@ TRIALS = plan_trials(
 )
 
 
-def connect(stub, *, timeout_s=20.0, max_retries=2, concurrency=4):
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(openai_client, "_FIRST_PAUSE_S", 0.01)
+
+
+def connect(stub, *, timeout_s=20.0, max_retries=2, concurrency=4, say=lambda _: None):
     server = Server(base_url=stub.url, model="m", concurrency=concurrency, timeout_s=timeout_s, max_retries=max_retries)
-    return OpenAiAnswers(server, style=PromptStyle.PAPER, max_new_tokens=9, sampling=PAPER)
+    return OpenAiAnswers(server, style=PromptStyle.PAPER, max_new_tokens=9, sampling=PAPER, say=say)
 
 
 def rejecting(field, status):
@@ -178,3 +185,85 @@ def test_thinking_that_the_server_splits_off_is_part_of_the_answer():
     with StubServer(rule=lambda _: (status, content)) as stub:
         (answer,) = connect(stub)(TRIALS[:1])
     assert answer.text == "hm, so \\boxed{204}"
+
+
+def test_a_long_pause_that_the_server_asks_for_is_said_once_and_ends_with_the_run():
+    said = []
+    busy = (429, {"error": {"message": "slow down"}}, ("Retry-After", "59"))
+    with StubServer(script=[good()], rule=lambda _: busy) as stub:
+        answers = connect(stub, say=said.append)
+        ended = threading.Timer(0.5, answers.close)
+        ended.start()
+        started_s = time.monotonic()
+        with pytest.raises(LostWork, match="slow down"):
+            list(answers(TRIALS))
+        ended.join()
+    assert time.monotonic() - started_s < 20
+    assert len(stub.bodies) == 1 + 4, "nobody asks again before the pause is over"
+    (line,) = said
+    assert line.startswith(f"{stub.url}: asked again in 59 s, got ")
+    assert "slow down" in line
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited_s"), [("0.2", 0.2), ("-1", 0.01), ("soon", 0.01), ("nan", 0.01), ("1e9", 0.3)]
+)
+def test_the_pause_is_the_one_asked_for_within_reason_and_short_ones_are_not_said(monkeypatch, asked, waited_s):
+    monkeypatch.setattr(openai_client, "_MAX_ASKED_PAUSE_S", 0.3)
+    said = []
+    with StubServer(script=[good(), (503, "", ("Retry-After", asked))]) as stub:
+        answers = connect(stub, concurrency=1, say=said.append)
+        started_s = time.monotonic()
+        list(answers(TRIALS[:1]))
+    assert time.monotonic() - started_s >= waited_s
+    assert said == []
+
+
+def body(*, message='{"content": "a"}', prompt=1, generated=1, before=""):
+    choices = f'"choices": [{{"message": {message}, "finish_reason": "stop"}}]'
+    return f'{{{before}{choices}, "usage": {{"prompt_tokens": {prompt}, "completion_tokens": {generated}}}}}'
+
+
+HOSTILE = {
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "deep object": '{"a":' * 5000 + "1" + "}" * 5000,
+    "huge number": body(prompt="9" * 900),
+    "digits": body(prompt="9" * 9000),
+    "true": body(prompt="true"),
+    "uncounted": body(generated=0),
+    "twice": body(before='"choices": [], '),
+    "lists": body(message="[]"),
+    "parts": body(message='{"content": [1]}'),
+    "not text": body(message='{"content": 5}'),
+    "null": "null",
+}
+
+
+def test_the_hostile_answers_would_else_be_answers():
+    with StubServer(rule=lambda _: (200, body())) as stub:
+        assert [answer.text for answer in connect(stub)(TRIALS[:1])] == ["a"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_no_answer_of_a_server_ends_in_more_than_one_line(hostile):
+    with StubServer(script=[good()], rule=lambda _: (200, hostile)) as stub, pytest.raises(LostWork) as raised:
+        list(connect(stub, max_retries=1)(TRIALS[:1]))
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
+def test_an_answer_that_is_too_large_or_never_whole_is_given_up(monkeypatch):
+    monkeypatch.setattr(openai_client, "_MAX_ANSWER_BYTES", 1000)
+    with (
+        StubServer(script=[good()], rule=lambda _: good("x" * 2000)) as stub,
+        pytest.raises(LostWork, match="1000 bytes"),
+    ):
+        list(connect(stub, max_retries=0)(TRIALS[:1]))
+    with StubServer(script=[good()], rule=lambda _: DRIP) as stub, pytest.raises(LostWork, match="timed out"):
+        list(connect(stub, max_retries=0, timeout_s=0.4)(TRIALS[:1]))
+
+
+def test_half_a_surrogate_pair_in_an_answer_becomes_a_character():
+    with StubServer(rule=lambda _: good("a\ud83d \\boxed{204}")) as stub:
+        (answer,) = connect(stub)(TRIALS[:1])
+    assert answer.text == "a\ufffd \\boxed{204}"

@@ -37,6 +37,9 @@ class Silent:
     def on_sample(self, answer: Answer):
         pass
 
+    def say(self, _):
+        pass
+
 
 @pytest.fixture(scope="module")
 def server(tiny_model, tmp_path_factory):
