@@ -2,10 +2,12 @@
 
 By default the miniature family that ships with the package sits its contest: it checks the pipeline and shows the
 law's shape, and is no claim about language models. `--traces DIR` costs logs that are there; `--hf-model ID` generates
-with real weights. Tables and the figure go to `aime/` beside the result file. In exact eFLOPs sparse attention must
-not be clearly less accurate than dense (95 % interval of the paired difference) at any cost where dense lies between 20
-and 90 % of its maximum, for one longer answer and for Best-of-N; measured seconds are reported whatever their sign.
-Where the logs are the paper's own traces, its claims must keep their recorded verdicts.
+with real weights. Tables and the figure go to `aime/` in a folder named like the result file, beside it.
+
+In exact eFLOPs sparse attention must not be clearly less accurate than dense (95 % interval of the paired difference)
+at any cost where dense lies between 20 and 90 % of its maximum, for one longer answer and for Best-of-N; measured
+seconds are reported whatever their sign. Where the logs are the paper's own traces, its claims must keep their recorded
+verdicts.
 """
 
 from pathlib import Path
@@ -25,7 +27,7 @@ from kinetics.bench.aime import (
     run_case,
     run_facts,
 )
-from kinetics.bench.plugin import settings_of
+from kinetics.bench.plugin import settings_of, tables_of
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.measured_costs import EFLOP, MEASURED
 from kinetics.law.request import LawOutcome
@@ -47,8 +49,7 @@ def logs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def tables(request: pytest.FixtureRequest) -> Path:
-    settings = settings_of(request.config)
-    return settings.results_dir / settings.device.slug / "aime"
+    return tables_of(request.config) / "aime"
 
 
 @pytest.mark.benchmark(group="aime")

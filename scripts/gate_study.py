@@ -4,7 +4,8 @@
     python scripts/gate_study.py analyse                  decisions drawn from the stored launches, as a table
 
 Every launch runs four workers in lockstep on one checkout: base, an identical copy, and two that do 5 % and 10 % more
-work in the timed call, context and KV budget being longer by that much. Both commands work in results/gate-study/.
+work in the timed call, context and KV budget being longer by that much. Both commands work in runs/gate-study/, or in
+`--folder`.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
 from kinetics.machine.facts import source_state
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "results" / "gate-study"
-DATA = FOLDER / "data"
-"""Below, so that `results/*/*.json` are result files."""
+FOLDER = ROOT / "runs" / "gate-study"
+"""Unless told otherwise; the published study lies in results/gate-study."""
+DATA = "data"
+"""Below the folder, so that `results/*/*.json` are result files."""
 PLANTED = {BASE: 0.0, "copy": 0.0, "plus5": 0.05, "plus10": 0.10}
 LEFT_OUT = ("append", "step")
 """Of the gate grid: append, whose work does not grow with the context, and the step, most of whose work does not."""
@@ -93,7 +95,7 @@ def fewest_counting(stored: pd.DataFrame) -> int:
     return int(counts.min())
 
 
-def check_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def check_same(there: Mapping[str, Any], here: Mapping[str, Any], data: Path) -> None:
     """Launches of one study must be of one machine and one set of cases.
 
     Raises: ValueError if the stored ones are not.
@@ -102,12 +104,12 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     if here["specs"] != there["specs"]:
         difference = "its cases are others"
     if difference:
-        raise ValueError(f"{DATA} must hold launches of this study, got others: {difference}; move it away")
+        raise ValueError(f"{data} must hold launches of this study, got others: {difference}; move it away")
 
 
-def collect(num_launches: int, *, max_s: float) -> None:
-    path, cases = DATA / "launches.csv", study_cases()
-    DATA.mkdir(parents=True, exist_ok=True)
+def collect(data: Path, num_launches: int, *, max_s: float) -> None:
+    path, cases = data / "launches.csv", study_cases()
+    data.mkdir(parents=True, exist_ok=True)
     stored = finished_launches(path, len(cases) * len(PLANTED))
     started, root = time.monotonic(), repository_root(ROOT)
     machine = probe_machine(root, "cpu")
@@ -115,8 +117,8 @@ def collect(num_launches: int, *, max_s: float) -> None:
     planted = {side: {case.name: planted_spec(case.spec, share) for case in cases} for side, share in PLANTED.items()}
     facts = {"commit": commit, "dirty": is_dirty, "machine_info": machine.facts, "specs": planted}
     if len(stored):
-        check_same(json.loads((DATA / "machine.json").read_text()), facts)
-    write_json(DATA / "machine.json", facts)
+        check_same(json.loads((data / "machine.json").read_text()), facts, data)
+    write_json(data / "machine.json", facts)
     place = launch_setup(dict.fromkeys(PLANTED, root), "cpu", machine)
     launch_cases = [
         LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
@@ -144,15 +146,17 @@ def collect(num_launches: int, *, max_s: float) -> None:
         )
 
 
-def analyse() -> None:
-    facts = json.loads((DATA / "machine.json").read_text())
-    text = report(pd.read_csv(DATA / "launches.csv"), facts)
-    (FOLDER / "README.md").write_text(text, encoding="utf-8")
+def analyse(folder: Path) -> None:
+    data = folder / DATA
+    facts = json.loads((data / "machine.json").read_text())
+    text = report(pd.read_csv(data / "launches.csv"), facts)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the study")
     verbs = parser.add_subparsers(required=True, dest="verb")
     collecting = verbs.add_parser("collect")
     collecting.add_argument(
@@ -162,9 +166,9 @@ def main() -> None:
     verbs.add_parser("analyse")
     arguments = parser.parse_args()
     if arguments.verb == "collect":
-        collect(arguments.launches, max_s=arguments.max_seconds)
+        collect(arguments.folder / DATA, arguments.launches, max_s=arguments.max_seconds)
     else:
-        analyse()
+        analyse(arguments.folder)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kinetics.cases.kernels import CacheState, GridOptions, GridSize, check_kv_budget, kv_budgets
 from kinetics.machine.device import Device, resolve_device
+from kinetics.results.store import RUNS
 from kinetics.specs.counts import parse_count
 from kinetics.specs.dtypes import parse_dtype
 from kinetics.specs.models import find_model
@@ -36,7 +37,7 @@ _OPTIONS: Final = (
     ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
     ("--traces", "", "bench/test_aime.py: cost these logs of `kinetics generate` instead of generating"),
     ("--hf-model", "", "bench/test_aime.py: real weights on AIME 2024 instead of the miniature family"),
-    ("--results-dir", "", "where result files go (default results/, in a folder per device)"),
+    ("--results-dir", "", "where result files go (default runs/, in a folder per device)"),
 )
 
 
@@ -106,7 +107,7 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
         grid=grid,
         providers=_listed("--provider", option.provider, _provider),
         time_budget_s=_duration_s(option.time_budget) if option.time_budget else _DEFAULT_TIME_BUDGET_S[device.kind],
-        results_dir=(root / (option.results_dir or "results")).resolve(),
+        results_dir=(root / (option.results_dir or RUNS)).resolve(),
         root=root,
     )
 

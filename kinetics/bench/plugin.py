@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Collection, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +70,14 @@ def settings_of(config: pytest.Config) -> BenchSettings:
     Raises: pytest.UsageError if an option is wrong.
     """
     return _run_of(config).settings
+
+
+def tables_of(config: pytest.Config) -> Path:
+    """The folder for tables and figures of this run, beside its result file.
+
+    Raises: pytest.UsageError if an option is wrong.
+    """
+    return _run_of(config).tables
 
 
 def able_providers(config: pytest.Config, operation: str) -> list[str]:

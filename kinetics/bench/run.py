@@ -23,7 +23,7 @@ from kinetics.prediction.calibration import Row, calibrate
 from kinetics.prediction.step_calibration import calibrate_steps
 from kinetics.results.journal import RowJournal, recover_journals
 from kinetics.results.kernel_row import Recordable
-from kinetics.results.store import SCHEMA, Document, Skip, check_writable, result_path
+from kinetics.results.store import SCHEMA, Document, Skip, check_writable, result_path, tables_folder
 
 if TYPE_CHECKING:
     from kinetics.machine.probe import ProbeResult
@@ -181,6 +181,11 @@ class BenchRun:
                 self._progress.say("measuring this machine's ceilings")
             self._probed = probe(self.settings.device, self.settings.grid.dtype)
         return self._probed
+
+    @property
+    def tables(self) -> Path:
+        """Where tables and figures of this run go: beside its result file."""
+        return tables_folder(self._result_path())
 
     def _result_path(self) -> Path:
         return result_path(

@@ -20,7 +20,7 @@ def bench(context: typer.Context) -> None:
 
     Takes pytest's options and the suite's own (`pytest --help` lists them under "kinetics"): --grid, --device,
     --provider, --model, --batch, --context, --kv-budget and more. Names of benchmark files, such as
-    test_decode_step.py, choose among them; without any, all are run. Results go to results/ in the current folder.
+    test_decode_step.py, choose among them; without any, all are run. Results go to runs/ in the current folder.
     """
     import pytest
 

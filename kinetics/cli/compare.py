@@ -72,7 +72,9 @@ def compare(
 
 def import_latencies(
     table: Annotated[Path, typer.Argument(help="Latency table; docs/law.md describes its columns.")],
-    out: Annotated[Path, typer.Option(help="Folder for one result file per device.")] = Path("results/published"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for one result file per device; a new one in runs/published.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Only the head shapes of these models, separated by commas.")] = "",
     batch: Annotated[str, typer.Option(help="Only these batches, separated by commas.")] = "",
     context: Annotated[str, typer.Option(help="Only these contexts, such as 1k,8k,32k.")] = "",
@@ -81,6 +83,7 @@ def import_latencies(
     """Turn published decode latencies into result files, labelled as published, for `compare` and `report`."""
     from kinetics.results.published import LatencySelection
     from kinetics.results.published import import_latencies as write_result_files
+    from kinetics.results.store import fresh_folder
     from kinetics.specs.counts import parse_count
 
     with one_line_errors():
@@ -89,7 +92,7 @@ def import_latencies(
             batches=[parse_count(one) for one in _listed(batch)],
             context_lens=[parse_count(one) for one in _listed(context)],
         )
-        written = write_result_files(table, out, selection=selection)
+        written = write_result_files(table, out or fresh_folder("published"), selection=selection)
     if as_json:
         typer.echo(json.dumps({"files": [str(path) for path in written]}))
     else:

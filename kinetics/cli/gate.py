@@ -26,7 +26,7 @@ _MIN_WIDTH = 130
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
 Grid = Annotated[str, typer.Option("--grid", help="gate: what CI runs; smoke: proves in seconds that all runs.")]
-ResultsDir = Annotated[Path | None, typer.Option("--results-dir", help="Default: results/ of the checkout.")]
+ResultsDir = Annotated[Path | None, typer.Option("--results-dir", help="Default: runs/ of the checkout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the result file here.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write the table as Markdown here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result document on stdout instead of a table.")]

@@ -19,7 +19,6 @@ from kinetics.files.printable import printable
 from kinetics.specs.policies import PolicyKind
 
 EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
-DEFAULT_TABLES = Path("results/tables")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -144,7 +143,8 @@ def law(
         Path | None, typer.Option(help="Folder of logs by `kinetics generate`: cost them here, in seconds too.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables and figures; results/tables, or `law` in the logs' own.")
+        Path | None,
+        typer.Option(help="Folder for tables and figures; a new one in runs/law, or `law` in the logs' own."),
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures as PNG and SVG.")] = True,
     fetch: Annotated[str, typer.Option(help="Task whose published traces to fetch, such as aime24.")] = "",
@@ -168,10 +168,11 @@ def law(
     """Frontiers, tables, figures and claims: from the published curves, or from samples."""
     from kinetics.law.request import LawRequest
     from kinetics.law.run import run_law
+    from kinetics.results.store import fresh_folder
 
     with one_line_errors():
         request = LawRequest(
-            files=tuple(files or ()), out=out or (traces / "law" if traces else DEFAULT_TABLES), traces=traces,
+            files=tuple(files or ()), out=out or (traces / "law" if traces else fresh_folder("law")), traces=traces,
             draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
             grader=grader.value, tokenizer=tokenizer, grades_cuts=grade_cuts, prompt_len=prompt_len,
             architectures=tuple(architecture or ()), batch=batch, num_dense_layers=dense_layers, seed=seed,

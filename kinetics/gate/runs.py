@@ -1,7 +1,7 @@
 """The three runs of the gate: two checkouts in lockstep, one against stored files, one revision against itself.
 
-Puts the rooms together; decides nothing of its own. Every run leaves one file, `results/<device>/gate/...`, and a whole
-self test `results/<device>/gate/aa-<grid>.json`, which later runs on the machine go by.
+Puts the rooms together; decides nothing of its own. Every run leaves one file, `runs/<device>/gate/...`, and a whole
+self test `runs/<device>/gate/aa-<grid>.json`, which later runs on the machine go by.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kinetics.gate.stored import stored_baseline
 from kinetics.gate.verdicts import CasePlan
 from kinetics.machine.facts import source_state
 from kinetics.results.journal import recover_journals
-from kinetics.results.store import Document, check_writable, result_path
+from kinetics.results.store import RUNS, Document, check_writable, result_path
 
 JUDGED_LAUNCHES = 5
 """Launches a look unless told otherwise, and the number that a self test speaks of."""
@@ -141,7 +141,7 @@ def _site(request: GateRequest, root: Path, say: Say) -> _Site:
     say("measuring this machine's ceilings")
     machine = probe_machine(root, request.device)
     commit, is_dirty = source_state(root)
-    folder = (request.results_dir or root / "results") / str(machine.facts["device_slug"])
+    folder = (request.results_dir or root / RUNS) / str(machine.facts["device_slug"])
     check_writable(folder / "gate")
     for path in recover_journals(folder / "gate", complete=complete):
         is_lost = path.suffix == ".unreadable"

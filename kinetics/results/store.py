@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SCHEMA = 1
+RUNS = "runs"
+"""Folder of what was run here, ignored by git. What is published is copied out of it, by `kinetics publish`."""
 
 Document = dict[str, Any]
 
@@ -44,9 +46,26 @@ def read_result(path: Path) -> Document:
 
 
 def result_path(results_dir: Path, device_slug: str, *, started: float, commit: str, is_dirty: bool, grid: str) -> Path:
-    """`<results>/<device>/<UTC>_<sha7>[-dirty]_<grid>.json`."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
-    return results_dir / device_slug / f"{stamp}_{commit[:7]}{'-dirty' if is_dirty else ''}_{grid}.json"
+    """`<results>/<device>/<UTC>_<sha7>[-dirty]_<grid>_<pid>.json`; tables of the run lie in `tables_folder` of it.
+
+    The process id tells runs apart that start in the same second.
+    """
+    name = f"{_stamp(started)}_{commit[:7]}{'-dirty' if is_dirty else ''}_{grid}_{os.getpid()}.json"
+    return results_dir / device_slug / name
+
+
+def tables_folder(result: Path) -> Path:
+    """Where the tables and figures of a run lie: the folder of the result file's name, beside it."""
+    return result.with_suffix("")
+
+
+def fresh_folder(kind: str) -> Path:
+    """A new name under `runs/` of the current folder for what a verb writes unless told where; nothing is made."""
+    return Path(RUNS) / kind / f"{_stamp(time.time())}_{os.getpid()}"
+
+
+def _stamp(moment: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(moment))
 
 
 def check_writable(folder: Path) -> None:

@@ -55,14 +55,14 @@ def test_the_verb_measures_into_the_current_folder(installed: Path, tmp_path: Pa
     bench = ["-m", "kinetics", "bench", "test_decode_attention.py", *tiny, "-k", "dense-ours"]
     done = run_installed(installed, tmp_path, *bench)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert list((tmp_path / "results").glob("cpu-*/*.json"))
+    assert list((tmp_path / "runs").glob("cpu-*/*.json"))
 
 
 def test_a_wrong_option_of_the_verb_is_one_line_and_exit_code_two(installed: Path, tmp_path: Path) -> None:
     done = run_installed(installed, tmp_path, "-m", "kinetics", "bench", "--device", "tpu")
     assert done.returncode == 2
     assert "--device must be auto, cpu, cuda or cuda:<index>, got 'tpu'" in done.stderr
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_types_are_told_to_other_projects(installed: Path) -> None:

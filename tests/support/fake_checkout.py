@@ -88,7 +88,7 @@ def make_repository(root, **behaviour):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dedent(text) if text else "")
     behave(root, **behaviour)
-    (root / ".gitignore").write_text("__pycache__/\nresults/\n")
+    (root / ".gitignore").write_text("__pycache__/\nruns/\n")
     git(root, "init", "-q", "-b", "main")
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", "base")

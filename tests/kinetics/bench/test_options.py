@@ -28,7 +28,7 @@ def test_lists_and_counts_are_read_as_written():
 def test_defaults_are_the_quick_grid_in_fp32_under_results():
     found = settings()
     assert (found.grid.size, found.grid.dtype, found.providers) == (GridSize.QUICK, "float32", ())
-    assert found.results_dir == Path("/somewhere/results")
+    assert found.results_dir == Path("/somewhere/runs")
 
 
 def test_both_cache_states_can_be_asked_for():

@@ -76,14 +76,14 @@ def test_other_peoples_options_and_benchmarks_stay_their_own(tmp_path: Path) -> 
     assert benched.returncode == 0, benched.stdout
     assert "Name (time in" in benched.stdout
     assert "measured ceilings" not in benched.stdout
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_case_in_anybodys_test_leaves_a_row_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(OUR_CASE_IN_THEIR_TEST)
     done = run_pytest(tmp_path, "--benchmark-only", *TINY)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (tmp_path / "results").glob("cpu-*/*.json")
+    (path,) = (tmp_path / "runs").glob("cpu-*/*.json")
     (benchmark,) = json.loads(path.read_text())["benchmarks"]
     assert benchmark["extra_info"]["operation"] == "dense"
     assert "Measured beside predicted" in done.stdout
@@ -94,7 +94,7 @@ def test_without_benchmark_only_a_case_is_skipped_with_its_remedy(tmp_path: Path
     done = run_pytest(tmp_path, "-rs")
     assert done.returncode == 0, done.stdout
     assert "pytest --benchmark-only" in done.stdout
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

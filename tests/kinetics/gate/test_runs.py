@@ -213,7 +213,7 @@ def test_a_base_that_is_too_old_is_one_line_and_exit_3(kinetics, repository):
 def test_a_self_test_stores_what_later_gates_go_by(kinetics, gate, repository):
     done = kinetics("aa", *SMOKE[:-1], "10", "--json")
     assert done.exit_code == 0
-    document = read_gate_file(repository / "results" / "cpu-fake" / "gate" / "aa-smoke.json")
+    document = read_gate_file(repository / "runs" / "cpu-fake" / "gate" / "aa-smoke.json")
     tests = {row["case"]: row for row in document["self_tests"]}
     assert set(tests) == {DENSE, SPARSE}
     assert tests[DENSE]["confirmed_false_alarms"] <= 0.05
@@ -224,7 +224,7 @@ def test_a_self_test_stores_what_later_gates_go_by(kinetics, gate, repository):
 
 def test_stored_files_find_a_slow_down_and_refuse_another_machine(kinetics, repository, tmp_path):
     kinetics("aa", *SMOKE[:-1], "10")
-    stored = repository / "results" / "cpu-fake" / "gate" / "aa-smoke.json"
+    stored = repository / "runs" / "cpu-fake" / "gate" / "aa-smoke.json"
     behave(repository, seconds=20e-3)  # memory read between the calls swings, and with it the units
     done = kinetics("gate", "--baseline-file", str(stored), *SMOKE, "--json")
     assert done.exit_code == 1
@@ -235,7 +235,7 @@ def test_stored_files_find_a_slow_down_and_refuse_another_machine(kinetics, repo
     done = kinetics("gate", "--baseline-file", str(tmp_path / "other.json"), *SMOKE, "--json")
     assert done.exit_code == 3
     row = json.loads(done.stdout)["verdicts"][0]
-    assert (row["verdict"], row["reason"]) == ("INCOMPARABLE", "torch_threads is 2 here and 16 there")
+    assert (row["verdict"], row["reason"]) == ("INCOMPARABLE", "threads: 2, 16")
 
 
 def heed_ctrl_c():
@@ -253,7 +253,7 @@ def started_gate(repository):
     running = subprocess.Popen(
         arguments, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
     )
-    folder = repository / "results" / "cpu-fake" / "gate"
+    folder = repository / "runs" / "cpu-fake" / "gate"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if any(path.read_text().count("\n") > 8 for path in folder.glob("*.journal.jsonl")):

@@ -74,7 +74,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 
 def test_the_file_name_tells_device_time_commit_and_grid(tmp_path):
     path = result_path(tmp_path, "nvidia-h200", started=0.0, commit="0123456789", is_dirty=True, grid="quick")
-    assert path == tmp_path / "nvidia-h200" / "19700101T000000Z_0123456-dirty_quick.json"
+    assert path == tmp_path / "nvidia-h200" / f"19700101T000000Z_0123456-dirty_quick_{os.getpid()}.json"
 
 
 def test_an_unwritable_folder_is_refused_before_anything_is_measured(tmp_path):
