@@ -79,7 +79,9 @@ class MaskedAttention:
         self._keys = [[self._gather(layer.keys, one) for one in sequences] for layer in cache.layers]
         self._values = [[self._gather(layer.values, one) for one in sequences] for layer in cache.layers]
 
-    def __call__(self, layer, q, k, v, batch):
+    def __call__(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: DecodeBatch
+    ) -> torch.Tensor:
         out = torch.empty_like(q)
         for request in range(len(q)):
             keys = self._keys[layer][request] = torch.cat([self._keys[layer][request], k[request][None]])
@@ -92,10 +94,10 @@ class MaskedAttention:
         return out
 
     @staticmethod
-    def _gather(tensor, sequence):
+    def _gather(tensor: torch.Tensor, sequence: PagedSequence) -> torch.Tensor:
         return tensor[sequence.pages].flatten(0, 1)[: sequence.num_tokens].clone()
 
-    def _kept(self, group, keys, logits):
+    def _kept(self, group: torch.Tensor, keys: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Boolean [context_len]: the keys this policy attends."""
         context_len = len(keys)
         position = torch.arange(context_len)
@@ -119,7 +121,7 @@ class MaskedAttention:
                 chosen = scores.sort(descending=True).indices[:top_blocks]
                 return forced | torch.isin(page, chosen)
 
-    def _score(self, group, keys):
+    def _score(self, group: torch.Tensor, keys: torch.Tensor) -> float:
         if self._kind is PageSummaryKind.MEAN:
             return float(group.mean(0) @ keys.mean(0))
         return float(torch.maximum(group * keys.amin(0), group * keys.amax(0)).sum(-1).mean())

@@ -6,6 +6,8 @@ exactly as long as planted.
 
 import json
 import subprocess
+from pathlib import Path
+from typing import Any
 
 FILES = {
     "torch.py": """
@@ -61,27 +63,30 @@ FILES = {
             return SimpleNamespace(call=call, prove=prove, work=work)
         """,
 }
-CALM = {"seconds": 1e-3, "num_bytes": 1, "unable": [], "wrong": [], "breaks_device": []}
+CALM: dict[str, Any] = {"seconds": 1e-3, "num_bytes": 1, "unable": [], "wrong": [], "breaks_device": []}
 CALM |= {"version": 1, "die_at": -1, "hang_at": -1, "raise_at": -1}
 
 
-def dedent(text):
+def dedent(text: str) -> str:
+    """The text without its common indent."""
     lines = text.strip("\n").split("\n")
     indent = len(lines[0]) - len(lines[0].lstrip())
     return "\n".join(line[indent:] for line in lines).rstrip() + "\n"
 
 
-def git(root, *arguments):
+def git(root: Path, *arguments: str) -> str:
+    """What git says, as somebody who can commit."""
     identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
     done = subprocess.run(["git", *identity, *arguments], cwd=root, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def behave(root, **behaviour):
+def behave(root: Path, **behaviour: Any) -> None:
+    """Tell the pretend code how to behave from now on."""
     (root / "behaviour.json").write_text(json.dumps(CALM | behaviour))
 
 
-def make_repository(root, **behaviour):
+def make_repository(root: Path, **behaviour: Any) -> Path:
     """One commit that behaves like this."""
     for name, text in FILES.items():
         path = root / name

@@ -25,16 +25,16 @@ NUM_TRIALS = 6
 
 
 class Silent:
-    def start(self, **_):
+    def start(self, **_: object) -> None:
         pass
 
-    def on_tokens(self, _):
+    def on_tokens(self, _: object) -> None:
         pass
 
-    def on_sample(self, _):
+    def on_sample(self, _: object) -> None:
         pass
 
-    def say(self, _):
+    def say(self, _: object) -> None:
         pass
 
 

@@ -1,25 +1,26 @@
 """A pytest plugin that breaks the sparse kernel on purpose, in the way that PLANTED_BUG names."""
 
 import os
+from typing import Any
 
 from kinetics_kernels.block_topk import cpu
 
 _correct = cpu.sparse_paged_decode
 
 
-def _drop_page(q, k_cache, v_cache, page_indices, seq_lens, **options):
+def _drop_page(q: Any, k_cache: Any, v_cache: Any, page_indices: Any, seq_lens: Any, **options: Any) -> None:
     broken = page_indices.clone()
     broken[..., 1] = broken[..., 0]
     _correct(q, k_cache, v_cache, broken, seq_lens, **options)
 
 
-def _swap_heads(*tensors, **options):
+def _swap_heads(*tensors: Any, **options: Any) -> None:
     _correct(*tensors, **options)
     out = options["out"]
     out[:, [0, 1]] = out[:, [1, 0]]
 
 
-def _write_nothing(*tensors, **options):
+def _write_nothing(*tensors: Any, **options: Any) -> None:
     """Its output is whatever the memory held."""
 
 

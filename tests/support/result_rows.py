@@ -1,12 +1,18 @@
 """Made result files: small, and complete enough to be compared and shown."""
 
 import statistics
+from collections.abc import Sequence
+from typing import Any
+
+Document = dict[str, Any]
 
 SHAPE = {"num_q_heads": 32, "num_kv_heads": 8, "head_dim": 128}
 BANDWIDTH = 2e10
 
 
-def make_row(operation="dense", *, provider="ours", samples=(1e-3,) * 9, **fields):
+def make_row(
+    operation: str = "dense", *, provider: str = "ours", samples: Sequence[float] = (1e-3,) * 9, **fields: Any
+) -> Document:
     """One benchmark entry. Predicted from the bytes alone, so that every figure can be checked by hand."""
     batch, context_len = fields.get("batch", 1), fields.get("context_len", 1024)
     kept = fields.get("kv_budget") or context_len
@@ -30,7 +36,14 @@ def make_row(operation="dense", *, provider="ours", samples=(1e-3,) * 9, **field
     }
 
 
-def make_document(rows, *, device="Made CPU", slug="cpu-made", identity=None, **fields):
+def make_document(
+    rows: Sequence[Document],
+    *,
+    device: str = "Made CPU",
+    slug: str = "cpu-made",
+    identity: Document | None = None,
+    **fields: Any,
+) -> Document:
     """A result file's document; of an old one, which does not tell its identity, unless one is given."""
     ceilings = {"read_bytes_per_s": BANDWIDTH, "matmul_flop_per_s": 1e11, "launch_s": 1e-6, "dtype": "float32"}
     return {
@@ -51,7 +64,8 @@ def make_document(rows, *, device="Made CPU", slug="cpu-made", identity=None, **
     } | fields
 
 
-def make_law(**fields):
+def make_law(**fields: Any) -> Document:
+    """What `kinetics law --json` writes: one frontier of two models."""
     frontier = {
         "attention": "dense", "cost_tera_eflop": [1.0, 2.0], "seconds": [0.1, 0.2], "accuracy": [0.25, 0.5],
         "best_model": ["Qwen3-4B", "Qwen3-8B"],

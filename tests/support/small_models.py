@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 VOCAB_SIZE = 320
@@ -13,13 +15,13 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }  # fmt: skip
 """As Llama 3.1 has it, but for a first context so short that small tests pass it."""
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "hidden_size": 128, "num_hidden_layers": 3, "intermediate_size": 192, "vocab_size": VOCAB_SIZE,
     "max_position_embeddings": MAX_POSITION, "initializer_range": 0.15, "rope_theta": 10_000.0,
 }  # fmt: skip
 
 
-def make_model(family: str):
+def make_model(family: str) -> Any:
     """A random model in evaluation mode whose norms and biases are not the trivial ones."""
     from transformers import (
         LlamaConfig,
@@ -33,14 +35,22 @@ def make_model(family: str):
     )
 
     torch.manual_seed(1)
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
-    experts = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 96, "norm_topk_prob": True}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+    experts: dict[str, Any] = {
+        "num_experts": 8,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 96,
+        "norm_topk_prob": True,
+    }
     if family.startswith("llama"):
         scaling = {"rope_parameters": LLAMA3_ROPE} if family == "llama3_scaled" else {}
         config = LlamaConfig(**_COMMON | scaling, **heads, tie_word_embeddings=family == "llama")
-        model = LlamaForCausalLM(config)
+        model: Any = LlamaForCausalLM(config)
     elif family == "qwen2":
-        qwen2_heads = {"num_attention_heads": 2, "num_key_value_heads": 1}  # its head_dim is hidden_size / heads
+        qwen2_heads: dict[str, Any] = {
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+        }  # its head_dim is hidden_size / heads
         model = Qwen2ForCausalLM(Qwen2Config(**_COMMON, **qwen2_heads, tie_word_embeddings=False))
     elif family == "qwen3":
         model = Qwen3ForCausalLM(Qwen3Config(**_COMMON, **heads, tie_word_embeddings=True))

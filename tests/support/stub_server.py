@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+Body = dict[str, Any]
+Answer = tuple[Any, ...]
+"""A status, what stands in the body (text as it is, else JSON), and headers besides."""
 
 
-def good(text="so \\boxed{204}", *, finish="stop", generated=5):
+def good(text: str = "so \\boxed{204}", *, finish: str = "stop", generated: int = 5) -> Answer:
+    """What such a server says to one question."""
     return 200, {
         "id": "x", "object": "chat.completion", "created": 0, "model": "m",
         "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
@@ -18,6 +25,7 @@ def good(text="so \\boxed{204}", *, finish="stop", generated=5):
 
 
 HANG = "hang"
+"""The answer that does not come."""
 DRIP = "drip"
 """One byte now and then, for ever."""
 
@@ -25,14 +33,17 @@ DRIP = "drip"
 class StubServer:
     """Answers by `script` first (in order), then by `rule(body)`; keeps every body. Use as a context manager."""
 
-    def __init__(self, *, script=(), rule=lambda body: good()):
+    def __init__(
+        self, *, script: Iterable[Answer | str] = (), rule: Callable[[Body], Answer | str] = lambda body: good()
+    ) -> None:
         self.script, self.rule = deque(script), rule
-        self.bodies, self.most_at_once, self._at_once = [], 0, 0
+        self.bodies: list[Body] = []
+        self.most_at_once, self._at_once = 0, 0
         self._lock, self._released = threading.Lock(), threading.Event()
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with stub._lock:
                     stub.bodies.append(body)
@@ -48,6 +59,7 @@ class StubServer:
                 if answer == DRIP:
                     self.drip()
                     return
+                assert not isinstance(answer, str)
                 status, content, *headers = answer
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
@@ -58,7 +70,7 @@ class StubServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def drip(self):
+            def drip(self) -> None:
                 self.send_response(200)
                 self.send_header("Content-Length", str(10**9))
                 self.end_headers()
@@ -67,21 +79,22 @@ class StubServer:
                         self.wfile.write(b" ")
                         self.wfile.flush()
 
-            def log_message(self, *_):
+            def log_message(self, *_: object) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
 
     @property
-    def url(self):
+    def url(self) -> str:
+        """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
