@@ -77,7 +77,7 @@ def tables_of(config: pytest.Config) -> Path:
 
     Raises: pytest.UsageError if an option is wrong.
     """
-    return _run_of(config).tables
+    return _run_of(config).file.tables
 
 
 def able_providers(config: pytest.Config, operation: str) -> list[str]:
@@ -97,7 +97,7 @@ def record_case(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Ben
     run = _running(request)
 
     def record(case: BenchCase) -> Row:
-        run.expect(case, test=request.node.nodeid)
+        run.plan.expect(case, test=request.node.nodeid)
         return _record(run, benchmark, case, _measured(run, case))
 
     return record
@@ -116,7 +116,7 @@ def not_slower(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., 
 
         if candidate.cell != than.cell:
             pytest.fail(f"cases must be of one cell to take turns, got {candidate} and {than}")
-        run.expect(candidate, than, test=request.node.nodeid)
+        run.plan.expect(candidate, than, test=request.node.nodeid)
         measured, base = _measured(run, candidate), _measured(run, than)
         decision = judge_pair(measured.samples_s, base.samples_s, margin=margin)
         if decision.verdict.value == "SLOW":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import IO
+from typing import IO, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +16,38 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinetics.cases.kernels import Cell
 from kinetics.cases.steps import StepCell
 from kinetics.specs.counts import short
+
+
+class RunProgress(Protocol):
+    """What a run tells of itself while it goes on."""
+
+    def describe(self, cell: Cell | StepCell, *, num_cases: int) -> None:
+        """Say which cell comes now."""
+
+    def say(self, text: str) -> None:
+        """Say what goes on now."""
+
+    def advance(self) -> None:
+        """One more test is done."""
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+
+
+class SilentProgress:
+    """Says nothing: nothing has been selected yet."""
+
+    def describe(self, cell: Cell | StepCell, *, num_cases: int) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def advance(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class CellProgress:

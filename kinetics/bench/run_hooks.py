@@ -7,6 +7,7 @@ per device, and files of unlike devices are not compared. torch is not imported 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,7 @@ from kinetics.bench.plugin import RECORDING
 from kinetics.bench.progress import CellProgress
 from kinetics.bench.run import BenchRun
 from kinetics.cases.steps import BenchCase
+from kinetics.results.store import Skip
 from kinetics.specs.identity import identity_of
 
 
@@ -48,8 +50,8 @@ def take_over(config: pytest.Config, run: BenchRun) -> None:
     """Let the closing summary replace pytest-benchmark's table; keep what it saves in the folder of the device."""
     option = config.option
     option.benchmark_quiet = not option.benchmark_verbose
-    if option.benchmark_storage == "file://./.benchmarks" and run.folder.is_relative_to(run.settings.root):
-        option.benchmark_storage = f"file://{run.folder}"
+    if option.benchmark_storage == "file://./.benchmarks" and run.file.folder.is_relative_to(run.settings.root):
+        option.benchmark_storage = f"file://{run.file.folder}"
     session = getattr(config, "_benchmarksession", None)
     if session is not None:  # its options were read before this run turned out to be ours
         session.quiet = option.benchmark_quiet
@@ -75,8 +77,8 @@ class RunHooks:
         """Plan the cells of the cases that were selected, file by file."""
         if not self._config.option.collectonly:
             planned = [(item.path.name, case) for item in session.items if (case := _case_of(item))]
-            progress = CellProgress(len(session.items), self._terminal_file(), uncaptured=self._uncaptured)
-            self._run.plan(planned, progress=progress)
+            self._run.plan.select(planned)
+            self._run.progress = CellProgress(len(session.items), self._terminal_file(), uncaptured=self._uncaptured)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
@@ -94,12 +96,12 @@ class RunHooks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """List in the ledger what leaves no row; move the progress bar."""
         if report.failed:
-            self._run.skip(report.nodeid, f"failed in {report.when}; see the run's output")
+            self._skip(report.nodeid, f"failed in {report.when}; see the run's output")
         if report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self._run.skip(report.nodeid, reason.removeprefix("Skipped: "))
+            self._skip(report.nodeid, reason.removeprefix("Skipped: "))
         if report.when == "teardown":
-            self._run.advance()
+            self._run.progress.advance()
 
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         """Add device, ceilings and library versions; drop the clock readings that change from second to second."""
@@ -110,7 +112,7 @@ class RunHooks:
 
     def pytest_benchmark_update_commit_info(self, commit_info: dict[str, Any]) -> None:
         """Call a tree dirty only if its sources are: result files do not count."""
-        commit_info.update(id=self._run.commit, dirty=self._run.is_dirty)
+        commit_info.update(id=self._run.file.commit, dirty=self._run.file.is_dirty)
 
     def pytest_benchmark_compare_machine_info(
         self, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
@@ -125,25 +127,31 @@ class RunHooks:
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Bring a file that pytest-benchmark is about to write into this suite's schema."""
-        self._run.complete(output_json)
+        self._run.file.complete(output_json, self._run.skips)
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's, whose summary needs the file
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Write the result file, also after Ctrl-C; a benchmark run that recorded nothing does not count as passed."""
         result = yield
-        self._run.close_progress()
+        self._run.progress.close()
         bench_session = self._config._benchmarksession  # type: ignore[attr-defined]
         if bench_session.disabled or bench_session.skip or self._config.option.collectonly:
             return result
         is_partial = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        self._run.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
-        if self._run.result is None and session.exitstatus == pytest.ExitCode.OK:
+        self._run.file.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
+        if self._run.file.written is None and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         return result
 
     def pytest_terminal_summary(self) -> None:
         """Print what was measured beside what was predicted, what was left out, and where the file is."""
-        self._run.print_summary(self._terminal_file())
+        from kinetics.bench.summary import print_summary
+
+        file, terminal = self._run.file, self._terminal_file() or sys.stdout
+        print_summary(file.document, result=file.written, recovered=file.recovered, file=terminal)
+
+    def _skip(self, name: str, reason: str) -> None:
+        self._run.skips.append(Skip(name=name, reason=reason))
 
     def _terminal_file(self) -> Any:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")

@@ -1,0 +1,65 @@
+"""What came of each case: measured, left out for a reason, or wrong. A cell is measured when its first case is asked.
+
+How a cell is measured is the business of `kinetics.measure`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kinetics.bench.machine import BenchMachine
+from kinetics.bench.options import BenchSettings
+from kinetics.bench.plan import BenchPlan, PlannedCell
+from kinetics.bench.progress import RunProgress
+from kinetics.cases.kernels import Cell
+from kinetics.cases.steps import BenchCase, StepCell
+from kinetics.machine.device import Device
+from kinetics.results.kernel_row import Recordable
+
+Outcome = Recordable | str | Exception
+
+
+class Outcomes:
+    """The outcomes of the cells measured so far, until each is taken."""
+
+    def __init__(self, settings: BenchSettings, plan: BenchPlan, machine: BenchMachine) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._machine = machine
+        self._started = time.monotonic()
+        self._found: dict[BenchCase, Outcome] = {}
+
+    def take(self, case: BenchCase, progress: RunProgress) -> Recordable | str:
+        """The measurement of a case, or why there is none.
+
+        Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
+        """
+        if case not in self._found:
+            self._found.update(self._measured(self._plan.cell_of(case), progress))
+        outcome = self._found.pop(case)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _measured(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
+        if time.monotonic() - self._started > planned.deadline_s:
+            budget = f"{self._settings.time_budget_s:.0f} s"
+            reason = f"time budget: this file's share of {budget} was spent; raise --time-budget"
+            return dict.fromkeys(planned.cases, reason)
+        if not self._machine.is_probed:
+            progress.say("measuring this machine's ceilings")
+            _ = self._machine.ceilings
+        progress.describe(planned.cell, num_cases=len(planned.cases))
+        return _run_cell(self._machine.device, planned.cell, planned.cases)
+
+
+def _run_cell(device: Device, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Outcome]:
+    if isinstance(cell, StepCell):
+        from kinetics.measure.step_runner import StepRunner
+
+        return StepRunner(device).run(cell, cases)
+    from kinetics.measure.kernel_runner import CellRunner
+
+    return CellRunner(device).run(cell, cases)

@@ -1,0 +1,91 @@
+"""The result file of a run in the making: its name, its header, the journal that outlives the process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kinetics.bench.options import BenchSettings
+from kinetics.files.atomic import to_strict, write_json
+from kinetics.machine.facts import source_state
+from kinetics.prediction.calibration import calibrate
+from kinetics.prediction.step_calibration import calibrate_steps
+from kinetics.results.journal import RowJournal, recover_journals
+from kinetics.results.store import SCHEMA, Document, Skip, check_writable, result_path, tables_folder
+
+
+class RunFile:
+    """What a run writes. Rows go to the journal one by one; the file is written once, in the end.
+
+    Raises: ValueError if the result folder cannot be written.
+    """
+
+    def __init__(self, settings: BenchSettings) -> None:
+        self.folder = settings.results_dir / settings.device.slug
+        check_writable(self.folder)
+        self.recovered = recover_journals(self.folder, complete=complete_document)
+        self.commit, self.is_dirty = source_state(settings.root)
+        self.written: Path | None = None
+        self.document: Document = {}
+        self._settings = settings
+        self._started = time.time()
+        self._journal: RowJournal | None = None
+
+    def keep(self, benchmark: Document, *, machine_info: dict[str, Any], skips: Sequence[Skip]) -> None:
+        """Put a finished benchmark into the journal, where Ctrl-C and `kill -9` cannot reach it."""
+        if self._journal is None:
+            commit_info = {"id": self.commit, "dirty": self.is_dirty}
+            header = {"machine_info": machine_info, "commit_info": commit_info, **self._own_fields(skips)}
+            self._journal = RowJournal(self._path(), header)
+        self._journal.append(benchmark)
+
+    def complete(self, document: Document, skips: Sequence[Skip]) -> None:
+        """Add what this suite's files carry beyond pytest-benchmark's, and make the whole strict JSON, in place."""
+        document.update(self._own_fields(skips))
+        complete_document(document)
+
+    def write(self, document: Document) -> None:
+        """Write the file if there is a row to write, and forget the journal."""
+        self.document = document
+        if document["benchmarks"]:
+            self.written = self._path()
+            write_json(self.written, document)
+        if self._journal is not None:
+            self._journal.discard()
+
+    @property
+    def tables(self) -> Path:
+        """Where tables and figures of the run go: beside the file."""
+        return tables_folder(self._path())
+
+    def _path(self) -> Path:
+        return result_path(
+            self._settings.results_dir,
+            self._settings.device.slug,
+            started=self._started,
+            commit=self.commit,
+            is_dirty=self.is_dirty,
+            grid=self._settings.grid.size.value,
+        )
+
+    def _own_fields(self, skips: Sequence[Skip]) -> Document:
+        return {
+            "schema": SCHEMA,
+            "grid": self._settings.grid.size.value,
+            "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "wall_s": time.time() - self._started,
+            "time_budget_s": self._settings.time_budget_s,
+            "skipped": [skip._asdict() for skip in skips],
+        }
+
+
+def complete_document(document: Document) -> None:
+    """Calibrate the rows of a result file against each other, and make all of it strict JSON, in place."""
+    rows = [benchmark["extra_info"] for benchmark in document["benchmarks"]]
+    calibrations = {name: fit.as_dict() for name, fit in calibrate(rows).items()}
+    calibrations |= {name: fit.as_dict() for name, fit in calibrate_steps(rows).items()}
+    strict = to_strict({**document, "calibrations": calibrations})
+    document.clear()
+    document.update(strict)
