@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,17 @@ def run(clone: Path) -> Iterator[Any]:
 def test_a_documented_command_works(command: Command, run: Any) -> None:
     done = run(arguments(command))
     assert done["code"] == 0, done["stderr"]
+
+
+def test_the_documented_commands_leave_the_tree_as_it_was(clone: Path, run: Any) -> None:
+    given = {"old.json", "new.json", "here.json", "law.json", "law-here.json", "law-h200.json", "samples.csv"}
+    given |= {"latencies.csv"}
+    for command in RUN:
+        run(arguments(command))
+        words = command.words
+        given |= {after for word, after in pairwise(words) if word in ("--out", "--markdown", ">")}
+    changed = [line[3:] for line in git(clone, "status", "--porcelain").splitlines()]
+    assert [path for path in changed if not any(path.startswith(name) for name in given)] == []
 
 
 @pytest.mark.parametrize("command", KINETICS, ids=str)
