@@ -40,18 +40,19 @@ def test_my_kernel(record_case, pytestconfig):
 TWO_CASES_IN_THEIR_TEST = """
 from dataclasses import replace
 from kinetics.bench.plugin import settings_of
-from kinetics.cases.kernels import Case, Operation, cells
+from kinetics.cases.kernels import Case, cells
+from kinetics.specs.policies import PolicyKind
 
 def test_mine_is_not_slower(not_slower, pytestconfig):
     (cell,) = cells(settings_of(pytestconfig).grid)
     mine, theirs = (
-        Case(cell=cell, operation=Operation.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
+        Case(cell=cell, operation=PolicyKind.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
     )
     not_slower(mine, than=theirs, margin=1000.0)
 
 def test_other_cells_take_no_turns(not_slower, pytestconfig):
     (cell,) = cells(settings_of(pytestconfig).grid)
-    mine = Case(cell=cell, operation=Operation.DENSE, provider="ours", kv_budget=None)
+    mine = Case(cell=cell, operation=PolicyKind.DENSE, provider="ours", kv_budget=None)
     not_slower(mine, than=replace(mine, cell=replace(cell, batch=2)))
 """
 
@@ -125,5 +126,5 @@ def test_two_cases_of_one_cell_are_judged_in_the_same_rounds(tmp_path: Path) -> 
     done = run_pytest(tmp_path, *TINY, "--benchmark-only")
     assert "1 failed, 1 passed" in done.stdout, done.stdout
     assert "cases must be of one cell to take turns" in done.stdout
-    (path,) = (tmp_path / "results").glob("cpu-*/*.json")
+    (path,) = (tmp_path / "runs").glob("cpu-*/*.json")
     assert [row["extra_info"]["provider"] for row in json.loads(path.read_text())["benchmarks"]] == ["ours"]
