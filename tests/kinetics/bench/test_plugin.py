@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinetics.bench.folder import benchmarks_folder, reaches_benchmarks
+from tests.support.documents import blocks
 from tests.support.paths import ROOT
 
 TINY = ("--device", "cpu", "--model", "qwen3_0.6b", "--batch", "1", "--context", "64", "--kv-budget", "48")
@@ -26,34 +27,18 @@ def test_their_benchmark(benchmark):
     benchmark.pedantic(sum, args=([1],), rounds=1)
 """
 
-OUR_CASE_IN_THEIR_TEST = """
-from kinetics.bench.plugin import settings_of
-from kinetics.cases.kernels import Case, cells
-from kinetics.specs.policies import PolicyKind
+OUR_CASES_IN_THEIR_TEST = next(
+    block.text for block in blocks() if block.document.name == "bench.md" and block.mark.startswith("test: ")
+)
+"""What docs/bench.md tells them to write."""
 
-def test_my_kernel(record_case, pytestconfig):
-    (cell,) = cells(settings_of(pytestconfig).grid)
-    row = record_case(Case(cell=cell, operation=PolicyKind.DENSE, provider="ours", kv_budget=None))
-    assert row["median_s"] > 0
-"""
-
-TWO_CASES_IN_THEIR_TEST = """
+CASES_OF_TWO_CELLS = """
 from dataclasses import replace
-from kinetics.bench.plugin import settings_of
-from kinetics.cases.kernels import Case, cells
-from kinetics.specs.policies import PolicyKind
-
-def test_mine_is_not_slower(not_slower, pytestconfig):
-    (cell,) = cells(settings_of(pytestconfig).grid)
-    mine, theirs = (
-        Case(cell=cell, operation=PolicyKind.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
-    )
-    not_slower(mine, than=theirs, margin=1000.0)
+from test_mine import case_of
 
 def test_other_cells_take_no_turns(not_slower, pytestconfig):
-    (cell,) = cells(settings_of(pytestconfig).grid)
-    mine = Case(cell=cell, operation=PolicyKind.DENSE, provider="ours", kv_budget=None)
-    not_slower(mine, than=replace(mine, cell=replace(cell, batch=2)))
+    mine = case_of("ours", pytestconfig)
+    not_slower(mine, than=replace(mine, cell=replace(mine.cell, batch=2)))
 """
 
 
@@ -80,18 +65,20 @@ def test_other_peoples_options_and_benchmarks_stay_their_own(tmp_path: Path) -> 
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_case_in_anybodys_test_leaves_a_row_in_their_folder(tmp_path: Path) -> None:
-    (tmp_path / "test_mine.py").write_text(OUR_CASE_IN_THEIR_TEST)
+def test_cases_in_anybodys_test_leave_rows_in_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(OUR_CASES_IN_THEIR_TEST)
+    (tmp_path / "test_odd.py").write_text(CASES_OF_TWO_CELLS)
     done = run_pytest(tmp_path, "--benchmark-only", *TINY)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (tmp_path / "runs").glob("cpu-*/*.json")
-    (benchmark,) = json.loads(path.read_text())["benchmarks"]
-    assert benchmark["extra_info"]["operation"] == "dense"
+    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "cases must be of one cell to take turns" in done.stdout
     assert "Measured beside predicted" in done.stdout
+    (path,) = (tmp_path / "runs").glob("cpu-*/*.json")
+    rows = [benchmark["extra_info"] for benchmark in json.loads(path.read_text())["benchmarks"]]
+    assert [(row["operation"], row["provider"]) for row in rows] == [("dense", "ours")] * 2
 
 
 def test_without_benchmark_only_a_case_is_skipped_with_its_remedy(tmp_path: Path) -> None:
-    (tmp_path / "test_mine.py").write_text(OUR_CASE_IN_THEIR_TEST)
+    (tmp_path / "test_mine.py").write_text(OUR_CASES_IN_THEIR_TEST)
     done = run_pytest(tmp_path, "-rs")
     assert done.returncode == 0, done.stdout
     assert "pytest --benchmark-only" in done.stdout
@@ -119,12 +106,3 @@ def test_a_folder_above_installed_benchmarks_does_not_reach_them(
     assert benchmarks_folder() == package / "benchmarks"
     assert not reaches_benchmarks(["."], tmp_path)
     assert reaches_benchmarks([str(package / "benchmarks" / "test_aime.py")], tmp_path)
-
-
-def test_two_cases_of_one_cell_are_judged_in_the_same_rounds(tmp_path: Path) -> None:
-    (tmp_path / "test_mine.py").write_text(TWO_CASES_IN_THEIR_TEST)
-    done = run_pytest(tmp_path, *TINY, "--benchmark-only")
-    assert "1 failed, 1 passed" in done.stdout, done.stdout
-    assert "cases must be of one cell to take turns" in done.stdout
-    (path,) = (tmp_path / "runs").glob("cpu-*/*.json")
-    assert [row["extra_info"]["provider"] for row in json.loads(path.read_text())["benchmarks"]] == ["ours"]
