@@ -14,6 +14,7 @@ import torch
 
 from kinetics.distribution import install_command
 from kinetics.engine.decoder_spec import DecoderSpec
+from kinetics.engine.families import read_config
 from kinetics.engine.weights import LayerWeights, ModelWeights, empty_weights
 from kinetics.files.json_text import parse_json
 from kinetics.specs.models import ModelSpec
@@ -57,7 +58,7 @@ def read_spec(folder: Path, *, name: str = "") -> DecoderSpec:
     generation = folder / "generation_config.json"
     if generation.exists():
         config = {**config, "eos_token_id": _read_json(generation).get("eos_token_id", config.get("eos_token_id"))}
-    return DecoderSpec.from_config(config, name=name or folder.name)
+    return read_config(config, name=name or folder.name)
 
 
 def load_weights(folder: Path, model: ModelSpec, *, device: torch.device | str, dtype: torch.dtype) -> ModelWeights:

@@ -47,8 +47,8 @@ class Llama3Scaling:
         fields = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
         for field in fields:
             value = rope.get(field)
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise ValueError(f"{field} in the rotary scaling of {name} must be a number, got {value!r}")
+            if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e300:
+                raise ValueError(f"{field} in the rotary scaling of {name} must be a number, got {str(value)[:40]!r}")
         factor, low, high, original = (rope[field] for field in fields)
         return cls(
             factor=float(factor), low_freq_factor=float(low), high_freq_factor=float(high),

@@ -94,12 +94,21 @@ def test_pickled_weights_are_not_opened(folder):
         ({"model_type": "gemma3"}, "model_type of model must be one of"),
         (
             {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
-            "rope type of model must be 'default' or 'llama3', got 'yarn'",
+            "rope type of model must be 'default', got 'yarn'",
         ),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"num_attention_heads": None}, "num_attention_heads"),
         ({"max_position_embeddings": 0}, "max_position_embeddings"),
+        ({"max_position_embeddings": 10**400}, "max_position_embeddings"),
+        ({"vocab_size": 10**400}, "vocab_size of model must be at most"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps in the config of model must be a positive number"),
+        ({"rms_norm_eps": None}, "rms_norm_eps"),
+        ({"rope_parameters": [1]}, "rope_parameters in the config of model must be an object"),
+        ({"rope_parameters": {"rope_theta": -1}}, "rope_theta"),
+        ({"eos_token_id": [True]}, "eos_token_id"),
+        ({"head_dim": 63}, "head_dim of model must be even, got 63"),
+        ({"model_type": ["qwen3"]}, "model_type of model must be one of llama, qwen2, qwen3, qwen3_moe for the engine"),
     ],
 )
 def test_a_config_the_engine_does_not_compute_is_refused(folder, change, message):
