@@ -23,6 +23,7 @@ _MAX_LISTED = 8
 _MAX_JSON_BYTES = 64 * 2**20
 """An index of a thousand layers with experts has a tenth of that."""
 _INDEX = "model.safetensors.index.json"
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def resolve_folder(source: str) -> Path:
@@ -64,13 +65,18 @@ def read_spec(folder: Path, *, name: str = "") -> DecoderSpec:
 def load_weights(folder: Path, model: ModelSpec, *, device: torch.device | str, dtype: torch.dtype) -> ModelWeights:
     """The weights in the safetensors files of `folder`, converted to `dtype` on the device.
 
-    Raises: ValueError naming every tensor that is missing, unexpected or of another shape, or a shard that is
-    missing or cut short.
+    Raises: ValueError naming every tensor that is missing, unexpected, of another shape or no floating-point one, a
+    shard that is missing or cut short, or the memory that is not there.
     """
     shards = [_open(path) for path in _shard_paths(folder)]
-    weights = empty_weights(model, device=device, dtype=dtype)
+    _check_tensors(shards, model, folder)
+    try:
+        weights = empty_weights(model, device=device, dtype=dtype)
+    except RuntimeError as error:  # of the allocator; on a GPU a subclass
+        raise ValueError(
+            f"{folder}: {model.num_parameters} parameters must fit the memory of {device}, got: {str(error)[:120]}"
+        ) from error
     targets = _targets(weights, model)
-    _check_names(shards, targets, model, folder)
     for shard in shards:
         for name in shard.keys():  # noqa: SIM118 - a safetensors file is no mapping
             if name in targets:
@@ -93,7 +99,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 def _shard_paths(folder: Path) -> list[Path]:
     index = folder / _INDEX
     if index.exists():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        names = _indexed_shards(index)
         missing = [name for name in names if not (folder / name).exists()]
         if missing or not names:
             raise ValueError(f"{folder}: shards that {_INDEX} lists are missing: {_listed(missing)}; fetch them again")
@@ -102,6 +108,16 @@ def _shard_paths(folder: Path) -> list[Path]:
     if not paths:
         raise ValueError(f"{folder}: has no safetensors file; pickled weights are not read, convert them first")
     return paths
+
+
+def _indexed_shards(index: Path) -> list[str]:
+    """The file names in an index, which lie beside it and nowhere else."""
+    weight_map = _read_json(index).get("weight_map", {})
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else [weight_map]
+    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if strange:
+        raise ValueError(f"{index}: weight_map must name files of this folder, got {str(strange[0])[:40]!r}")
+    return sorted(set(names))
 
 
 def _open(path: Path) -> Any:
@@ -157,23 +173,59 @@ def _one_mlp_targets(prefix: str, gate_up: torch.Tensor, down: torch.Tensor) -> 
     return {f"{prefix}gate_proj.weight": gate, f"{prefix}up_proj.weight": up, f"{prefix}down_proj.weight": down}
 
 
-def _check_names(shards: list[Any], targets: Mapping[str, torch.Tensor], model: ModelSpec, folder: Path) -> None:
-    found = {name: tuple(shard.get_slice(name).get_shape()) for shard in shards for name in shard.keys()}  # noqa: SIM118
+def _check_tensors(shards: list[Any], model: ModelSpec, folder: Path) -> None:
+    """Hold what the headers say against what the model needs, before memory is taken for either."""
+    found = _headers(shards, folder)
+    wanted = _wanted_shapes(model, folder, num_found=len(found))
     if model.ties_embeddings:
         found.pop("lm_head.weight", None)  # some files store the tied table twice
-    missing = sorted(targets.keys() - found.keys())
-    unexpected = sorted(found.keys() - targets.keys())
+    shapes = {name: shape for name, (shape, _) in found.items()}
     misshapen = [
-        f"{name} {list(shape)} (expected {list(targets[name].shape)})"
-        for name, shape in found.items()
-        if name in targets and shape != tuple(targets[name].shape)
+        f"{name} {list(shape)} (expected {list(wanted[name])})"
+        for name, shape in shapes.items()
+        if shape != wanted.get(name, shape)
     ]
-    for rule, names in (("are missing", missing), ("are unexpected", unexpected), ("have another shape", misshapen)):
+    for rule, names in (
+        ("are missing", sorted(wanted.keys() - shapes.keys())),
+        ("are unexpected", sorted(shapes.keys() - wanted.keys())),
+        ("have another shape", misshapen),
+    ):
         if names:
             raise ValueError(
                 f"{folder}: {len(names)} tensors of {model.name} {rule}: {_listed(names)}; "
                 "is config.json the one of these weights?"
             )
+    if packed := [f"{name} {dtype}" for name, (_, dtype) in found.items() if dtype not in _FLOATS]:
+        raise ValueError(
+            f"{folder}: tensors must be {', '.join(_FLOATS)}, got {_listed(packed)}; quantised weights are not read"
+        )
+
+
+def _wanted_shapes(model: ModelSpec, folder: Path, *, num_found: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a model, by name; not built for more layers than the files can have."""
+    least = model.num_layers * max(1, model.num_experts)
+    if least > num_found:
+        raise ValueError(
+            f"{folder}: {model.name} must have a tensor for each of its {least} layers or experts, got {num_found}; "
+            "is config.json the one of these weights?"
+        )
+    try:
+        weights = empty_weights(model, device="meta", dtype=torch.float32)
+    except RuntimeError as error:  # a size that no memory has
+        raise ValueError(f"{folder}: the shapes of {model.name} must be possible, got: {str(error)[:120]}") from None
+    return {name: tuple(tensor.shape) for name, tensor in _targets(weights, model).items()}
+
+
+def _headers(shards: list[Any], folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of every tensor, by name."""
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+    for shard in shards:
+        for name in shard.keys():  # noqa: SIM118 - a safetensors file is no mapping
+            if name in found:
+                raise ValueError(f"{folder}: tensors must be stored once, got {name[:80]!r} in two files")
+            piece = shard.get_slice(name)
+            found[name] = (tuple(piece.get_shape()), str(piece.get_dtype()))
+    return found
 
 
 def _listed(names: list[str]) -> str:
