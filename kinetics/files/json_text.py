@@ -35,6 +35,18 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
+def check_encodable(text: str, what: str) -> str:
+    """The text, if a file can hold it.
+
+    Raises: ValueError if half a surrogate pair stands in it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} must be text, got half a surrogate pair at {error.start}") from None
+    return text
+
+
 def whole_text(text: str) -> str:
     """The text with every half of a surrogate pair replaced, as decoders replace what is no character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from kinetics.cost.published import MAX_GENERATED
-from kinetics.files.json_text import parse_json, whole_text
+from kinetics.files.json_text import check_encodable, parse_json, whole_text
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
 from kinetics.samples.counts import MAX_COUNT, amount, count, shortened
 from kinetics.samples.grading import Grade, grade_strict, last_boxed
@@ -173,19 +173,10 @@ def _text(record: dict[str, Any], *keys: str) -> str:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, str) and value.strip():
-            return _encodable(value, key)
+            return check_encodable(value, key)
         if key in record:
             raise ValueError(f"{key} must be one text that is not empty, got {shortened(value)}")
     raise ValueError(f"sample must have {keys[0]}, got keys {', '.join(sorted(record))[:80]}")
-
-
-def _encodable(text: str, key: str) -> str:
-    """The text, if a file can hold it: questions and answers are told apart by their bytes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{key} must be text, got half a surrogate pair at {error.start}") from None
-    return text
 
 
 def _prediction(record: dict[str, Any]) -> str:

@@ -6,19 +6,24 @@ cannot be used is refused before anything is generated.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from kinetics.distribution import install_command
+from kinetics.files.json_text import check_encodable, parse_json
+from kinetics.files.lines import Complaints, DataFileError, read_lines
 from kinetics.samples.grading import parse_gold
 
 MAX_MARKS: Final = 30
-_FORMATS: Final = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""Of a file of problems: ten thousand contests take less."""
 _ID, _TEXT, _GOLD = COLUMNS = ("id", "problem", "answer")
 
 
@@ -94,27 +99,87 @@ def load_problems(name: str) -> tuple[Problem, ...]:
 
 
 def read_problems(path: Path) -> tuple[Problem, ...]:
-    """The problems in a JSONL, CSV or parquet file with columns id, problem and answer.
+    """The problems in a JSONL, JSON, CSV or parquet file with columns id, problem and answer.
 
     Raises: ValueError naming the file, and the problem where one is at fault.
     """
-    if path.suffix not in _FORMATS:
-        raise ValueError(f"{path}: problems must be a {', '.join(_FORMATS)} file, got {path.suffix!r}")
-    if not path.is_file():
-        raise ValueError(f"{path}: problems cannot be read, there is no such file")
-    datasets = _import_datasets()
-    from tempfile import TemporaryDirectory
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise ValueError(f"{path}: problems must be a {', '.join(_READERS)} file, got {path.suffix!r}")
+    try:
+        rows = read(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except DataFileError:
+        raise
+    except ValueError as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:200]
+        raise ValueError(f"{path}: problems must be rows of {', '.join(COLUMNS)}, got {reason}") from None
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return parse_problems(rows, columns if rows else COLUMNS, source=str(path))
 
-    with TemporaryDirectory() as cache:  # a cache kept would be keyed by path and time, and outlive both
+
+def _read_jsonl(path: Path) -> list[Mapping[str, Any]]:
+    complaints = Complaints(path=path, keeps_going=False)
+    found = []
+    for line, text in read_lines(path, complaints):
         try:
-            rows = datasets.load_dataset(
-                _FORMATS[path.suffix], data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True
-            )
-            records = list(rows)
-        except Exception as error:  # the builders wrap whatever their parsers raise
-            reason = str(error.__cause__ or error).split("\n", maxsplit=1)[0][:200]
-            raise ValueError(f"{path}: problems must be rows of {', '.join(COLUMNS)}, got {reason}") from error
-    return parse_problems(records, rows.column_names, source=str(path))
+            found.append(_object(parse_json(text)))
+        except ValueError as error:
+            raise ValueError(f"line {line}: {error}") from None
+    return found
+
+
+def _read_json(path: Path) -> list[Mapping[str, Any]]:
+    found = parse_json(_text_of(path))
+    if not isinstance(found, list):
+        raise ValueError(f"{type(found).__name__} where a list must be")
+    return [_object(row) for row in found]
+
+
+def _read_csv(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        rows = list(csv.reader(io.StringIO(_text_of(path), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    columns = rows[0] if rows else []
+    for number, row in enumerate(rows[1:], start=1):
+        if row and len(row) != len(columns):
+            raise ValueError(f"row {number} of {len(row)} fields for {len(columns)} columns")
+    return [dict(zip(columns, row, strict=True)) for row in rows[1:] if row]
+
+
+def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise ValueError(f"a parquet file, which needs pyarrow; {install_command('aime')}") from error
+    try:
+        rows: list[Mapping[str, Any]] = parquet.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise
+    except (ArrowException, OSError) as error:
+        raise ValueError(str(error)) from error
+    return rows
+
+
+_READERS: Final[Mapping[str, Callable[[Path], list[Mapping[str, Any]]]]] = {
+    ".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet,
+}  # fmt: skip
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
+    return data.decode("utf-8-sig")
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{type(value).__name__} where an object must be")
+    return value
 
 
 def parse_problems(rows: Any, columns: Sequence[str], *, source: str) -> tuple[Problem, ...]:
@@ -148,14 +213,18 @@ def check_unique(problems: Sequence[Problem], *, source: str) -> None:
 
 
 def _parse(row: Mapping[str, Any], index: int, source: str) -> Problem:
-    name = str(row.get(_ID) if row.get(_ID) is not None else index)
-    text = row[_TEXT]
+    given = row.get(_ID)
+    name = str(index) if given is None or given == "" else str(given)
+    text = row.get(_TEXT)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{source}: problem {name} must have a text, got {str(text)[:40]!r}")
+        raise ValueError(f"{source}: problem {name[:40]} must have a text, got {str(text)[:40]!r}")
     try:
-        gold = parse_gold(_plain(row[_GOLD]))
+        check_encodable(name, "id")
+        check_encodable(text, "text")
+        question_id(text)
+        gold = parse_gold(_plain(row.get(_GOLD)))
     except ValueError as error:
-        raise ValueError(f"{source}: problem {name}: {error}") from None
+        raise ValueError(f"{source}: problem {name[:40]}: {error}") from None
     return Problem(problem_id=name, text=text, gold=gold)
 
 

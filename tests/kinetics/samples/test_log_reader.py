@@ -16,6 +16,7 @@ from kinetics.samples.grading import grade_strict
 from kinetics.samples.log_header import parse_policy, read_header
 from kinetics.samples.log_reader import TraceRules, question_id, read_trace_answers, read_trace_file
 from kinetics.samples.tokenizers import FileTokenizer, WordTokenizer, open_tokenizer
+from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockTopK, Dense, Local, TopK, policy_label
 
@@ -301,3 +302,54 @@ def test_counts_and_seconds_that_are_none_are_refused_with_their_line(tmp_path, 
     path.write_text(json.dumps(OWN_HEADER) + "\n" + json.dumps(sample) + "\n")
     with pytest.raises(DataFileError, match=rf"log\.jsonl:2: {field} must be"):
         read_trace_file(path, TraceRules(tokenizer=None, grader=None))
+
+
+OWN_SAMPLE = {
+    "query": "q?", "choices": ["25"], "prediction": ["so \\boxed{25}"], "score": 100.0, "token_ids": [5, 6, 7],
+    "generated_tokens": 3, "prompt_tokens": 4, "decode_s": 0.5, "row_keys": 9.0, "device_j": 2.0,
+}  # fmt: skip
+RECORDED = TraceRules(tokenizer=None, grader=None)
+
+
+def own_log(tmp_path, *lines):
+    path = tmp_path / "log.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in (OWN_HEADER, *lines)]
+    path.write_text("\n".join(texts) + "\n")
+    return path
+
+
+def test_what_an_answer_took_is_read_as_it_was_written(tmp_path):
+    (usage,) = read_trace_file(own_log(tmp_path, OWN_SAMPLE), RECORDED).usages
+    assert usage == DecodeUsage(num_tokens=3, decode_s=0.5, keys_read=9.0, energy_j=2.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (OWN_SAMPLE | {"generated_tokens": 4}, "one number of tokens, got 3 by token_ids and 4 by generated_tokens"),
+        (OWN_SAMPLE | {"output_ids": [1]}, "got 3 by token_ids and 1 by output_ids and 3 by generated_tokens"),
+        (OWN_SAMPLE | {"token_ids": [5, 6, -7]}, "token_ids must be a list of token ids"),
+        (OWN_SAMPLE | {"token_ids": [5, 6, True]}, "token_ids must be a list of token ids"),
+        (OWN_SAMPLE | {"token_ids": "567"}, "token_ids must be a list of token ids, got '567'"),
+        (OWN_SAMPLE | {"prompt_tokens": 10**300}, "prompt_tokens must be a count"),
+        (OWN_SAMPLE | {"decode_s": 10**300}, "decode_s must be a number from 0 on"),
+        (OWN_SAMPLE | {"decode_s": True}, "decode_s must be a number from 0 on, got 'True'"),
+        (OWN_SAMPLE | {"device_j": -1}, "device_j must be a number from 0 on"),
+        (OWN_SAMPLE | {"query": "q\ud800"}, "query must be text, got half a surrogate pair at 1"),
+        (OWN_SAMPLE | {"score": 10**300}, "score must be 0, 1 or 100"),
+        (json.dumps(OWN_SAMPLE)[:-1] + ', "score": 0}', "must have each key once, got 'score' twice"),
+        ("[" * 10**5 + "]" * 10**5, "nested at most 64 deep"),
+        ('{"decode_s": ' + "9" * 5000 + "}", "numbers of less than thousands of digits"),
+    ],
+)
+def test_a_line_that_contradicts_itself_or_cannot_be_counted_is_refused(tmp_path, line, message):
+    path = own_log(tmp_path, OWN_SAMPLE, line)
+    with pytest.raises(DataFileError, match=rf"log\.jsonl:3: .*{message}") as raised:
+        read_trace_file(path, RECORDED)
+    assert len(str(raised.value)) < 400
+
+
+def test_half_a_surrogate_pair_at_the_end_of_an_answer_is_a_character_that_was_cut(tmp_path):
+    path = own_log(tmp_path, OWN_SAMPLE | {"prediction": ["so \\boxed{25} \ud83d"]})
+    ((answer,), _) = read_trace_answers(path, keeps_going=False)
+    assert answer.text == "so \\boxed{25} \ufffd"

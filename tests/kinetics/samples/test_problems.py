@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
 
 from kinetics.samples.problems import HUB_DATASETS, load_problems, parse_problems, read_problems
 
-datasets = pytest.importorskip("datasets")
 ROWS = [
     {"id": 60, "problem": "first?", "answer": "025"},
     {"id": 61, "problem": "second?", "answer": "336^\\circ"},
@@ -17,16 +17,23 @@ ROWS = [
 
 
 def write(path, rows):
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".csv":
-        datasets.Dataset.from_list(rows).to_csv(str(path))
-    else:
-        datasets.Dataset.from_list(rows).to_parquet(str(path))
+    match path.suffix:
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case ".json":
+            path.write_text(json.dumps(rows, indent=1))
+        case ".parquet":
+            parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (extra: aime)")
+            parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), path)
+        case _:
+            with path.open("w", newline="", encoding="utf-8-sig") as file:
+                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
     return path
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".CSV", ".parquet"])
 def test_a_file_gives_the_same_problems_in_every_format(tmp_path, suffix):
     found = read_problems(write(tmp_path / f"made{suffix}", ROWS))
     assert [(p.problem_id, p.gold) for p in found] == [("60", 25), ("61", 336), ("62", 7)]
@@ -80,13 +87,15 @@ def test_a_broken_file_ends_in_one_line(tmp_path):
 
 
 def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="No such file"):
         read_problems(tmp_path / "none.jsonl")
     with pytest.raises(ValueError, match=r"\.jsonl, \.json, \.csv, \.parquet file, got '\.txt'"):
         read_problems(tmp_path / "made.txt")
 
 
 def test_without_a_network_the_flag_that_helps_is_named(monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed (extra: aime)")
+
     def unreachable(*_, **__):
         raise ConnectionError("no route")
 
@@ -104,6 +113,7 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("name", HUB_DATASETS)
 def test_the_hub_is_asked_for_the_right_split_and_the_count_is_checked(monkeypatch, name):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed (extra: aime)")
     asked = []
 
     def stored(hub_id, *, split):
@@ -118,3 +128,40 @@ def test_the_hub_is_asked_for_the_right_split_and_the_count_is_checked(monkeypat
     count = 29
     with pytest.raises(ValueError, match="must hold 30 problems, got 29"):
         load_problems(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"problem": "q", "answer": 1, "answer": 2}', "line 1: an object must have each key once"),
+        ("a.jsonl", '{"problem": "q", "answer": 1}\n[1]', "line 2: list where an object must be"),
+        ("a.jsonl", '{"problem": "q", "answer": 1}\n{"problem": "r"}', "problem 1: gold answer .* got 'None'"),
+        (
+            "a.jsonl",
+            '{"problem": "q\\ud800", "answer": 1}',
+            "problem 0: text must be text, got half a surrogate pair at 1",
+        ),
+        ("a.jsonl", '{"problem": "q", "answer": %s}' % ("9" * 4000), "problem 0: gold answer must be an integer"),
+        ("a.json", '{"problem": "q", "answer": 1}', "dict where a list must be"),
+        ("a.json", "[" * 10**5, "nested at most 64 deep"),
+        ("a.csv", "problem,answer\nq\n", "row 1 of 1 fields for 2 columns"),
+        ("a.csv", 'problem,answer\n"q,1\n', "unexpected end of data"),
+        ("a.csv", "problem,answer\n", "must hold at least one problem, got none"),
+        ("a.csv", "", "must hold at least one problem, got none"),
+        ("a.parquet", "PAR1 and no more", "problems must be rows of id, problem, answer"),
+        ("a.jsonl", '{"problem": "%s", "answer": 1}' % ("a" + "\u0301\u0316" * 10**5), "at most 30 marks"),
+    ],
+)
+def test_a_hostile_file_ends_in_one_line(tmp_path, name, content, message):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra: aime)")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_problems(tmp_path / name)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+def test_numbers_of_a_csv_file_are_the_ids_and_golds_that_they_spell(tmp_path):
+    (tmp_path / "a.csv").write_text("id,problem,answer\n,q,7\n07,r,025\n")
+    assert [(p.problem_id, p.gold) for p in read_problems(tmp_path / "a.csv")] == [("0", 7), ("07", 25)]
