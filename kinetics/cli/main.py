@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from kinetics.cli import bench, compare, gate, generate, law, machine, mini
+from kinetics.cli import bench, compare, gate, generate, law, machine, mini, publish
 
 app = typer.Typer(
     name="kinetics",
@@ -49,6 +49,9 @@ app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwe
     compare.import_latencies
 )
 app.command(epilog="Example: kinetics report results/*/*.json --out report.html")(compare.report)
+app.command(epilog="Example: kinetics publish results/cpu-amd-epyc-2c/20261125T164400Z_6ac2f9b_quick.json --no-quote")(
+    publish.publish
+)
 
 
 def main() -> None:
