@@ -49,7 +49,7 @@ app.command(epilog="Example: kinetics import-latencies latencies.csv --model qwe
     compare.import_latencies
 )
 app.command(epilog="Example: kinetics report results/*/*.json --out report.html")(compare.report)
-app.command(epilog="Example: kinetics publish results/cpu-amd-epyc-2c/20261125T164400Z_6ac2f9b_quick.json --no-quote")(
+app.command(epilog="Example: kinetics publish runs/cpu-amd-epyc-zen5-2c/20261128T120000Z_0123456_quick_4711.json")(
     publish.publish
 )
 

@@ -29,7 +29,7 @@ def attention_rows() -> list[dict[str, Any]]:
     rows = []
     for batch in (1, 4):
         for context_len in (1024, 4096, 8192, 32768):
-            shape = {"batch": batch, "context_len": context_len, "canary_bytes_per_s": 1.9e10}
+            shape: dict[str, Any] = {"batch": batch, "context_len": context_len, "canary_bytes_per_s": 1.9e10}
             dense_s = 1e-6 * batch * context_len
             rows += [
                 make_row(samples=[dense_s] * 9, **shape),
