@@ -54,8 +54,8 @@ def tables(request: pytest.FixtureRequest) -> Path:
 
 @pytest.mark.benchmark(group="aime")
 def test_generate(case: AimeCase, logs: Path, request: pytest.FixtureRequest, benchmark: Any) -> None:
-    if reason := missing_weights(case):
-        pytest.skip(reason)
+    if unavailable := missing_weights(case):
+        pytest.skip(unavailable.reason)
     device = settings_of(request.config).device.torch_name
     outcome = benchmark.pedantic(run_case, args=(case, logs), kwargs={"device": device}, rounds=1)
     benchmark.extra_info.update(run_facts(case, outcome))

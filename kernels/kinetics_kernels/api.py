@@ -4,121 +4,81 @@ Shapes, dtypes and devices are always checked; values (lengths, page ids, NaN) o
 because reading them on CUDA would wait for the device: there, call `check_values` once before relying on a result.
 The arithmetic lives in `<operation>/<backend>.py`, imported on first use. A backend that cannot run raises.
 
-Conventions: q [batch, num_q_heads, head_dim]; caches [num_physical_pages, page_size, num_kv_heads, head_dim] with any
-strides; block_table int32 [batch, max_pages] of physical page ids; seq_lens int32 [batch], counting the token being
-decoded; softmax_scale None means 1 / sqrt(head_dim); num_splits 0 lets the backend choose; LSE is the natural
-logarithm, float32 [batch, num_q_heads].
+Conventions: `shapes.PagedCache` says how a cache is laid out; q [batch, num_q_heads, head_dim]; softmax_scale None is
+1 / sqrt(head_dim); num_splits 0 lets the backend choose; LSE is the natural logarithm, float32 [batch, num_q_heads].
 """
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 import torch
 
 from kinetics_kernels.backends import load_backend, resolve_backend
-from kinetics_kernels.shapes import PageSelection, PageSummary, PageSummaryKind
+from kinetics_kernels.dtypes import dtype_name
+from kinetics_kernels.shapes import PagedCache, PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.validation.tensors import (
     check_cache,
     check_int32,
     check_like,
     check_num_splits,
-    check_page_size,
-    check_page_summary,
     check_page_summary_fits,
     check_query,
     check_rank,
     check_shape,
-    check_table,
-    dtype_name,
 )
 from kinetics_kernels.validation.values import check_scores, check_values
 
 __all__ = [
     "append_kv",
     "block_topk_decode",
+    "block_topk_decode_with_lse",
     "check_values",
     "paged_decode",
+    "paged_decode_with_lse",
     "score_pages",
     "select_pages",
     "sparse_paged_decode",
+    "sparse_paged_decode_with_lse",
     "summarize_pages",
 ]
 
-DecodeResult = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
-
-@overload
 def paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     softmax_scale: float | None = None,
     num_splits: int = 0,
     out: torch.Tensor | None = None,
-    return_lse: Literal[False] = False,
     backend: str = "auto",
-) -> torch.Tensor: ...
-@overload
-def paged_decode(
-    q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    softmax_scale: float | None = None,
-    num_splits: int = 0,
-    out: torch.Tensor | None = None,
-    return_lse: Literal[True],
-    backend: str = "auto",
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-def paged_decode(
-    q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    softmax_scale: float | None = None,
-    num_splits: int = 0,
-    out: torch.Tensor | None = None,
-    return_lse: bool = False,
-    backend: str = "auto",
-) -> DecodeResult:
+) -> torch.Tensor:
     """Dense decode attention: softmax(q k^T * softmax_scale) v over every token each request has.
 
-    Returns out [batch, num_q_heads, head_dim], with `return_lse` also the LSE.
+    Returns out [batch, num_q_heads, head_dim].
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = _check_decode(q, k_cache, v_cache, block_table, seq_lens, num_splits=num_splits, backend=backend)
-    if not q.is_cuda:
-        check_values(block_table, seq_lens, page_size=k_cache.shape[1], num_physical_pages=k_cache.shape[0], q=q)
-    out, lse = _outputs(q, out, return_lse=return_lse)
-    load_backend("dense", backend).paged_decode(
-        q,
-        k_cache,
-        v_cache,
-        block_table,
-        seq_lens,
-        softmax_scale=_scale(softmax_scale, q),
-        num_splits=num_splits,
-        out=out,
-        lse=lse,
-    )
-    return out if lse is None else (out, lse)
+    attention = _Attention(q, cache, softmax_scale=softmax_scale, num_splits=num_splits, out=out, backend=backend)
+    return attention.dense(lse=None)
+
+
+def paged_decode_with_lse(
+    q: torch.Tensor,
+    cache: PagedCache,
+    *,
+    softmax_scale: float | None = None,
+    num_splits: int = 0,
+    out: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`paged_decode`, and the LSE over every token each request has."""
+    attention = _Attention(q, cache, softmax_scale=softmax_scale, num_splits=num_splits, out=out, backend=backend)
+    lse = attention.empty_lse()
+    return attention.dense(lse=lse), lse
 
 
 def append_kv(
     k: torch.Tensor,
     v: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     page_summary: PageSummary | None = None,
     backend: str = "auto",
@@ -130,325 +90,268 @@ def append_kv(
 
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = resolve_backend(backend, k_cache)
-    check_cache(k_cache, v_cache)
+    backend = resolve_backend(backend, cache.k_cache)
     check_rank(k, "k", "[batch, num_kv_heads, head_dim]")
-    check_like(k, "k", k_cache, "k_cache")
-    check_shape(k, "k", (k.shape[0], *k_cache.shape[2:]), "[batch, num_kv_heads, head_dim] of the cache")
-    check_like(v, "v", k_cache, "k_cache")
+    check_cache(cache, batch=k.shape[0])
+    check_like(k, "k", cache.k_cache, "k_cache")
+    layout = "[batch, num_kv_heads, head_dim] of the cache"
+    check_shape(k, "k", (k.shape[0], cache.num_kv_heads, cache.head_dim), layout)
+    check_like(v, "v", cache.k_cache, "k_cache")
     check_shape(v, "v", tuple(k.shape), "the shape of k")
-    check_table(block_table, seq_lens, batch=k.shape[0], like=k_cache)
     if page_summary is not None:
-        check_page_summary_fits(page_summary, k_cache)
+        check_page_summary_fits(page_summary, cache)
     if not k.is_cuda:
-        check_values(block_table, seq_lens, page_size=k_cache.shape[1], num_physical_pages=k_cache.shape[0])
-    load_backend("kv_cache", backend).append_kv(
-        k, v, k_cache, v_cache, block_table, seq_lens, page_summary=page_summary
-    )
+        check_values(cache)
+    load_backend("kv_cache", backend).append_kv(k, v, cache, page_summary=page_summary)
 
 
 def summarize_pages(
-    k_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     kind: PageSummaryKind,
+    out: PageSummary | None = None,
     backend: str = "auto",
 ) -> PageSummary:
     """Summarise every page the requests use from the keys it holds, as after a prefill.
 
-    Rows of other physical pages are NaN, so that scoring a page nobody summarised is loud.
+    Rows of other physical pages are left as they are in `out`; without it they are NaN, so that scoring a page nobody
+    summarised is loud.
 
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = resolve_backend(backend, k_cache)
-    check_cache(k_cache)
-    check_table(block_table, seq_lens, batch=block_table.shape[0], like=k_cache)
-    num_physical_pages, page_size, *heads_and_dim = k_cache.shape
-    if not k_cache.is_cuda:
-        check_values(block_table, seq_lens, page_size=page_size, num_physical_pages=num_physical_pages)
-    extrema = (2,) if kind is PageSummaryKind.MIN_MAX else ()
-    values = k_cache.new_full((num_physical_pages, *extrema, *heads_and_dim), float("nan"))
-    page_summary = PageSummary(kind=kind, values=values)
-    load_backend("kv_cache", backend).summarize_pages(k_cache, block_table, seq_lens, page_summary=page_summary)
-    return page_summary
+    backend = resolve_backend(backend, cache.k_cache)
+    check_cache(cache, batch=cache.block_table.shape[0])
+    if out is None:
+        extrema = (2,) if kind is PageSummaryKind.MIN_MAX else ()
+        shape = (cache.num_physical_pages, *extrema, cache.num_kv_heads, cache.head_dim)
+        out = PageSummary(kind=kind, values=cache.k_cache.new_full(shape, float("nan")))
+    elif out.kind is not kind:
+        raise ValueError(f"out must be a summary of kind {kind.value}, got {out.kind.value}; make one of that kind")
+    check_page_summary_fits(out, cache)
+    if not cache.k_cache.is_cuda:
+        check_values(cache)
+    load_backend("kv_cache", backend).summarize_pages(cache, page_summary=out)
+    return out
 
 
 def score_pages(
     q: torch.Tensor,
+    cache: PagedCache,
     page_summary: PageSummary,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
-    page_size: int,
     backend: str = "auto",
 ) -> torch.Tensor:
     """Score each page of each request for each KV head: float32 [batch, num_kv_heads, max_pages].
 
     MEAN: the group's mean query times the page's mean key. MIN_MAX: the largest q.k the page's bounding box allows,
-    averaged over the group. No softmax scale is applied. Entries past a request's last page are -inf.
+    averaged over the group. No softmax scale is applied. Entries past a request's last page are -inf. The cache tells
+    which pages each request has; its keys are not read.
 
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = resolve_backend(backend, q)
-    num_kv_heads, head_dim = check_page_summary(page_summary, like=q)
-    check_query(q, num_kv_heads=num_kv_heads, head_dim=head_dim)
-    check_table(block_table, seq_lens, batch=q.shape[0], like=q)
-    check_page_size(page_size)
+    backend = _check_decode(q, cache, backend=backend)
+    check_page_summary_fits(page_summary, cache)
     if not q.is_cuda:
-        num_physical_pages = page_summary.values.shape[0]
-        check_values(block_table, seq_lens, page_size=page_size, num_physical_pages=num_physical_pages, q=q)
-    scores = torch.empty((q.shape[0], num_kv_heads, block_table.shape[1]), dtype=torch.float32, device=q.device)
-    load_backend("block_topk", backend).score_pages(
-        q, page_summary, block_table, seq_lens, page_size=page_size, scores=scores
-    )
+        check_values(cache, q=q)
+    scores = _empty_scores(q, cache)
+    load_backend("block_topk", backend).score_pages(q, cache, page_summary, scores=scores)
     return scores
 
 
 def select_pages(
     scores: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
-    page_size: int,
-    num_pages: int,
-    num_sink_pages: int,
-    num_local_pages: int,
+    selection: PageSelection,
     backend: str = "auto",
 ) -> torch.Tensor:
     """Keep the best-scored pages of each request and KV head: int32 [batch, num_kv_heads, num_pages].
 
-    Physical ids in ascending logical order, the current page last, -1 in the tail. The first `num_sink_pages`, the
-    `num_local_pages` before the current page and the current page are kept whatever their score; equal scores
-    go to the lowest logical page. A request with no more than `num_pages` pages keeps them all.
+    Physical ids in ascending logical order, the current page last, -1 in the tail. Sink, local and current pages
+    are kept whatever their score; equal scores go to the lowest logical page. A request with no more than `num_pages`
+    pages keeps them all. The cache tells which pages each request has; its keys are not read.
 
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    selection = PageSelection(num_pages=num_pages, num_sink_pages=num_sink_pages, num_local_pages=num_local_pages)
     check_rank(scores, "scores", "[batch, num_kv_heads, max_pages]")
     if scores.dtype != torch.float32:
         raise ValueError(f"scores must be float32, got {dtype_name(scores.dtype)}; take them from score_pages")
     backend = resolve_backend(backend, scores)
-    check_table(block_table, seq_lens, batch=scores.shape[0], like=scores)
-    table_shape = (scores.shape[0], scores.shape[2])
-    check_shape(block_table, "block_table", table_shape, "one entry per scored page, [batch, max_pages]")
-    check_page_size(page_size)
+    check_cache(cache, batch=scores.shape[0], like=scores)
+    layout = "one entry per KV head and page of the block table, [batch, num_kv_heads, max_pages]"
+    check_shape(scores, "scores", (scores.shape[0], cache.num_kv_heads, cache.max_pages), layout)
     if not scores.is_cuda:
-        check_values(block_table, seq_lens, page_size=page_size, scores=scores)
-    return _select(scores, block_table, seq_lens, page_size=page_size, selection=selection, backend=backend)
+        check_values(cache, scores=scores)
+    return _select(scores, cache, selection=selection, backend=backend)
 
 
-@overload
 def sparse_paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
+    cache: PagedCache,
     page_indices: torch.Tensor,
-    seq_lens: torch.Tensor,
-    block_table: torch.Tensor,
     *,
     softmax_scale: float | None = None,
     num_splits: int = 0,
     out: torch.Tensor | None = None,
-    return_lse: Literal[False] = False,
     backend: str = "auto",
-) -> torch.Tensor: ...
-@overload
-def sparse_paged_decode(
-    q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    page_indices: torch.Tensor,
-    seq_lens: torch.Tensor,
-    block_table: torch.Tensor,
-    *,
-    softmax_scale: float | None = None,
-    num_splits: int = 0,
-    out: torch.Tensor | None = None,
-    return_lse: Literal[True],
-    backend: str = "auto",
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-def sparse_paged_decode(
-    q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    page_indices: torch.Tensor,
-    seq_lens: torch.Tensor,
-    block_table: torch.Tensor,
-    *,
-    softmax_scale: float | None = None,
-    num_splits: int = 0,
-    out: torch.Tensor | None = None,
-    return_lse: bool = False,
-    backend: str = "auto",
-) -> DecodeResult:
+) -> torch.Tensor:
     """Decode attention over the pages in page_indices, int32 [batch, num_kv_heads, num_pages], alone.
 
     Every page listed is full but the last, which must be the request's current page.
 
-    Returns out [batch, num_q_heads, head_dim], with `return_lse` also the LSE.
+    Returns out [batch, num_q_heads, head_dim].
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = _check_decode(q, k_cache, v_cache, block_table, seq_lens, num_splits=num_splits, backend=backend)
-    check_rank(page_indices, "page_indices", "[batch, num_kv_heads, num_pages]")
-    check_int32(page_indices, "page_indices", q)
-    listed_shape = (q.shape[0], k_cache.shape[2], page_indices.shape[2])
-    check_shape(page_indices, "page_indices", listed_shape, "one list per request and KV head")
-    if not q.is_cuda:
-        check_values(
-            block_table,
-            seq_lens,
-            page_size=k_cache.shape[1],
-            num_physical_pages=k_cache.shape[0],
-            q=q,
-            page_indices=page_indices,
-        )
-    out, lse = _outputs(q, out, return_lse=return_lse)
-    load_backend("block_topk", backend).sparse_paged_decode(
-        q,
-        k_cache,
-        v_cache,
-        page_indices,
-        seq_lens,
-        softmax_scale=_scale(softmax_scale, q),
-        num_splits=num_splits,
-        out=out,
-        lse=lse,
-    )
-    return out if lse is None else (out, lse)
+    attention = _Attention(q, cache, softmax_scale=softmax_scale, num_splits=num_splits, out=out, backend=backend)
+    return attention.sparse(page_indices, lse=None)
 
 
-@overload
+def sparse_paged_decode_with_lse(
+    q: torch.Tensor,
+    cache: PagedCache,
+    page_indices: torch.Tensor,
+    *,
+    softmax_scale: float | None = None,
+    num_splits: int = 0,
+    out: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`sparse_paged_decode`, and the LSE over the tokens of the pages listed."""
+    attention = _Attention(q, cache, softmax_scale=softmax_scale, num_splits=num_splits, out=out, backend=backend)
+    lse = attention.empty_lse()
+    return attention.sparse(page_indices, lse=lse), lse
+
+
 def block_topk_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
+    cache: PagedCache,
     page_summary: PageSummary,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
     selection: PageSelection,
     softmax_scale: float | None = None,
     num_splits: int = 0,
     out: torch.Tensor | None = None,
-    return_lse: Literal[False] = False,
     backend: str = "auto",
-) -> torch.Tensor: ...
-@overload
-def block_topk_decode(
-    q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    page_summary: PageSummary,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    selection: PageSelection,
-    softmax_scale: float | None = None,
-    num_splits: int = 0,
-    out: torch.Tensor | None = None,
-    return_lse: Literal[True],
-    backend: str = "auto",
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-def block_topk_decode(
-    q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    page_summary: PageSummary,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    selection: PageSelection,
-    softmax_scale: float | None = None,
-    num_splits: int = 0,
-    out: torch.Tensor | None = None,
-    return_lse: bool = False,
-    backend: str = "auto",
-) -> DecodeResult:
+) -> torch.Tensor:
     """The whole sparse path: score every page, select `selection`, attend to the pages selected.
 
-    Returns out [batch, num_q_heads, head_dim], with `return_lse` also the LSE over the selected tokens.
+    Returns out [batch, num_q_heads, head_dim].
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = _check_decode(q, k_cache, v_cache, block_table, seq_lens, num_splits=num_splits, backend=backend)
-    check_page_summary_fits(page_summary, k_cache)
-    page_size = k_cache.shape[1]
-    if not q.is_cuda:
-        check_values(block_table, seq_lens, page_size=page_size, num_physical_pages=k_cache.shape[0], q=q)
-    out, lse = _outputs(q, out, return_lse=return_lse)
-    kernels = load_backend("block_topk", backend)
-    scores = torch.empty((q.shape[0], k_cache.shape[2], block_table.shape[1]), dtype=torch.float32, device=q.device)
-    kernels.score_pages(q, page_summary, block_table, seq_lens, page_size=page_size, scores=scores)
-    if not q.is_cuda:
-        check_scores(scores, seq_lens, page_size=page_size)
-    page_indices = _select(scores, block_table, seq_lens, page_size=page_size, selection=selection, backend=backend)
-    kernels.sparse_paged_decode(
-        q,
-        k_cache,
-        v_cache,
-        page_indices,
-        seq_lens,
-        softmax_scale=_scale(softmax_scale, q),
-        num_splits=num_splits,
-        out=out,
-        lse=lse,
-    )
-    return out if lse is None else (out, lse)
+    attention = _Attention(q, cache, softmax_scale=softmax_scale, num_splits=num_splits, out=out, backend=backend)
+    return attention.block_topk(page_summary, selection=selection, lse=None)
 
 
-def _check_decode(
+def block_topk_decode_with_lse(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
+    page_summary: PageSummary,
     *,
-    num_splits: int,
-    backend: str,
-) -> str:
+    selection: PageSelection,
+    softmax_scale: float | None = None,
+    num_splits: int = 0,
+    out: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`block_topk_decode`, and the LSE over the tokens of the pages selected."""
+    attention = _Attention(q, cache, softmax_scale=softmax_scale, num_splits=num_splits, out=out, backend=backend)
+    lse = attention.empty_lse()
+    return attention.block_topk(page_summary, selection=selection, lse=lse), lse
+
+
+class _Attention:
+    """What every attention call checks and fills in: a query that fits the cache, a scale, an output."""
+
+    def __init__(
+        self,
+        q: torch.Tensor,
+        cache: PagedCache,
+        *,
+        softmax_scale: float | None,
+        num_splits: int,
+        out: torch.Tensor | None,
+        backend: str,
+    ) -> None:
+        self._backend = _check_decode(q, cache, backend=backend)
+        check_num_splits(num_splits)
+        if out is not None:
+            check_shape(out, "out", tuple(q.shape), "the shape of q")
+            check_like(out, "out", q, "q")
+        self._q, self._cache, self._num_splits = q, cache, num_splits
+        self._softmax_scale = float(q.shape[-1]) ** -0.5 if softmax_scale is None else float(softmax_scale)
+        self._out = torch.empty(q.shape, dtype=q.dtype, device=q.device) if out is None else out
+
+    def empty_lse(self) -> torch.Tensor:
+        """Memory for an LSE."""
+        return torch.empty(self._q.shape[:2], dtype=torch.float32, device=self._q.device)
+
+    def dense(self, *, lse: torch.Tensor | None) -> torch.Tensor:
+        """Attend to every token."""
+        if not self._q.is_cuda:
+            check_values(self._cache, q=self._q)
+        load_backend("dense", self._backend).paged_decode(
+            self._q,
+            self._cache,
+            softmax_scale=self._softmax_scale,
+            num_splits=self._num_splits,
+            out=self._out,
+            lse=lse,
+        )
+        return self._out
+
+    def sparse(self, page_indices: torch.Tensor, *, lse: torch.Tensor | None) -> torch.Tensor:
+        """Attend to the pages of these lists."""
+        check_rank(page_indices, "page_indices", "[batch, num_kv_heads, num_pages]")
+        check_int32(page_indices, "page_indices", self._q)
+        listed_shape = (self._q.shape[0], self._cache.num_kv_heads, page_indices.shape[2])
+        check_shape(page_indices, "page_indices", listed_shape, "one list per request and KV head")
+        if not self._q.is_cuda:
+            check_values(self._cache, q=self._q, page_indices=page_indices)
+        self._attend_to_lists(page_indices, lse=lse)
+        return self._out
+
+    def block_topk(
+        self, page_summary: PageSummary, *, selection: PageSelection, lse: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Score, select, attend."""
+        q, cache = self._q, self._cache
+        check_page_summary_fits(page_summary, cache)
+        if not q.is_cuda:
+            check_values(cache, q=q)
+        scores = _empty_scores(q, cache)
+        load_backend("block_topk", self._backend).score_pages(q, cache, page_summary, scores=scores)
+        if not q.is_cuda:
+            check_scores(scores, cache)
+        self._attend_to_lists(_select(scores, cache, selection=selection, backend=self._backend), lse=lse)
+        return self._out
+
+    def _attend_to_lists(self, page_indices: torch.Tensor, *, lse: torch.Tensor | None) -> None:
+        load_backend("block_topk", self._backend).sparse_paged_decode(
+            self._q,
+            self._cache,
+            page_indices,
+            softmax_scale=self._softmax_scale,
+            num_splits=self._num_splits,
+            out=self._out,
+            lse=lse,
+        )
+
+
+def _check_decode(q: torch.Tensor, cache: PagedCache, *, backend: str) -> str:
     backend = resolve_backend(backend, q)
-    check_cache(k_cache, v_cache)
-    check_like(k_cache, "k_cache", q, "q")
-    check_query(q, num_kv_heads=k_cache.shape[2], head_dim=k_cache.shape[3])
-    check_table(block_table, seq_lens, batch=q.shape[0], like=q)
-    check_num_splits(num_splits)
+    check_rank(q, "q", "[batch, num_q_heads, head_dim]")
+    check_cache(cache, batch=q.shape[0])
+    check_like(cache.k_cache, "k_cache", q, "q")
+    check_query(q, num_kv_heads=cache.num_kv_heads, head_dim=cache.head_dim)
     return backend
 
 
-def _outputs(
-    q: torch.Tensor, out: torch.Tensor | None, *, return_lse: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    if out is None:
-        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    else:
-        check_shape(out, "out", tuple(q.shape), "the shape of q")
-        check_like(out, "out", q, "q")
-    lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device) if return_lse else None
-    return out, lse
+def _empty_scores(q: torch.Tensor, cache: PagedCache) -> torch.Tensor:
+    return torch.empty((q.shape[0], cache.num_kv_heads, cache.max_pages), dtype=torch.float32, device=q.device)
 
 
-def _select(
-    scores: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    page_size: int,
-    selection: PageSelection,
-    backend: str,
-) -> torch.Tensor:
+def _select(scores: torch.Tensor, cache: PagedCache, *, selection: PageSelection, backend: str) -> torch.Tensor:
     shape = (*scores.shape[:2], selection.num_pages)
     page_indices = torch.empty(shape, dtype=torch.int32, device=scores.device)
-    load_backend("block_topk", backend).select_pages(
-        scores,
-        block_table,
-        seq_lens,
-        page_size=page_size,
-        num_sink_pages=selection.num_sink_pages,
-        num_local_pages=selection.num_local_pages,
-        page_indices=page_indices,
-    )
+    load_backend("block_topk", backend).select_pages(scores, cache, selection=selection, page_indices=page_indices)
     return page_indices
-
-
-def _scale(softmax_scale: float | None, q: torch.Tensor) -> float:
-    return float(q.shape[-1]) ** -0.5 if softmax_scale is None else float(softmax_scale)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import torch
 
-from kinetics_kernels.validation.tensors import dtype_name
+from kinetics_kernels.dtypes import dtype_name
 
 BACKEND_NAMES = ("reference", "cpu", "gpu")
 BACKEND_DTYPES = {

@@ -1,17 +1,22 @@
 """Who can run decode attention here: our kernels and their peers, or the reason why not.
 
 A provider does everything that is not attention (layout conversion, planning, buffers) in `prepare`, outside the
-timed call. Adding one: a file in `peers/` and a line in `_PROVIDERS`. Peers are imported on first use only.
+timed call. Adding one: a file in `peers/`, named like the provider, with an object `PROVIDER`; it is found by listing
+the folder and imported on first use only.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+from kinetics_kernels import peers
 from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummary
+from kinetics_kernels.unavailable import Unavailable
 
 if TYPE_CHECKING:
     import torch
@@ -21,19 +26,8 @@ if TYPE_CHECKING:
 DENSE = "dense"
 BLOCK_TOPK = "block_topk"
 
-_PROVIDERS = {
-    "ours": "kinetics_kernels.peers.ours",
-    "torch_sdpa": "kinetics_kernels.peers.torch_sdpa",
-    "naive_sparse": "kinetics_kernels.peers.naive_sparse",
-    "torch_sdpa_flash": "kinetics_kernels.peers.torch_sdpa_flash",
-    "torch_sdpa_cudnn": "kinetics_kernels.peers.torch_sdpa_cudnn",
-    "flex_attention": "kinetics_kernels.peers.flex_attention",
-    "varlen_attn": "kinetics_kernels.peers.varlen_attn",
-    "flash_attn_2": "kinetics_kernels.peers.flash_attn_2",
-    "flash_attn_3": "kinetics_kernels.peers.flash_attn_3",
-    "flash_attn_4": "kinetics_kernels.peers.flash_attn_4",
-    "flashinfer": "kinetics_kernels.peers.flashinfer",
-}
+OURS = "ours"
+"""The provider that all others are compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +64,33 @@ class PreparedDecode:
 
 
 class Provider(Protocol):
-    """One implementation of decode attention."""
+    """One implementation of decode attention. `distribution`: the package that it comes in, as pip calls it."""
 
     name: str
+    distribution: str
     operations: tuple[str, ...]
 
     def version(self) -> str:
         """Version of the code that runs, and of the backend it resolved to where it chooses one."""
 
-    def unavailable_reason(self, device_type: str) -> str | None:
+    def unavailable_on(self, device_type: str) -> Unavailable | None:
         """Why it cannot run on this machine and how to install it; None if it can."""
 
-    def supports(self, case: ProviderCase) -> tuple[bool, str]:
-        """Whether it can run this case, and the reason if not."""
+    def unavailable_for(self, case: ProviderCase) -> Unavailable | None:
+        """Why it cannot run this case; None if it can."""
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:
+    def prepared_bytes(self, case: ProviderCase) -> int:
         """Memory that `prepare` will take besides the inputs."""
 
     def prepare(self, request: DecodeRequest) -> PreparedDecode:
         """Everything that must not be timed, done once per set of inputs."""
 
 
+@cache
 def provider_names() -> tuple[str, ...]:
-    """All providers this package knows, ours first."""
-    return tuple(_PROVIDERS)
+    """All providers that have a file in `peers/`, ours first, the others by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(peers.__path__))
+    return (OURS, *(name for name in names if name != OURS))
 
 
 def find_provider(name: str) -> Provider:
@@ -101,12 +98,12 @@ def find_provider(name: str) -> Provider:
 
     Raises: ValueError if there is none.
     """
-    if name not in _PROVIDERS:
-        raise ValueError(f"provider must be one of {', '.join(_PROVIDERS)}, got {name!r}")
-    provider: Provider = importlib.import_module(_PROVIDERS[name]).PROVIDER
+    if name not in provider_names():
+        raise ValueError(f"provider must be one of {', '.join(provider_names())}, got {name!r}")
+    provider: Provider = importlib.import_module(f"{peers.__name__}.{name}").PROVIDER
     return provider
 
 
 def providers_of(operation: str) -> list[Provider]:
     """The providers that know this operation, whether or not they can run here."""
-    return [provider for name in _PROVIDERS if operation in (provider := find_provider(name)).operations]
+    return [provider for name in provider_names() if operation in (provider := find_provider(name)).operations]

@@ -1,25 +1,29 @@
-"""The nouns of the kernel API: shapes of a decode step, page summaries, page selections.
+"""The nouns of the kernel API: shapes of a decode step, paged caches, page summaries, page selections.
 
-This file knows sizes and what must hold between them. It knows no tensors: nothing here imports torch.
+This file knows sizes and what must hold between them. It carries tensors and computes with none: nothing here imports
+torch. A unit of the cache is called a page, a unit of selection a block; here every block is a page.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import torch
+
+Count = TypeVar("Count")
+"""A number, or an array or tensor of them."""
 
 SUPPORTED_HEAD_DIMS = (64, 128)
 SUPPORTED_PAGE_SIZES = (16, 32, 64, 128, 256)
 MAX_GROUP_SIZE = 16
 
 
-def num_pages_for(context_len: int, page_size: int) -> int:
-    """Pages that hold `context_len` tokens, the last one possibly partial."""
-    return -(-context_len // page_size)
+def num_pages_for(context_len: Count, page_size: int) -> Count:
+    """Pages that hold `context_len` tokens, the last one possibly partial; of each element of an array or tensor."""
+    return -(-context_len // page_size)  # type: ignore[operator, no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,46 @@ class DecodeShape:
     def pages_per_request(self) -> int:
         """Pages of one request, the last one possibly partial."""
         return num_pages_for(self.context_len, self.page_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedCache:
+    """Keys and values in pages, and which pages each request has.
+
+    `k_cache`, `v_cache`: [num_physical_pages, page_size, num_kv_heads, head_dim] with any strides, so NHD and HND are
+    one code path. `block_table`: int32 [batch, max_pages] of physical page ids; entries past a request's last page are
+    never read. `seq_lens`: int32 [batch], counting the token being decoded.
+    """
+
+    k_cache: torch.Tensor
+    v_cache: torch.Tensor
+    block_table: torch.Tensor
+    seq_lens: torch.Tensor
+
+    @property
+    def num_physical_pages(self) -> int:
+        """Pages in memory, whoever uses them."""
+        return self.k_cache.shape[0]
+
+    @property
+    def page_size(self) -> int:
+        """Tokens of one page."""
+        return self.k_cache.shape[1]
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.k_cache.shape[2]
+
+    @property
+    def head_dim(self) -> int:
+        """Elements of one key."""
+        return self.k_cache.shape[3]
+
+    @property
+    def max_pages(self) -> int:
+        """Pages that the block table has room for, per request."""
+        return self.block_table.shape[1]
 
 
 class PageSummaryKind(Enum):

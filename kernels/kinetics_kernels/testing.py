@@ -16,7 +16,7 @@ import torch
 
 from kinetics_kernels.block_topk import reference as block_topk_reference
 from kinetics_kernels.dense import reference as dense_reference
-from kinetics_kernels.shapes import DecodeShape, num_pages_for
+from kinetics_kernels.shapes import DecodeShape, PagedCache, num_pages_for
 
 ERROR_FACTOR = 2
 """A kernel may err this many times as much as plain torch of its dtype."""
@@ -33,10 +33,27 @@ class DecodeInputs:
     shape: DecodeShape
     layout: Layout
     q: torch.Tensor
-    k_cache: torch.Tensor
-    v_cache: torch.Tensor
-    block_table: torch.Tensor
-    seq_lens: torch.Tensor
+    cache: PagedCache
+
+    @property
+    def k_cache(self) -> torch.Tensor:
+        """Keys of the cache."""
+        return self.cache.k_cache
+
+    @property
+    def v_cache(self) -> torch.Tensor:
+        """Values of the cache."""
+        return self.cache.v_cache
+
+    @property
+    def block_table(self) -> torch.Tensor:
+        """Block table of the cache."""
+        return self.cache.block_table
+
+    @property
+    def seq_lens(self) -> torch.Tensor:
+        """Tokens of each request in the cache."""
+        return self.cache.seq_lens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +98,12 @@ def make_inputs(
         shape=shape,
         layout=layout,
         q=torch.empty(q_shape, dtype=dtype, device=device).normal_(generator=generator),
-        k_cache=caches[0],
-        v_cache=caches[1],
-        block_table=block_table.to(device),
-        seq_lens=torch.tensor(lengths, dtype=torch.int32, device=device),
+        cache=PagedCache(
+            k_cache=caches[0],
+            v_cache=caches[1],
+            block_table=block_table.to(device),
+            seq_lens=torch.tensor(lengths, dtype=torch.int32, device=device),
+        ),
     )
 
 
@@ -93,10 +112,7 @@ def reference_dense(inputs: DecodeInputs, *, dtype: torch.dtype) -> Attended:
     attended = _empty_attended(inputs, dtype)
     dense_reference.paged_decode(
         inputs.q.to(dtype),
-        inputs.k_cache,
-        inputs.v_cache,
-        inputs.block_table,
-        inputs.seq_lens,
+        inputs.cache,
         softmax_scale=inputs.shape.head_dim**-0.5,
         num_splits=0,
         out=attended.out,
@@ -110,10 +126,8 @@ def reference_sparse(inputs: DecodeInputs, page_indices: torch.Tensor, *, dtype:
     attended = _empty_attended(inputs, dtype)
     block_topk_reference.sparse_paged_decode(
         inputs.q.to(dtype),
-        inputs.k_cache,
-        inputs.v_cache,
+        inputs.cache,
         page_indices,
-        inputs.seq_lens,
         softmax_scale=inputs.shape.head_dim**-0.5,
         num_splits=0,
         out=attended.out,

@@ -27,6 +27,7 @@ from kinetics.law.sources import read_samples
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.log_reader import TraceRules, read_trace_file
 from kinetics.specs.policies import BlockSummary, Dense, PolicyKind, policy_label
+from kinetics_kernels.unavailable import Unavailable
 
 MINI_QUESTIONS: Final = 20
 MINI_TRIALS: Final = 8
@@ -97,14 +98,16 @@ def aime_cases(hf_model: str) -> list[AimeCase]:
     ]
 
 
-def missing_weights(case: AimeCase) -> str | None:
+def missing_weights(case: AimeCase) -> Unavailable | None:
     """Why a miniature cannot be run here; None if it can."""
     if case.dataset != MINI:
         return None
     from kinetics.mini.family import model_folder
 
     folder = model_folder(case.model)
-    return None if (folder / "model.safetensors").is_file() else f"{folder} has no weights; kinetics mini train"
+    if (folder / "model.safetensors").is_file():
+        return None
+    return Unavailable(f"{folder} has no weights; kinetics mini train")
 
 
 def run_case(case: AimeCase, out: Path, *, device: str) -> GenerateOutcome:

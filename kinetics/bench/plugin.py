@@ -16,6 +16,7 @@ import pytest
 
 from kinetics.bench.folder import reaches_benchmarks
 from kinetics.bench.options import BenchSettings, add_options, bench_settings, is_any_given, own_options
+from kinetics_kernels.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from kinetics.bench.run import BenchRun
@@ -135,8 +136,8 @@ def _running(request: pytest.FixtureRequest) -> BenchRun:
 
 def _measured(run: BenchRun, case: BenchCase) -> Recordable:
     measured = run.measure(case)
-    if isinstance(measured, str):
-        pytest.skip(measured)
+    if isinstance(measured, Unavailable):
+        pytest.skip(measured.reason)
     return measured
 
 

@@ -47,10 +47,15 @@ def providers(device: DeviceOption = "auto", as_json: Json = False) -> None:
     resolved = resolve_device(device)
     rows: list[dict[str, Any]] = []
     for provider in (find_provider(name) for name in provider_names()):
-        reason = provider.unavailable_reason(resolved.kind)
-        version = provider.version() if reason is None else None
+        unavailable = provider.unavailable_on(resolved.kind)
         rows.append(
-            {"provider": provider.name, "operations": list(provider.operations), "version": version, "reason": reason}
+            {
+                "provider": provider.name,
+                "distribution": provider.distribution,
+                "operations": list(provider.operations),
+                "version": None if unavailable else provider.version(),
+                "reason": unavailable and unavailable.reason,
+            }
         )
     if as_json:
         _print_json({"device": resolved.name, "providers": rows})

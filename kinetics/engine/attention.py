@@ -14,7 +14,7 @@ import torch
 from kinetics.engine.kv_cache import KvCache, LayerCache
 from kinetics.specs.policies import AttentionPolicy, BlockTopK, Dense, Local, TopK
 from kinetics_kernels import api
-from kinetics_kernels.shapes import PageSelection, PageSummaryKind
+from kinetics_kernels.shapes import PageSelection, PageSummaryKind, num_pages_for
 
 DENSE = Dense()
 
@@ -85,30 +85,25 @@ class PolicyAttention:
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: DecodeBatch
     ) -> torch.Tensor:
         cache, backend = self._cache.layers[layer], self._settings.backend
-        table, seq_lens, splits = batch.block_table, batch.seq_lens, self._settings.num_splits
+        pages, splits = cache.paged_cache(batch.block_table, batch.seq_lens), self._settings.num_splits
         summary = None if self._settings.needed_summary is None else cache.summary
-        api.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=summary, backend=backend)
+        api.append_kv(k, v, pages, page_summary=summary, backend=backend)
         match self._settings.policy_of(layer):
             case BlockTopK():
                 assert summary is not None
                 assert self._selection is not None
                 return api.block_topk_decode(
-                    q, cache.keys, cache.values, summary, table, seq_lens,
-                    selection=self._selection, num_splits=splits, backend=backend,
-                )  # fmt: skip
+                    q, pages, summary, selection=self._selection, num_splits=splits, backend=backend
+                )
             case Local():
                 assert self._selection is not None
-                pages = local_pages(batch, self._selection, page_size=self._cache.page_size)
-                pages = pages[:, None].expand(-1, k.shape[1], -1).contiguous()
-                return api.sparse_paged_decode(
-                    q, cache.keys, cache.values, pages, seq_lens, table, num_splits=splits, backend=backend
-                )
+                kept = local_pages(batch, self._selection, page_size=self._cache.page_size)
+                lists = kept[:, None].expand(-1, k.shape[1], -1).contiguous()
+                return api.sparse_paged_decode(q, pages, lists, num_splits=splits, backend=backend)
             case TopK() as policy:
                 return oracle_topk_decode(q, cache, batch, policy)
             case Dense():
-                return api.paged_decode(
-                    q, cache.keys, cache.values, table, seq_lens, num_splits=splits, backend=backend
-                )
+                return api.paged_decode(q, pages, num_splits=splits, backend=backend)
 
 
 def page_selection(policy: AttentionPolicy, *, page_size: int) -> PageSelection | None:
@@ -140,7 +135,7 @@ def page_selection(policy: AttentionPolicy, *, page_size: int) -> PageSelection 
 
 def local_pages(batch: DecodeBatch, selection: PageSelection, *, page_size: int) -> torch.Tensor:
     """Physical ids of sink, local and current pages, int32 [batch, num_pages], -1 in the tail; waits for no host."""
-    num_present = ((batch.seq_lens + (page_size - 1)) // page_size).long()[:, None]
+    num_present = num_pages_for(batch.seq_lens, page_size).long()[:, None]
     place = torch.arange(selection.num_pages, device=batch.seq_lens.device)[None]
     from_end = num_present - selection.num_pages + place
     has_all = num_present <= selection.num_pages
@@ -157,7 +152,7 @@ def oracle_topk_decode(q: torch.Tensor, cache: LayerCache, batch: DecodeBatch, p
     out = torch.empty_like(q)
     page_size, num_kv_heads = cache.keys.shape[1], cache.keys.shape[2]
     for request, context_len in enumerate(batch.seq_lens.tolist()):
-        pages = batch.block_table[request, : -(-context_len // page_size)].long()
+        pages = batch.block_table[request, : num_pages_for(context_len, page_size)].long()
         keys, values = (t[pages].flatten(0, 1)[:context_len].transpose(0, 1) for t in (cache.keys, cache.values))
         grouped = q[request].view(num_kv_heads, -1, q.shape[-1])
         logits = grouped @ keys.transpose(1, 2) * q.shape[-1] ** -0.5  # [kv_heads, group, context]

@@ -15,6 +15,7 @@ import torch
 from kinetics.engine.attention import Attention, DecodeBatch
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.kv_cache import PagedSequence
+from kinetics_kernels.unavailable import Unavailable
 
 _WARM_UP_STEPS = 3
 
@@ -76,8 +77,8 @@ class GraphStep:
     """
 
     def __init__(self, decoder: Decoder, buffers: DecodeBuffers, attention: Attention) -> None:
-        if reason := why_no_graph(buffers.token_ids.device):
-            raise ValueError(reason)
+        if unavailable := graph_unavailable_on(buffers.token_ids.device):
+            raise ValueError(str(unavailable))
         eager = EagerStep(decoder, buffers, attention)
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
@@ -95,6 +96,8 @@ class GraphStep:
         return self._logits
 
 
-def why_no_graph(device: torch.device) -> str | None:
+def graph_unavailable_on(device: torch.device) -> Unavailable | None:
     """Why a step cannot be captured here; None if it can."""
-    return None if device.type == "cuda" else f"a CUDA graph needs a CUDA device, got {device}; decode eagerly"
+    if device.type == "cuda":
+        return None
+    return Unavailable(f"a CUDA graph needs a CUDA device, got {device}; decode eagerly")

@@ -18,6 +18,7 @@ from kinetics.engine.rotary import radians_per_token
 from kinetics.engine.tensor_parallel import ALONE, RankGroup
 from kinetics.engine.weights import LayerWeights, ModelWeights
 from kinetics.specs.models import ModelSpec
+from kinetics_kernels.shapes import num_pages_for
 
 PREFILL_CHUNK_TOKENS = 512
 """Prompt tokens computed together: enough for the matrix products, few enough for their activations."""
@@ -94,7 +95,7 @@ class Decoder:
         for index, (layer, qk_norm) in enumerate(zip(self.weights.layers, self._qk_norms, strict=True)):
             q, k, v = self._project(hidden, layer, qk_norm, rotary)
             cache.write_chunk(index, pages, first, k, v)
-            used = pages[: -(-last // cache.page_size)]
+            used = pages[: num_pages_for(last, cache.page_size)]
             keys, values = (
                 tensor[used].flatten(0, 1)[:last].transpose(0, 1).to(q.dtype)
                 for tensor in (cache.layers[index].keys, cache.layers[index].values)

@@ -13,7 +13,7 @@ import torch
 
 from kinetics.specs.models import ModelSpec
 from kinetics_kernels import api
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind, num_pages_for
+from kinetics_kernels.shapes import PagedCache, PageSummary, PageSummaryKind, num_pages_for
 
 
 class PageAllocator:
@@ -86,6 +86,10 @@ class LayerCache:
     keys: torch.Tensor
     values: torch.Tensor
     summary: PageSummary | None
+
+    def paged_cache(self, block_table: torch.Tensor, seq_lens: torch.Tensor) -> PagedCache:
+        """This layer's cache as these requests see it."""
+        return PagedCache(k_cache=self.keys, v_cache=self.values, block_table=block_table, seq_lens=seq_lens)
 
 
 class KvCache:
@@ -163,12 +167,11 @@ class KvCache:
         if self.summaries is None or self.summary_kind is None:
             return
         device = self.keys.device
-        pages = torch.tensor(sequence.pages, device=device)
-        table = torch.arange(len(sequence.pages), dtype=torch.int32, device=device)[None]
+        table = torch.tensor([sequence.pages], dtype=torch.int32, device=device)
         lengths = torch.tensor([sequence.num_tokens], dtype=torch.int32, device=device)
-        for layer, summaries in zip(self.layers, self.summaries, strict=True):
-            own = api.summarize_pages(layer.keys[pages], table, lengths, kind=self.summary_kind, backend=backend)
-            summaries[pages] = own.values
+        for layer in self.layers:
+            pages = layer.paged_cache(table, lengths)
+            api.summarize_pages(pages, kind=self.summary_kind, out=layer.summary, backend=backend)
 
     def _layer(self, index: int) -> LayerCache:
         summary = None

@@ -15,19 +15,20 @@ import torch
 
 from kinetics.engine.attention import AttentionSettings, page_selection
 from kinetics.engine.checkpoint import load_weights
-from kinetics.engine.decode_step import why_no_graph
+from kinetics.engine.decode_step import graph_unavailable_on
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.generator import Generator
 from kinetics.engine.step_meter import StepMeter
 from kinetics.machine.device import available_bytes, resolve_device
-from kinetics.machine.energy import Absent, energy_counter
+from kinetics.machine.energy import energy_counter
 from kinetics.machine.threads import cpu_threads
 from kinetics.specs.dtypes import default_dtype, element_bytes
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import AttentionPolicy, BlockTopK
 from kinetics.specs.units import GIBI
 from kinetics_kernels.shapes import num_pages_for
+from kinetics_kernels.unavailable import Unavailable
 
 _CACHE_SHARE: Final = 0.8
 """Of the memory that is free once the weights are there; the rest is for activations and the allocator."""
@@ -108,9 +109,9 @@ class EngineRecipe:
             num_pages=self._num_pages(model, available_bytes(device)),
             page_size=self.page_size,
             max_context=self.longest,
-            uses_graph=why_no_graph(torch.device(device.torch_name)) is None,
+            uses_graph=graph_unavailable_on(torch.device(device.torch_name)) is None,
             observe=observe,
-            meter=StepMeter(None if isinstance(counter, Absent) else counter.read_j),
+            meter=StepMeter(None if isinstance(counter, Unavailable) else counter.read_j),
         )
 
     def _num_pages(self, model: ModelSpec, free_bytes: int) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 from kinetics.distribution import install_command
 from kinetics.machine.device import Device
 from kinetics.machine.identity import gpu_uuid
+from kinetics_kernels.unavailable import Unavailable
 
 METERED_S = 0.5
 _MILLI = 1e-3
@@ -30,23 +30,16 @@ class EnergyCounter(Protocol):
         """The present reading."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absent:
-    """There is no energy reading, and why."""
-
-    reason: str
-
-
 class EnergyMeter:
     """Joules used by the whole device within a `with` block; all programs on it are counted.
 
-    `joules` is None where there is no counter; `absent_reason` then says why.
+    `joules` is None where there is no counter; `unavailable` then says why.
     """
 
-    def __init__(self, counter: EnergyCounter | Absent) -> None:
+    def __init__(self, counter: EnergyCounter | Unavailable) -> None:
         self.joules: float | None = None
-        self.absent_reason = counter.reason if isinstance(counter, Absent) else None
-        self._counter = None if isinstance(counter, Absent) else counter
+        self.unavailable = counter if isinstance(counter, Unavailable) else None
+        self._counter = None if isinstance(counter, Unavailable) else counter
         self._before = 0.0
 
     def __enter__(self) -> EnergyMeter:
@@ -79,11 +72,11 @@ def joules_per_call(
     return meter.joules / (num_runs * calls_per_run)
 
 
-def energy_counter(device: Device) -> EnergyCounter | Absent:
+def energy_counter(device: Device) -> EnergyCounter | Unavailable:
     """The counter of this device, or why there is none."""
     if device.kind == "cpu":
         # Its counter would be of all engines on it, and a call that is repeated finds its data in cache.
-        return Absent(reason="energy is metered on GPUs alone")
+        return Unavailable("energy is metered on GPUs alone")
     return nvml_counter(device.index)
 
 
@@ -103,18 +96,18 @@ class NvmlCounter:
         return self.read_j() - before
 
 
-def nvml_counter(index: int, *, load: Callable[[], Any] | None = None) -> NvmlCounter | Absent:
+def nvml_counter(index: int, *, load: Callable[[], Any] | None = None) -> NvmlCounter | Unavailable:
     """The energy counter of a GPU, by torch's index, or why there is none. `load` returns the module pynvml."""
     try:
         nvml = (load or _load_nvml)()
     except ImportError:
-        return Absent(reason=f"nvidia-ml-py is not installed; {install_command('gpu')}")
+        return Unavailable(f"nvidia-ml-py is not installed; {install_command('gpu')}")
     try:
         nvml.nvmlInit()
         counter = NvmlCounter(nvml, nvml.nvmlDeviceGetHandleByUUID(gpu_uuid(index)))
         counter.read_j()
     except nvml.NVMLError as error:
-        return Absent(reason=f"NVML does not tell the energy of this GPU ({error})")
+        return Unavailable(f"NVML does not tell the energy of this GPU ({error})")
     return counter
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from kinetics_kernels import api
+from kinetics_kernels.block_topk import reference as block_topk_reference
 from kinetics_kernels.providers import PreparedDecode
-from kinetics_kernels.shapes import PageSelection, PageSummary
+from kinetics_kernels.shapes import PageSelection, PageSummary, num_pages_for
 from kinetics_kernels.testing import (
     Attended,
     DecodeInputs,
@@ -120,21 +120,16 @@ def _prove_summaries(inputs: CellInputs, pages: torch.Tensor) -> float:
 
 
 def _num_pages(decode: DecodeInputs) -> torch.Tensor:
-    return (decode.seq_lens.long() + decode.shape.page_size - 1) // decode.shape.page_size
+    return num_pages_for(decode.seq_lens.long(), decode.shape.page_size)
 
 
 def _reference_scores(inputs: CellInputs, dtype: torch.dtype) -> torch.Tensor:
     """Scores [batch, num_kv_heads, max_pages] in this dtype from the summaries as stored; -inf where no page is."""
     decode = inputs.decode
     summary = PageSummary(kind=inputs.page_summary.kind, values=inputs.page_summary.values.to(dtype))
-    return api.score_pages(
-        decode.q.to(dtype),
-        summary,
-        decode.block_table,
-        decode.seq_lens,
-        page_size=decode.shape.page_size,
-        backend="reference",
-    )
+    scores = torch.empty(inputs.scores.shape, dtype=dtype, device=decode.q.device)
+    block_topk_reference.score_pages(decode.q.to(dtype), decode.cache, summary, scores=scores)
+    return scores
 
 
 def _kept_mask(pages: torch.Tensor, inputs: CellInputs) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """One cell from shape to samples: estimate, allocate, prepare, prove, time, free.
 
 A case that does not fit, cannot run here or runs out of memory is told apart from one that computes something wrong:
-the first three come back as a reason (str), the last as the exception that its test will raise. Neither stops
+the first three come back as Unavailable, the last as the exception that its test will raise. Neither stops
 the other cases of the cell.
 """
 
@@ -19,7 +19,7 @@ from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
 from kinetics.cases.kernels import ATTENTION, CacheState, Case, Cell
 from kinetics.cost.memory import MemoryNeed
 from kinetics.machine.device import Device, available_bytes, last_level_cache_bytes
-from kinetics.machine.energy import Absent, energy_counter, joules_per_call
+from kinetics.machine.energy import energy_counter, joules_per_call
 from kinetics.measure.kernel_workload import make_cell_inputs, prepare, provider_case, shape_of
 from kinetics.measure.timing import (
     EVICTION_CACHES,
@@ -36,8 +36,9 @@ from kinetics.measure.timing import (
 from kinetics.results.kernel_row import Measured
 from kinetics.specs.dtypes import element_bytes
 from kinetics_kernels.providers import find_provider
+from kinetics_kernels.unavailable import Unavailable
 
-Outcome = Measured | str | Exception
+Outcome = Measured | Unavailable | Exception
 AnyCase = TypeVar("AnyCase")
 AnyOutcome = TypeVar("AnyOutcome")
 
@@ -55,21 +56,21 @@ class CellRunner:
 
     def run(self, cell: Cell, cases: Sequence[Case]) -> dict[Case, Outcome]:
         """Measure the cases of one cell, interleaved."""
-        outcomes: dict[Case, Outcome] = {case: reason for case in cases if (reason := self._why_not(case))}
+        outcomes: dict[Case, Outcome] = {case: why for case in cases if (why := self._unavailable_for(case))}
         runnable = [case for case in cases if case not in outcomes]
         need = self._memory_need(cell, runnable)
         if not runnable:
             return outcomes
         return outcomes | run_within_memory(runnable, need, self._device, lambda: self._measured(cell, runnable))
 
-    def _why_not(self, case: Case) -> str | None:
+    def _unavailable_for(self, case: Case) -> Unavailable | None:
         if case.operation not in ATTENTION:
             return None
         provider = find_provider(case.provider)
-        if reason := provider.unavailable_reason(self._device.kind):
-            return f"{case.provider}: {reason}"
-        is_able, reason = provider.supports(provider_case(case, device_kind=self._device.kind))
-        return None if is_able else f"{case.provider}: {reason}"
+        unavailable = provider.unavailable_on(self._device.kind) or provider.unavailable_for(
+            provider_case(case, device_kind=self._device.kind)
+        )
+        return None if unavailable is None else Unavailable(f"{case.provider}: {unavailable}")
 
     def _num_buffers(self, cell: Cell, cases: Sequence[Case]) -> int:
         """One on a CPU, where the cache is evicted instead; enough to overflow L2 on a GPU, if cold."""
@@ -83,7 +84,7 @@ class CellRunner:
         num_pages = shape.batch * (shape.pages_per_request + 1)
         decoders = [case for case in cases if case.operation in ATTENTION]
         prepared = sum(
-            find_provider(case.provider).prepared_bytes(provider_case(case, device_kind=self._device.kind), size)
+            find_provider(case.provider).prepared_bytes(provider_case(case, device_kind=self._device.kind))
             for case in decoders
         )
         copies = self._num_buffers(cell, cases) if cases else 1
@@ -135,7 +136,7 @@ class CellRunner:
 
     def _meter(self) -> Meter | None:
         counter = self._energy
-        if isinstance(counter, Absent):
+        if isinstance(counter, Unavailable):
             return None
         return lambda run, num_calls: joules_per_call(
             counter, run, calls_per_run=num_calls, wait=torch.cuda.synchronize
@@ -158,16 +159,16 @@ class CellRunner:
 
 def run_within_memory(
     cases: Sequence[AnyCase], need: MemoryNeed, device: Device, measure: Callable[[], dict[AnyCase, AnyOutcome]]
-) -> dict[AnyCase, AnyOutcome | str]:
+) -> dict[AnyCase, AnyOutcome | Unavailable]:
     """What `measure` returns, or for every case the reason why its memory was not enough; freed in the end."""
-    if refusal := need.refusal(available_bytes(device), share=_MEMORY_SHARE):
-        return dict.fromkeys(cases, refusal)
+    if unavailable := need.unavailable_within(available_bytes(device), share=_MEMORY_SHARE):
+        return dict.fromkeys(cases, unavailable)
     try:
         return {**measure()}
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return dict.fromkeys(cases, f"out of memory, though the estimate was {need}")
+        return dict.fromkeys(cases, Unavailable(f"out of memory, though the estimate was {need}"))
     finally:
         gc.collect()
         if device.kind == "cuda":

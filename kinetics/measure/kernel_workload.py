@@ -46,11 +46,11 @@ def make_cell_inputs(cell: Cell, *, device: str, seed: int) -> CellInputs:
     """Random inputs of a cell, page summaries included."""
     dtype = getattr(torch, cell.dtype)
     decode = make_inputs(shape_of(cell), dtype=dtype, device=device, seed=seed, layout=cell.kv_layout)
-    summary = api.summarize_pages(decode.k_cache, decode.block_table, decode.seq_lens, kind=PageSummaryKind.MEAN)
+    summary = api.summarize_pages(decode.cache, kind=PageSummaryKind.MEAN)
     generator = torch.Generator(device=device).manual_seed(seed + 1)
     new_shape = (cell.batch, cell.model.num_kv_heads, cell.model.head_dim)
     new = [torch.empty(new_shape, dtype=dtype, device=device).normal_(generator=generator) for _ in ("k", "v")]
-    scores = api.score_pages(decode.q, summary, decode.block_table, decode.seq_lens, page_size=cell.page_size)
+    scores = api.score_pages(decode.q, decode.cache, summary)
     return CellInputs(decode=decode, page_summary=summary, new_key=new[0], new_value=new[1], scores=scores)
 
 
@@ -109,33 +109,12 @@ def _prepare_search(case: Case, inputs: CellInputs) -> Prepared:
 
 
 def _append(inputs: CellInputs) -> None:
-    decode = inputs.decode
-    api.append_kv(
-        inputs.new_key,
-        inputs.new_value,
-        decode.k_cache,
-        decode.v_cache,
-        decode.block_table,
-        decode.seq_lens,
-        page_summary=inputs.page_summary,
-    )
+    api.append_kv(inputs.new_key, inputs.new_value, inputs.decode.cache, page_summary=inputs.page_summary)
 
 
 def _score(inputs: CellInputs) -> torch.Tensor:
-    decode = inputs.decode
-    return api.score_pages(
-        decode.q, inputs.page_summary, decode.block_table, decode.seq_lens, page_size=decode.shape.page_size
-    )
+    return api.score_pages(inputs.decode.q, inputs.decode.cache, inputs.page_summary)
 
 
 def _select(inputs: CellInputs, selection: PageSelection, scores: torch.Tensor) -> torch.Tensor:
-    decode = inputs.decode
-    return api.select_pages(
-        scores,
-        decode.block_table,
-        decode.seq_lens,
-        page_size=decode.shape.page_size,
-        num_pages=selection.num_pages,
-        num_sink_pages=selection.num_sink_pages,
-        num_local_pages=selection.num_local_pages,
-    )
+    return api.select_pages(scores, inputs.decode.cache, selection=selection)

@@ -60,27 +60,16 @@ class _RecordingAttention:
 
 def _chosen_pages(workload: StepWorkload, case: StepCase, q: torch.Tensor) -> torch.Tensor | None:
     """The pages that the references choose for these queries after the step; None where all are attended."""
-    cache, table, seq_lens = workload.cache.layers[0], workload.batch.block_table, workload.batch.seq_lens
-    page_size = workload.cache.page_size
-    selection = page_selection(settings_of(case).policy, page_size=page_size)
+    layer, batch = workload.cache.layers[0], workload.batch
+    cache = layer.paged_cache(batch.block_table, batch.seq_lens)
+    selection = page_selection(settings_of(case).policy, page_size=cache.page_size)
     if selection is None:
         return None
-    assert cache.summary is not None
-    num_kv_heads = cache.keys.shape[2]
-    scores = torch.empty((len(q), num_kv_heads, table.shape[1]), dtype=torch.float32, device=q.device)
-    block_topk_reference.score_pages(
-        q.to(cache.keys.dtype), cache.summary, table, seq_lens, page_size=page_size, scores=scores
-    )
+    assert layer.summary is not None
+    scores = torch.empty((len(q), cache.num_kv_heads, cache.max_pages), dtype=torch.float32, device=q.device)
+    block_topk_reference.score_pages(q.to(layer.keys.dtype), cache, layer.summary, scores=scores)
     pages = torch.empty((*scores.shape[:2], selection.num_pages), dtype=torch.int32, device=q.device)
-    block_topk_reference.select_pages(
-        scores,
-        table,
-        seq_lens,
-        page_size=page_size,
-        num_sink_pages=selection.num_sink_pages,
-        num_local_pages=selection.num_local_pages,
-        page_indices=pages,
-    )
+    block_topk_reference.select_pages(scores, cache, selection=selection, page_indices=pages)
     return pages
 
 
@@ -130,17 +119,14 @@ def _plain_attend(
     workload: StepWorkload, pages: torch.Tensor | None, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> torch.Tensor:
     """Append and attend by the references, which widen the cache's own dtype to that of q."""
-    cache, table, seq_lens = workload.cache.layers[0], workload.batch.block_table, workload.batch.seq_lens
-    kv_cache_reference.append_kv(k, v, cache.keys, cache.values, table, seq_lens, page_summary=cache.summary)
+    layer, batch = workload.cache.layers[0], workload.batch
+    cache = layer.paged_cache(batch.block_table, batch.seq_lens)
+    kv_cache_reference.append_kv(k, v, cache, page_summary=layer.summary)
     out, scale = torch.empty_like(q), q.shape[-1] ** -0.5
     if pages is None:
-        dense_reference.paged_decode(
-            q, cache.keys, cache.values, table, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
-        )
+        dense_reference.paged_decode(q, cache, softmax_scale=scale, num_splits=0, out=out, lse=None)
     else:
-        block_topk_reference.sparse_paged_decode(
-            q, cache.keys, cache.values, pages, seq_lens, softmax_scale=scale, num_splits=0, out=out, lse=None
-        )
+        block_topk_reference.sparse_paged_decode(q, cache, pages, softmax_scale=scale, num_splits=0, out=out, lse=None)
     return out
 
 

@@ -21,8 +21,9 @@ from kinetics.measure.step_proof import HEAD_ROWS, prove_step
 from kinetics.measure.step_workload import StepWorkload, make_step_workload, without_attention
 from kinetics.measure.timing import EVICTION_CACHES, Call, CpuEvictor, Measurement, RoundPlan, measure_cpu, measure_cuda
 from kinetics.results.step_row import StepMeasured, extrapolate
+from kinetics_kernels.unavailable import Unavailable
 
-StepOutcome = StepMeasured | str | AssertionError
+StepOutcome = StepMeasured | Unavailable | AssertionError
 
 _PLAN = {
     "cpu": RoundPlan(budget_s=4.0, min_rounds=5, max_rounds=40),

@@ -72,10 +72,9 @@ def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkloa
         block_table=order.view(cell.batch, pages_per_request).to(device),
         seq_lens=torch.full((cell.batch,), cell.context_len, dtype=torch.int32, device=device),
     )
-    assert cache.summaries is not None
-    for layer, summaries in zip(cache.layers, cache.summaries, strict=True):
-        found = api.summarize_pages(layer.keys, batch.block_table, batch.seq_lens, kind=_SUMMARY_KIND)
-        summaries.copy_(found.values)
+    for layer in cache.layers:
+        pages = layer.paged_cache(batch.block_table, batch.seq_lens)
+        api.summarize_pages(pages, kind=_SUMMARY_KIND, out=layer.summary)
     token_ids = torch.randint(0, model.vocab_size, (cell.batch,), generator=generator, device=device)
     decoder = Decoder(DecoderSpec.for_random_weights(model), weights)
     return StepWorkload(decoder=decoder, cache=cache, token_ids=token_ids, batch=batch)

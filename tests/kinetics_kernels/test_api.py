@@ -7,10 +7,11 @@ import torch
 
 from kinetics_kernels import api
 from kinetics_kernels.backends import BACKEND_NAMES, load_backend
-from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import DecodeShape, PagedCache, PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.testing import make_inputs
 
 PAGE = 16
+KEPT = PageSelection(num_pages=3, num_sink_pages=1, num_local_pages=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +21,7 @@ class Tensors:
     q: torch.Tensor
     k: torch.Tensor
     v: torch.Tensor
-    k_cache: torch.Tensor
-    v_cache: torch.Tensor
-    block_table: torch.Tensor
-    seq_lens: torch.Tensor
+    cache: PagedCache
     page_summary: PageSummary
     scores: torch.Tensor
     page_indices: torch.Tensor
@@ -33,51 +31,47 @@ class Tensors:
 def t():
     shape = DecodeShape(batch=2, context_len=40, num_q_heads=8, num_kv_heads=2, head_dim=64, page_size=PAGE)
     x = make_inputs(shape, dtype=torch.float32, device="cpu", seed=0, seq_lens=[40, 20], table_width=4)
-    table = (x.block_table, x.seq_lens)
-    summary = api.summarize_pages(x.k_cache, *table, kind=PageSummaryKind.MEAN)
-    scores = api.score_pages(x.q, summary, *table, page_size=PAGE)
-    pages = api.select_pages(scores, *table, page_size=PAGE, num_pages=3, num_sink_pages=1, num_local_pages=0)
+    summary = api.summarize_pages(x.cache, kind=PageSummaryKind.MEAN)
+    scores = api.score_pages(x.q, x.cache, summary)
+    pages = api.select_pages(scores, x.cache, selection=KEPT)
     new = torch.randn(2, 2, 64)
-    return Tensors(
-        q=x.q, k=new, v=new.clone(), k_cache=x.k_cache, v_cache=x.v_cache, block_table=x.block_table,
-        seq_lens=x.seq_lens, page_summary=summary, scores=scores, page_indices=pages,
-    )  # fmt: skip
+    return Tensors(q=x.q, k=new, v=new.clone(), cache=x.cache, page_summary=summary, scores=scores, page_indices=pages)
 
 
 def dense(t, **options):
-    return api.paged_decode(t.q, t.k_cache, t.v_cache, t.block_table, t.seq_lens, **options)
+    return api.paged_decode(t.q, t.cache, **options)
 
 
 def sparse(t, **options):
-    return api.sparse_paged_decode(t.q, t.k_cache, t.v_cache, t.page_indices, t.seq_lens, t.block_table, **options)
+    return api.sparse_paged_decode(t.q, t.cache, t.page_indices, **options)
 
 
 def topk(t, **options):
-    selection = PageSelection(num_pages=3, num_sink_pages=1, num_local_pages=0)
-    return api.block_topk_decode(
-        t.q, t.k_cache, t.v_cache, t.page_summary, t.block_table, t.seq_lens, selection=selection, **options
-    )
+    return api.block_topk_decode(t.q, t.cache, t.page_summary, selection=KEPT, **options)
 
 
 def append(t, **options):
     options = {"page_summary": t.page_summary} | options
-    return api.append_kv(t.k, t.v, t.k_cache, t.v_cache, t.block_table, t.seq_lens, **options)
+    return api.append_kv(t.k, t.v, t.cache, **options)
 
 
 def summarize(t, **options):
-    return api.summarize_pages(t.k_cache, t.block_table, t.seq_lens, kind=PageSummaryKind.MEAN, **options)
+    return api.summarize_pages(t.cache, kind=PageSummaryKind.MEAN, **options)
 
 
-def score(t, page_size=PAGE, **options):
-    return api.score_pages(t.q, t.page_summary, t.block_table, t.seq_lens, page_size=page_size, **options)
+def score(t, **options):
+    return api.score_pages(t.q, t.cache, t.page_summary, **options)
 
 
-def select(t, page_size=PAGE, num_pages=3, **options):
-    options = {"num_sink_pages": 1, "num_local_pages": 0} | options
-    return api.select_pages(t.scores, t.block_table, t.seq_lens, page_size=page_size, num_pages=num_pages, **options)
+def select(t, **options):
+    return api.select_pages(t.scores, t.cache, selection=KEPT, **options)
 
 
 ALL = [dense, sparse, topk, append, summarize, score, select]
+
+
+def with_cache(t, **changes):
+    return replace(t, cache=replace(t.cache, **changes))
 
 
 def with_value(tensor, at, value):
@@ -111,33 +105,33 @@ def test_every_function_takes_what_fits(t, call, backend):
 @pytest.mark.parametrize(
     ("spoiled", "subject", "rule"),
     [
-        (lambda t: {"seq_lens": t.seq_lens.long()}, "seq_lens", "int32, got int64"),
-        (lambda t: {"seq_lens": t.seq_lens[:1]}, "seq_lens", r"(2,), got (1,)"),
-        (lambda t: {"seq_lens": t.seq_lens[:, None]}, "seq_lens", r"(2,), got (2, 1)"),
-        (lambda t: {"seq_lens": with_value(t.seq_lens, 1, 0)}, "seq_lens", "at least 1 for every request, got 0"),
-        (lambda t: {"seq_lens": with_value(t.seq_lens, 0, 65)}, "seq_lens", "4 pages of 16 tokens, got 65"),
-        (lambda t: {"seq_lens": t.seq_lens.to("meta")}, "seq_lens", "on cpu like the data, got meta"),
-        (lambda t: {"block_table": t.block_table.long()}, "block_table", "int32, got int64"),
-        (lambda t: {"block_table": t.block_table[0]}, "block_table", "[batch, max_pages], got shape (4,)"),
-        (lambda t: {"block_table": with_value(t.block_table, (1, 1), -1)}, "block_table", "got -1"),
+        (lambda c: {"seq_lens": c.seq_lens.long()}, "seq_lens", "int32, got int64"),
+        (lambda c: {"seq_lens": c.seq_lens[:1]}, "seq_lens", r"(2,), got (1,)"),
+        (lambda c: {"seq_lens": c.seq_lens[:, None]}, "seq_lens", r"(2,), got (2, 1)"),
+        (lambda c: {"seq_lens": with_value(c.seq_lens, 1, 0)}, "seq_lens", "at least 1 for every request, got 0"),
+        (lambda c: {"seq_lens": with_value(c.seq_lens, 0, 65)}, "seq_lens", "4 pages of 16 tokens, got 65"),
+        (lambda c: {"seq_lens": c.seq_lens.to("meta")}, "seq_lens", "on cpu like the data, got meta"),
+        (lambda c: {"block_table": c.block_table.long()}, "block_table", "int32, got int64"),
+        (lambda c: {"block_table": c.block_table[0]}, "block_table", "[batch, max_pages], got shape (4,)"),
+        (lambda c: {"block_table": with_value(c.block_table, (1, 1), -1)}, "block_table", "got -1"),
     ],
 )
 def test_every_function_refuses_an_unfit_table(t, call, spoiled, subject, rule):
-    line = refused(call, replace(t, **spoiled(t)))
+    line = refused(call, with_cache(t, **spoiled(t.cache)))
     assert line.startswith(subject)
     assert rule in line
 
 
-@pytest.mark.parametrize("call", [dense, sparse, topk, append, summarize, score])
+@pytest.mark.parametrize("call", ALL)
 def test_a_page_id_beyond_the_cache_is_refused_where_it_is_used_and_only_there(t, call):
-    line = refused(call, replace(t, block_table=with_value(t.block_table, (0, 2), 999)))
+    line = refused(call, with_cache(t, block_table=with_value(t.cache.block_table, (0, 2), 999)))
     assert "block_table must hold page ids in 0..6 in the entries used, got 999" in line
-    call(replace(t, block_table=with_value(t.block_table, (0, 3), 999)))
+    call(with_cache(t, block_table=with_value(t.cache.block_table, (0, 3), 999)))
 
 
-@pytest.mark.parametrize("call", [dense, sparse, topk, append, score])
+@pytest.mark.parametrize("call", [dense, sparse, topk, append, score, select])
 def test_every_function_with_a_batch_wants_one_row_of_the_table_per_request(t, call):
-    assert "one row per request, 2, got 1" in refused(call, replace(t, block_table=t.block_table[:1]))
+    assert "one row per request, 2, got 1" in refused(call, with_cache(t, block_table=t.cache.block_table[:1]))
 
 
 @pytest.mark.parametrize("call", [dense, sparse, topk, score])
@@ -160,19 +154,19 @@ def test_every_function_with_a_query_refuses_an_unfit_one(t, call, spoiled, rule
     assert rule in refused(call, replace(t, q=spoiled(t.q)))
 
 
-@pytest.mark.parametrize("call", [dense, sparse, topk, append])
+@pytest.mark.parametrize("call", ALL)
 @pytest.mark.parametrize(
     ("spoiled", "rule"),
     [
-        (lambda t: {"v_cache": t.v_cache[:3]}, "v_cache must have the shape of k_cache"),
-        (lambda t: {"v_cache": t.v_cache.double()}, "v_cache must have the dtype of k_cache, float32, got float64"),
-        (lambda t: {"v_cache": t.v_cache.to("meta")}, "v_cache must be on cpu like the data, got meta"),
-        (lambda t: {"k_cache": t.k_cache[0]}, "k_cache must be a non-empty [num_physical_pages, page_size,"),
-        (lambda t: {"k_cache": t.k_cache[:, :8]}, "page_size must be one of (16, 32, 64, 128, 256), got 8"),
+        (lambda c: {"v_cache": c.v_cache[:3]}, "v_cache must have the shape of k_cache"),
+        (lambda c: {"v_cache": c.v_cache.double()}, "v_cache must have the dtype of k_cache, float32, got float64"),
+        (lambda c: {"v_cache": c.v_cache.to("meta")}, "v_cache must be on cpu like the data, got meta"),
+        (lambda c: {"k_cache": c.k_cache[0]}, "k_cache must be a non-empty [num_physical_pages, page_size,"),
+        (lambda c: {"k_cache": c.k_cache[:, :8]}, "page_size must be one of (16, 32, 64, 128, 256), got 8"),
     ],
 )
 def test_every_function_with_a_cache_refuses_an_unfit_one(t, call, spoiled, rule):
-    assert rule in refused(call, replace(t, **spoiled(t)))
+    assert rule in refused(call, with_cache(t, **spoiled(t.cache)))
 
 
 @pytest.mark.parametrize("call", [dense, sparse, topk])
@@ -206,7 +200,7 @@ def test_a_summary_of_the_wrong_rank_is_refused(t, call, kind, values, rule):
     assert rule in refused(call, with_summary(t, torch.zeros(values), kind))
 
 
-@pytest.mark.parametrize("call", [topk, append])
+@pytest.mark.parametrize("call", [score, topk, append])
 def test_a_summary_of_another_cache_is_refused(t, call):
     line = refused(call, with_summary(t, torch.zeros(5, 2, 64)))
     assert "page_summary.values must match k_cache" in line
@@ -229,9 +223,9 @@ def test_a_summary_of_another_dtype_is_refused(t, call):
     ],
 )
 def test_appending_refuses_unfit_keys_and_values(t, spoiled, rule):
-    before = t.k_cache.clone()
+    before = t.cache.k_cache.clone()
     assert rule in refused(append, replace(t, **spoiled(t)))
-    torch.testing.assert_close(t.k_cache, before, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(t.cache.k_cache, before, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +234,7 @@ def test_appending_refuses_unfit_keys_and_values(t, spoiled, rule):
         (lambda s: s[0], "scores must be a non-empty [batch, num_kv_heads, max_pages]"),
         (
             lambda s: s[..., :3],
-            "block_table must have one entry per scored page, [batch, max_pages], (2, 3), got (2, 4)",
+            "scores must have one entry per KV head and page of the block table",
         ),
         (lambda s: with_value(s, (1, 1, 1), float("nan")), "scores must not hold NaN for a page the request has"),
     ],
@@ -257,16 +251,11 @@ def test_nan_scores_past_the_pages_of_a_request_are_nobodys_business(t):
     assert torch.equal(select(replace(t, scores=with_value(t.scores, (1, 1, 3), float("nan")))), select(t))
 
 
-@pytest.mark.parametrize("call", [score, select])
-def test_a_page_size_no_cache_can_have_is_refused(t, call):
-    assert "page_size must be one of (16, 32, 64, 128, 256), got 24" in refused(call, t, page_size=24)
-
-
-def test_a_selection_too_small_for_its_forced_pages_is_refused(t):
+def test_a_selection_too_small_for_its_forced_pages_is_refused():
     with pytest.raises(
         ValueError, match=r"num_pages must hold the sink, local and current pages \(4\), got num_pages=3"
     ):
-        select(t, num_pages=3, num_sink_pages=1, num_local_pages=2)
+        PageSelection(num_pages=3, num_sink_pages=1, num_local_pages=2)
 
 
 @pytest.mark.parametrize(
@@ -322,18 +311,26 @@ def test_every_backend_knows_every_operation():
             assert all(callable(getattr(load_backend(operation, backend), name)) for name in names)
 
 
-@pytest.mark.parametrize("call", [dense, sparse, topk])
-def test_an_lse_comes_only_when_asked_for_and_in_float32(t, call):
+WITH_LSE = {
+    dense: lambda t, **options: api.paged_decode_with_lse(t.q, t.cache, **options),
+    sparse: lambda t, **options: api.sparse_paged_decode_with_lse(t.q, t.cache, t.page_indices, **options),
+    topk: lambda t, **options: api.block_topk_decode_with_lse(t.q, t.cache, t.page_summary, selection=KEPT, **options),
+}
+
+
+@pytest.mark.parametrize("call", WITH_LSE)
+def test_an_lse_comes_in_float32_beside_the_same_output(t, call):
     out = call(t)
-    again, lse = call(t, return_lse=True)
+    again, lse = WITH_LSE[call](t)
     assert torch.equal(out, again)
     assert lse.shape == (2, 8)
     assert lse.dtype == torch.float32
     halves = replace(
-        t, q=t.q.half(), k_cache=t.k_cache.half(), v_cache=t.v_cache.half(),
+        with_cache(t, k_cache=t.cache.k_cache.half(), v_cache=t.cache.v_cache.half()),
+        q=t.q.half(),
         page_summary=PageSummary(kind=PageSummaryKind.MEAN, values=t.page_summary.values.half()),
-    )  # fmt: skip
-    half_out, half_lse = call(halves, return_lse=True, backend="reference")
+    )
+    half_out, half_lse = WITH_LSE[call](halves, backend="reference")
     assert (half_out.dtype, half_lse.dtype) == (torch.float16, torch.float32)
 
 

@@ -1,6 +1,7 @@
 """What carries the CPU kernels: explicit vectors, threads, memory layouts, the compile cache."""
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from kinetics_kernels import api, cpu_runtime
 from kinetics_kernels.cpu_runtime import threads
 from kinetics_kernels.cpu_runtime.page_attention import Arguments
 from kinetics_kernels.cpu_runtime.simd import exp2, largest_of, load, store, sum_each, sum_of
-from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import DecodeShape, PagedCache, PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
 
 
@@ -72,15 +73,14 @@ def long_inputs(layout="nhd"):
     return make_inputs(shape, dtype=torch.float32, device="cpu", seed=0, seq_lens=[1000, 613], layout=layout)
 
 
-def tensors_of(x):
-    return x.q, x.k_cache, x.v_cache, x.block_table, x.seq_lens
+KEPT = PageSelection(num_pages=5, num_sink_pages=1, num_local_pages=1)
 
 
 def test_python_threads_give_the_bits_that_torch_threads_give(monkeypatch):
     x = long_inputs()
-    expected = api.paged_decode(*tensors_of(x), num_splits=7)
+    expected = api.paged_decode(x.q, x.cache, num_splits=7)
     monkeypatch.setattr(threads, "_pool", lambda: threads.run_on_python_threads)
-    assert torch.equal(api.paged_decode(*tensors_of(x), num_splits=7), expected)
+    assert torch.equal(api.paged_decode(x.q, x.cache, num_splits=7), expected)
 
 
 def test_long_work_runs_on_every_thread_and_short_work_on_the_caller_alone(monkeypatch):
@@ -123,20 +123,20 @@ def strided(tensor):
 def test_tensors_strided_over_head_dim_are_read_and_written_like_any_other(kind):
     x = long_inputs()
     q, k_cache, v_cache = strided(x.q), strided(x.k_cache), strided(x.v_cache)
-    tables = (x.block_table.T.contiguous().T, strided(x.seq_lens[None])[0])
-    assert_dense_correct(api.paged_decode(q, k_cache, v_cache, *tables), x)
-    summary = api.summarize_pages(k_cache, *tables, kind=kind)
+    table, seq_lens = x.block_table.T.contiguous().T, strided(x.seq_lens[None])[0]
+    cache = PagedCache(k_cache=k_cache, v_cache=v_cache, block_table=table, seq_lens=seq_lens)
+    assert_dense_correct(api.paged_decode(q, cache), x)
+    summary = api.summarize_pages(cache, kind=kind)
     summary = PageSummary(kind=kind, values=strided(summary.values))
     k, v = strided(torch.randn(2, 2, 64)), strided(torch.randn(2, 2, 64))
-    api.append_kv(k, v, k_cache, v_cache, *tables, page_summary=summary)
-    api.append_kv(k, v, x.k_cache, x.v_cache, *tables)
+    api.append_kv(k, v, cache, page_summary=summary)
+    api.append_kv(k, v, x.cache)
     torch.testing.assert_close(k_cache, x.k_cache, rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(v_cache, x.v_cache, rtol=0, atol=0, equal_nan=True)
-    afresh = api.summarize_pages(x.k_cache, x.block_table, x.seq_lens, kind=kind)
+    afresh = api.summarize_pages(x.cache, kind=kind)
     torch.testing.assert_close(summary.values, afresh.values, rtol=0, atol=0, equal_nan=True)
-    scores = api.score_pages(q, summary, *tables, page_size=16)
-    pages = api.select_pages(scores, *tables, page_size=16, num_pages=5, num_sink_pages=1, num_local_pages=1)
-    assert_sparse_correct(api.sparse_paged_decode(q, k_cache, v_cache, pages, tables[1], tables[0]), x, pages)
+    pages = api.select_pages(api.score_pages(q, cache, summary), cache, selection=KEPT)
+    assert_sparse_correct(api.sparse_paged_decode(q, cache, pages), x, pages)
 
 
 def in_other_layout(cache):
@@ -149,15 +149,15 @@ def in_other_layout(cache):
 
 def test_keys_and_values_may_lie_differently():
     x = long_inputs("nhd")
-    v_cache, (q, k_cache, _, *tables) = in_other_layout(x.v_cache), tensors_of(x)
-    assert_dense_correct(api.paged_decode(q, k_cache, v_cache, *tables), x)
-    summary = api.summarize_pages(k_cache, *tables, kind=PageSummaryKind.MEAN)
-    scores = api.score_pages(q, summary, *tables, page_size=16)
-    pages = api.select_pages(scores, *tables, page_size=16, num_pages=5, num_sink_pages=1, num_local_pages=1)
-    assert_sparse_correct(api.sparse_paged_decode(q, k_cache, v_cache, pages, tables[1], tables[0]), x, pages)
+    q, v_cache = x.q, in_other_layout(x.v_cache)
+    cache = replace(x.cache, v_cache=v_cache)
+    assert_dense_correct(api.paged_decode(q, cache), x)
+    summary = api.summarize_pages(cache, kind=PageSummaryKind.MEAN)
+    pages = api.select_pages(api.score_pages(q, cache, summary), cache, selection=KEPT)
+    assert_sparse_correct(api.sparse_paged_decode(q, cache, pages), x, pages)
     k, v = torch.randn(2, 2, 64), torch.randn(2, 2, 64)
-    api.append_kv(k, v, k_cache, v_cache, *tables)
-    api.append_kv(k, v, x.k_cache, x.v_cache, *tables, backend="reference")
+    api.append_kv(k, v, cache)
+    api.append_kv(k, v, x.cache, backend="reference")
     torch.testing.assert_close(v_cache, x.v_cache, rtol=0, atol=0, equal_nan=True)
 
 
@@ -166,21 +166,22 @@ def test_keys_and_values_may_lie_differently():
 def test_summaries_kept_up_token_by_token_are_bit_for_bit_those_made_at_once(layout, kind):
     x = long_inputs(layout)
     k_cache, v_cache = torch.full_like(x.k_cache, float("nan")), torch.full_like(x.v_cache, float("nan"))
-    values = api.summarize_pages(x.k_cache, x.block_table, x.seq_lens, kind=kind).values
+    values = api.summarize_pages(x.cache, kind=kind).values
     summary = PageSummary(kind=kind, values=torch.full_like(values, float("nan")))
     for position in range(50):
         page, slot = x.block_table[:, position // 16].long(), position % 16
         lengths = torch.full_like(x.seq_lens, position + 1)
         new = (x.k_cache[page, slot], x.v_cache[page, slot])
-        api.append_kv(*new, k_cache, v_cache, x.block_table, lengths, page_summary=summary)
-        afresh = api.summarize_pages(k_cache, x.block_table, lengths, kind=kind)
+        cache = PagedCache(k_cache=k_cache, v_cache=v_cache, block_table=x.block_table, seq_lens=lengths)
+        api.append_kv(*new, cache, page_summary=summary)
+        afresh = api.summarize_pages(cache, kind=kind)
         torch.testing.assert_close(summary.values, afresh.values, rtol=0, atol=0, equal_nan=True)
 
 
 def test_nan_in_a_key_that_is_attended_reaches_the_output():
     x = long_inputs()
     x.k_cache[x.block_table[0, 3].long(), 2, 1, 0] = float("nan")
-    out = api.paged_decode(*tensors_of(x))
+    out = api.paged_decode(x.q, x.cache)
     assert out[0, 4:].isnan().all()
     assert not out[0, :4].isnan().any()
     assert not out[1].isnan().any()
@@ -192,8 +193,8 @@ def test_equal_scores_of_either_sign_of_zero_and_infinite_scores_keep_forced_pag
     scores[:, :, ::2] = -0.0
     scores[:, :, 5] = float("inf")
     scores[:, :, 7] = float("-inf")
-    options = {"page_size": 16, "num_pages": 6, "num_sink_pages": 1, "num_local_pages": 1}
-    pages = api.select_pages(scores, x.block_table, x.seq_lens, **options)
+    selection = PageSelection(num_pages=6, num_sink_pages=1, num_local_pages=1)
+    pages = api.select_pages(scores, x.cache, selection=selection)
     for request, last in enumerate((62, 38)):
         expected = x.block_table[request, torch.tensor([0, 1, 2, 5, last - 1, last])]
         assert torch.equal(pages[request], expected.expand(2, -1))
@@ -217,9 +218,8 @@ def test_code_is_cached_for_the_process_alone_where_there_is_no_home(monkeypatch
 
 def test_the_sparse_path_gives_the_same_bits_every_time():
     x = long_inputs()
-    summary = api.summarize_pages(x.k_cache, x.block_table, x.seq_lens, kind=PageSummaryKind.MIN_MAX)
+    summary = api.summarize_pages(x.cache, kind=PageSummaryKind.MIN_MAX)
     selection = PageSelection(num_pages=9, num_sink_pages=1, num_local_pages=1)
-    tensors = (x.q, x.k_cache, x.v_cache, summary, x.block_table, x.seq_lens)
-    first = api.block_topk_decode(*tensors, selection=selection, num_splits=3)
+    first = api.block_topk_decode(x.q, x.cache, summary, selection=selection, num_splits=3)
     for _ in range(5):
-        assert torch.equal(api.block_topk_decode(*tensors, selection=selection, num_splits=3), first)
+        assert torch.equal(api.block_topk_decode(x.q, x.cache, summary, selection=selection, num_splits=3), first)

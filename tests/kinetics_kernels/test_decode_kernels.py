@@ -1,5 +1,7 @@
 """The reference and the CPU kernels against float64, over every shape the API admits, and the laws between them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,26 +34,28 @@ def inputs_of(seq_lens, *, group_size=4, num_kv_heads=2, head_dim=64, page_size=
 
 
 def dense(x, **options):
-    return api.paged_decode(x.q, x.k_cache, x.v_cache, x.block_table, x.seq_lens, **options)
+    return api.paged_decode(x.q, x.cache, **options)
+
+
+def dense_with_lse(x, **options):
+    return api.paged_decode_with_lse(x.q, x.cache, **options)
 
 
 def summary(x, kind=PageSummaryKind.MEAN, **options):
-    return api.summarize_pages(x.k_cache, x.block_table, x.seq_lens, kind=kind, **options)
+    return api.summarize_pages(x.cache, kind=kind, **options)
 
 
 def score(x, kind=PageSummaryKind.MEAN, **options):
-    return api.score_pages(x.q, summary(x, kind), x.block_table, x.seq_lens, page_size=x.shape.page_size, **options)
+    return api.score_pages(x.q, x.cache, summary(x, kind), **options)
 
 
 def select(x, scores, num_pages, *, sink=1, local=1, backend="cpu"):
-    return api.select_pages(
-        scores, x.block_table, x.seq_lens, page_size=x.shape.page_size, num_pages=num_pages, num_sink_pages=sink,
-        num_local_pages=local, backend=backend,
-    )  # fmt: skip
+    selection = PageSelection(num_pages=num_pages, num_sink_pages=sink, num_local_pages=local)
+    return api.select_pages(scores, x.cache, selection=selection, backend=backend)
 
 
 def sparse(x, pages, **options):
-    return api.sparse_paged_decode(x.q, x.k_cache, x.v_cache, pages, x.seq_lens, x.block_table, **options)
+    return api.sparse_paged_decode(x.q, x.cache, pages, **options)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -60,7 +64,7 @@ def sparse(x, pages, **options):
 @pytest.mark.parametrize("group_size", [1, 2, 4, 5, 8, 16])
 def test_dense_decode_is_within_the_error_budget_for_every_group(backend, layout, head_dim, group_size):
     x = inputs_of([97, 1, 33], group_size=group_size, head_dim=head_dim, layout=layout, spare=3)
-    out, lse = dense(x, return_lse=True, backend=backend)
+    out, lse = dense_with_lse(x, backend=backend)
     assert_dense_correct(out, x, lse=lse)
 
 
@@ -69,7 +73,7 @@ def test_dense_decode_is_within_the_error_budget_for_every_group(backend, layout
 @pytest.mark.parametrize("offset", [-1, 0, 1])
 def test_lengths_around_a_page_boundary_are_exact(backend, page_size, offset):
     x = inputs_of([2 * page_size + offset, page_size + offset, 1], page_size=page_size, group_size=5)
-    out, lse = dense(x, return_lse=True, backend=backend)
+    out, lse = dense_with_lse(x, backend=backend)
     assert_dense_correct(out, x, lse=lse)
     pages = select(x, score(x), 2, sink=0, local=0, backend=backend)
     assert_sparse_correct(sparse(x, pages, backend=backend), x, pages)
@@ -78,7 +82,7 @@ def test_lengths_around_a_page_boundary_are_exact(backend, page_size, offset):
 @pytest.mark.parametrize("num_splits", [1, 2, 3, 7, 64])
 def test_the_number_of_splits_never_changes_the_answer(num_splits):
     x = inputs_of([1000, 17, 1], num_kv_heads=3)
-    out, lse = dense(x, return_lse=True, num_splits=num_splits, backend="cpu")
+    out, lse = dense_with_lse(x, num_splits=num_splits, backend="cpu")
     assert_dense_correct(out, x, lse=lse)
     pages = select(x, score(x), 9)
     assert_sparse_correct(sparse(x, pages, num_splits=num_splits, backend="cpu"), x, pages)
@@ -124,8 +128,8 @@ def test_any_ragged_batch_is_within_the_error_budget(seq_lens, group_size, page_
 def test_selecting_every_page_equals_dense(backend):
     x = inputs_of([203, 50, 16], group_size=5)
     pages = select(x, score(x), 20, backend=backend)
-    expected, expected_lse = dense(x, return_lse=True, backend=backend)
-    out, lse = sparse(x, pages, return_lse=True, backend=backend)
+    expected, expected_lse = dense_with_lse(x, backend=backend)
+    out, lse = api.sparse_paged_decode_with_lse(x.q, x.cache, pages, backend=backend)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(lse, expected_lse, rtol=0, atol=1e-5)
 
@@ -207,7 +211,7 @@ def test_appending_keeps_summaries_equal_to_the_keys_present_and_touches_nothing
     summaries = summary(x, kind)
     before, before_summaries = x.k_cache.clone(), summaries.values.clone()
     k, v = torch.randn(3, 3, 64), torch.randn(3, 3, 64)
-    api.append_kv(k, v, x.k_cache, x.v_cache, x.block_table, x.seq_lens, page_summary=summaries, backend=backend)
+    api.append_kv(k, v, x.cache, page_summary=summaries, backend=backend)
     expected = summary(x, kind, backend="reference")
     torch.testing.assert_close(summaries.values, expected.values, rtol=0, atol=1e-6, equal_nan=True)
     pages = torch.stack([x.block_table[0, 2], x.block_table[1, 0], x.block_table[2, 2]]).long()
@@ -224,7 +228,7 @@ def test_appending_keeps_summaries_equal_to_the_keys_present_and_touches_nothing
 def test_the_whole_sparse_path_is_its_three_parts():
     x = inputs_of([500, 90], num_kv_heads=4)
     selection = PageSelection(num_pages=6, num_sink_pages=1, num_local_pages=1)
-    whole = api.block_topk_decode(x.q, x.k_cache, x.v_cache, summary(x), x.block_table, x.seq_lens, selection=selection)
+    whole = api.block_topk_decode(x.q, x.cache, summary(x), selection=selection)
     assert torch.equal(whole, sparse(x, select(x, score(x), 6)))
 
 
@@ -234,12 +238,12 @@ def test_a_page_that_nobody_summarised_is_loud():
     summaries.values[x.block_table[0, 3]] = float("nan")
     selection = PageSelection(num_pages=6, num_sink_pages=1, num_local_pages=1)
     with pytest.raises(ValueError, match="scores must not hold NaN"):
-        api.block_topk_decode(x.q, x.k_cache, x.v_cache, summaries, x.block_table, x.seq_lens, selection=selection)
+        api.block_topk_decode(x.q, x.cache, summaries, selection=selection)
 
 
 def spoil(x, **changes):
-    fields = {"q": x.q, "block_table": x.block_table, "seq_lens": x.seq_lens} | changes
-    return api.paged_decode(fields["q"], x.k_cache, x.v_cache, fields["block_table"], fields["seq_lens"])
+    q = changes.pop("q", x.q)
+    return api.paged_decode(q, replace(x.cache, **changes))
 
 
 def with_nan(q):
@@ -277,7 +281,7 @@ def test_a_wrong_value_is_refused_in_one_line_before_any_memory_is_read(change, 
 def test_a_dtype_that_the_cpu_kernels_lack_names_the_reference_as_remedy():
     x = inputs_of([40, 20])
     with pytest.raises(ValueError, match=r"backend 'cpu' takes float32.*backend='reference'"):
-        api.paged_decode(x.q.half(), x.k_cache.half(), x.v_cache.half(), x.block_table, x.seq_lens)
+        api.paged_decode(x.q.half(), replace(x.cache, k_cache=x.k_cache.half(), v_cache=x.v_cache.half()))
 
 
 def test_a_page_list_that_does_not_end_in_the_current_page_is_refused():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from kinetics_kernels import api
-from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind, num_pages_for
+from kinetics_kernels.shapes import DecodeShape, PagedCache, PageSelection, PageSummaryKind, num_pages_for
 from kinetics_kernels.testing import DecodeInputs, assert_dense_correct, assert_sparse_correct, make_inputs
 from tests.support.kernel_setting import (
     DEVICE,
@@ -53,42 +54,19 @@ def inputs_for(
 def decode_dense(inputs: DecodeInputs, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Dense decode into an output full of NaN."""
     out = torch.full_like(inputs.q, float("nan"))
-    return api.paged_decode(
-        inputs.q,
-        inputs.k_cache,
-        inputs.v_cache,
-        inputs.block_table,
-        inputs.seq_lens,
-        out=out,
-        return_lse=True,
-        backend="gpu",
-        **options,
-    )
+    return api.paged_decode_with_lse(inputs.q, inputs.cache, out=out, backend="gpu", **options)
 
 
 def decode_sparse(inputs: DecodeInputs, pages: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
     out = torch.full_like(inputs.q, float("nan"))
-    return api.sparse_paged_decode(
-        inputs.q,
-        inputs.k_cache,
-        inputs.v_cache,
-        pages,
-        inputs.seq_lens,
-        inputs.block_table,
-        out=out,
-        return_lse=True,
-        backend="gpu",
-        **options,
-    )
+    return api.sparse_paged_decode_with_lse(inputs.q, inputs.cache, pages, out=out, backend="gpu", **options)
 
 
 def attention_of(inputs: DecodeInputs) -> PagedAttention:
     return PagedAttention(
         q=inputs.q,
-        k_cache=inputs.k_cache,
-        v_cache=inputs.v_cache,
+        cache=inputs.cache,
         page_table=inputs.block_table[:, None].expand(-1, inputs.shape.num_kv_heads, -1),
-        seq_lens=inputs.seq_lens,
         softmax_scale=inputs.shape.head_dim**-0.5,
         is_page_list=False,
     )
@@ -193,16 +171,8 @@ def test_strided_tensors_of_every_kind_are_read_and_written_right(dtype: torch.d
     v_cache = inputs.v_cache.transpose(1, 2).contiguous().transpose(1, 2)
     seq_lens = inputs.seq_lens.repeat_interleave(2)[::2]
     wide_out = torch.full((2, 8, 128), float("nan"), dtype=dtype, device=DEVICE)
-    api.paged_decode(
-        wide_q[:, ::2],
-        inputs.k_cache,
-        v_cache,
-        wide_table[:, ::2],
-        seq_lens,
-        out=wide_out[..., ::2],
-        num_splits=2,
-        backend="gpu",
-    )
+    cache = PagedCache(k_cache=inputs.k_cache, v_cache=v_cache, block_table=wide_table[:, ::2], seq_lens=seq_lens)
+    api.paged_decode(wide_q[:, ::2], cache, out=wide_out[..., ::2], num_splits=2, backend="gpu")
     assert_dense_correct(wide_out[..., ::2].contiguous(), inputs)
     assert wide_out[..., 1::2].isnan().all()
 
@@ -224,8 +194,8 @@ def test_a_padded_row_of_a_graph_yields_zeros_and_touches_nothing_else(num_split
         torch.full_like(inputs.q[..., 0], float("nan"), dtype=torch.float32),
     )
     expected, expected_lse = decode_dense(inputs, num_splits=num_splits)
-    tensors = (inputs.q, inputs.k_cache, inputs.v_cache, inputs.block_table, seq_lens)
-    dense.paged_decode(*tensors, softmax_scale=64**-0.5, num_splits=num_splits, out=out, lse=lse)
+    cache = replace(inputs.cache, seq_lens=seq_lens)
+    dense.paged_decode(inputs.q, cache, softmax_scale=64**-0.5, num_splits=num_splits, out=out, lse=lse)
     assert torch.equal(out[0], expected[0])
     assert torch.equal(lse[0], expected_lse[0])
     assert (out[1] == 0).all()
@@ -248,23 +218,12 @@ def test_offsets_beyond_32_bits_are_right(dtype: torch.dtype) -> None:
     memory = torch.empty(3 * page_stride, dtype=dtype)
     cache = memory.as_strided((3, *small.k_cache.shape[1:]), (page_stride, 64, 64, 1))
     cache.copy_(small.k_cache[:3])
-    out = torch.full_like(small.q, float("nan"))
-    dense.paged_decode(
-        small.q, cache, cache, small.block_table, small.seq_lens, softmax_scale=0.125, num_splits=1, out=out, lse=None
-    )
-    expected = torch.full_like(small.q, float("nan"))
-    dense.paged_decode(
-        small.q,
-        small.k_cache,
-        small.k_cache,
-        small.block_table,
-        small.seq_lens,
-        softmax_scale=0.125,
-        num_splits=1,
-        out=expected,
-        lse=None,
-    )
-    assert torch.equal(out, expected)
+    outs = []
+    for keys in (cache, small.k_cache):
+        outs.append(torch.full_like(small.q, float("nan")))
+        pages = replace(small.cache, k_cache=keys, v_cache=keys)
+        dense.paged_decode(small.q, pages, softmax_scale=0.125, num_splits=1, out=outs[-1], lse=None)
+    assert torch.equal(*outs)
 
 
 def test_more_splits_than_the_merge_holds_are_refused(dtype: torch.dtype) -> None:
@@ -332,8 +291,8 @@ def test_a_padded_row_of_a_graph_is_left_alone_by_the_sparse_path_too(dtype: tor
     inputs = inputs_for([80], dtype)
     out = torch.full_like(inputs.q, float("nan"))
     empty = torch.full((1, 1, 4), -1, dtype=torch.int32, device=DEVICE)
-    tensors = (inputs.q, inputs.k_cache, inputs.v_cache, empty, torch.zeros_like(inputs.seq_lens))
-    block_topk.sparse_paged_decode(*tensors, softmax_scale=0.125, num_splits=2, out=out, lse=None)
+    cache = replace(inputs.cache, seq_lens=torch.zeros_like(inputs.seq_lens))
+    block_topk.sparse_paged_decode(inputs.q, cache, empty, softmax_scale=0.125, num_splits=2, out=out, lse=None)
     assert (out == 0).all()
 
 
@@ -341,27 +300,8 @@ def test_a_padded_row_of_a_graph_is_left_alone_by_the_sparse_path_too(dtype: tor
 def test_the_whole_sparse_path_attends_what_it_selected(kind: PageSummaryKind, dtype: torch.dtype) -> None:
     inputs = inputs_for([170, 90], dtype, heads=2)
     selection = PageSelection(num_pages=5, num_sink_pages=1, num_local_pages=1)
-    on_gpu = {"backend": "gpu"}
-    summary = api.summarize_pages(inputs.k_cache, inputs.block_table, inputs.seq_lens, kind=kind, **on_gpu)
-    out = api.block_topk_decode(
-        inputs.q,
-        inputs.k_cache,
-        inputs.v_cache,
-        summary,
-        inputs.block_table,
-        inputs.seq_lens,
-        selection=selection,
-        **on_gpu,
-    )
-    scores = api.score_pages(inputs.q, summary, inputs.block_table, inputs.seq_lens, page_size=16, **on_gpu)
-    pages = api.select_pages(
-        scores,
-        inputs.block_table,
-        inputs.seq_lens,
-        page_size=16,
-        num_pages=5,
-        num_sink_pages=1,
-        num_local_pages=1,
-        **on_gpu,
-    )
+    summary = api.summarize_pages(inputs.cache, kind=kind, backend="gpu")
+    out = api.block_topk_decode(inputs.q, inputs.cache, summary, selection=selection, backend="gpu")
+    scores = api.score_pages(inputs.q, inputs.cache, summary, backend="gpu")
+    pages = api.select_pages(scores, inputs.cache, selection=selection, backend="gpu")
     assert_sparse_correct(out, inputs, pages)

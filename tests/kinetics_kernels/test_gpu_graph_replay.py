@@ -21,16 +21,14 @@ SELECTION = PageSelection(num_pages=32, num_sink_pages=1, num_local_pages=1)
 @pytest.mark.parametrize("operation", ["dense", "sparse"])
 def test_a_thousand_replays_with_changing_lengths_equal_eager_calls(operation: str) -> None:
     inputs = make_inputs(SHAPE, dtype=torch.bfloat16, device="cuda", seed=9)
-    table = (inputs.block_table, inputs.seq_lens)
-    summary = api.summarize_pages(inputs.k_cache, *table, kind=PageSummaryKind.MEAN)
+    summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN)
     out = torch.empty_like(inputs.q)
 
     def step() -> None:
-        caches = (inputs.q, inputs.k_cache, inputs.v_cache)
         if operation == "dense":
-            api.paged_decode(*caches, *table, out=out)
+            api.paged_decode(inputs.q, inputs.cache, out=out)
         else:
-            api.block_topk_decode(*caches, summary, *table, selection=SELECTION, out=out)
+            api.block_topk_decode(inputs.q, inputs.cache, summary, selection=SELECTION, out=out)
 
     step()
     torch.cuda.synchronize()

@@ -57,7 +57,7 @@ def test_a_launcher_that_reads_lengths_is_caught(
     original = dense.attend
 
     def reading(attention: dense.PagedAttention, **options: object) -> None:
-        read(attention.seq_lens)
+        read(attention.cache.seq_lens)
         original(attention, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dense, "attend", reading)

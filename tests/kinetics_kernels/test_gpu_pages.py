@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,15 @@ import torch
 
 from kinetics_kernels import api
 from kinetics_kernels.block_topk import reference as block_topk_reference
-from kinetics_kernels.shapes import DecodeShape, PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.testing import DecodeInputs, assert_within_error_budget, make_inputs
-from tests.support.kernel_setting import DEVICE, DTYPES, real_shapes_only_on_a_device, skip_module_unless_kernels_run
+from tests.support.kernel_setting import (
+    DEVICE,
+    DTYPES,
+    real_shapes_only_on_a_device,
+    skip_module_unless_kernels_run,
+    tables_alone,
+)
 
 skip_module_unless_kernels_run()
 
@@ -38,7 +45,12 @@ def inputs_for(
 
 
 def summarize(inputs: DecodeInputs, kind: PageSummaryKind, *, backend: str = "gpu") -> PageSummary:
-    return api.summarize_pages(inputs.k_cache, inputs.block_table, inputs.seq_lens, kind=kind, backend=backend)
+    return api.summarize_pages(inputs.cache, kind=kind, backend=backend)
+
+
+def summarize_in_double(inputs: DecodeInputs, kind: PageSummaryKind) -> torch.Tensor:
+    doubled = replace(inputs.cache, k_cache=inputs.k_cache.double(), v_cache=inputs.v_cache.double())
+    return api.summarize_pages(doubled, kind=kind, backend="reference").values
 
 
 @KINDS
@@ -53,9 +65,7 @@ def test_summaries_hold_the_keys_present_and_leave_other_pages_alone(
     inputs = inputs_for(lengths, dtype, heads=2, page=page)
     values = summarize(inputs, kind).values
     reference = summarize(inputs, kind, backend="reference").values
-    oracle = api.summarize_pages(
-        inputs.k_cache.double(), inputs.block_table, inputs.seq_lens, kind=kind, backend="reference"
-    ).values
+    oracle = summarize_in_double(inputs, kind)
     written = ~oracle.isnan()
     assert torch.equal(values.isnan(), oracle.isnan())
     assert_within_error_budget(
@@ -77,17 +87,14 @@ def test_append_writes_one_slot_and_keeps_the_summary_exact(
     for request, length in enumerate(lengths):
         page = inputs.block_table[request, (length - 1) // 16]
         expected_k[page, (length - 1) % 16], expected_v[page, (length - 1) % 16] = k[request], v[request]
-    cache = (inputs.k_cache, inputs.v_cache, inputs.block_table, inputs.seq_lens)
-    api.append_kv(k, v, *cache, page_summary=summary, backend="gpu")
+    api.append_kv(k, v, inputs.cache, page_summary=summary, backend="gpu")
     assert torch.equal(inputs.k_cache.nan_to_num(), expected_k.nan_to_num())
     assert torch.equal(inputs.v_cache.nan_to_num(), expected_v.nan_to_num())
-    oracle = api.summarize_pages(
-        inputs.k_cache.double(), inputs.block_table, inputs.seq_lens, kind=kind, backend="reference"
-    )
+    oracle = summarize_in_double(inputs, kind)
     reference = summarize(inputs, kind, backend="reference")
     assert_within_error_budget(
         summary.values.nan_to_num(),
-        oracle=oracle.values.nan_to_num(),
+        oracle=oracle.nan_to_num(),
         low_precision=reference.values.nan_to_num(),
         subject="summary",
     )
@@ -99,8 +106,7 @@ def test_append_without_a_summary_and_of_a_padded_row(dtype: torch.dtype) -> Non
     k = torch.ones(2, 1, 64, dtype=dtype, device=DEVICE)
     seq_lens = torch.tensor([20, 0], dtype=torch.int32, device=DEVICE)
     before = inputs.k_cache.clone()
-    tensors = (k, k, inputs.k_cache, inputs.v_cache, inputs.block_table, seq_lens)
-    kv_cache.append_kv(*tensors, page_summary=None)
+    kv_cache.append_kv(k, k, replace(inputs.cache, seq_lens=seq_lens), page_summary=None)
     changed = (inputs.k_cache.nan_to_num() != before.nan_to_num()).any(dim=-1).nonzero().tolist()
     assert changed == [[int(inputs.block_table[0, 1]), 3, 0]]
 
@@ -113,7 +119,7 @@ def test_scores_are_within_the_error_budget_and_absent_pages_lose(
 ) -> None:
     inputs = inputs_for([40 * 16 + 1, 16, 1], dtype, group=group, heads=2, table_width=45)
     summary = summarize(inputs, kind)
-    scores = api.score_pages(inputs.q, summary, inputs.block_table, inputs.seq_lens, page_size=16, backend="gpu")
+    scores = api.score_pages(inputs.q, inputs.cache, summary, backend="gpu")
     oracle, single = (reference_scores(inputs, summary, data_type) for data_type in (torch.float64, torch.float32))
     absent = oracle == float("-inf")
     assert torch.equal(scores == float("-inf"), absent)
@@ -124,9 +130,7 @@ def reference_scores(inputs: DecodeInputs, summary: PageSummary, dtype: torch.dt
     shape = (inputs.shape.batch, inputs.shape.num_kv_heads, inputs.block_table.shape[1])
     scores = torch.empty(shape, dtype=dtype, device=DEVICE)
     values = PageSummary(kind=summary.kind, values=summary.values.to(dtype))
-    block_topk_reference.score_pages(
-        inputs.q.to(dtype), values, inputs.block_table, inputs.seq_lens, page_size=16, scores=scores
-    )
+    block_topk_reference.score_pages(inputs.q.to(dtype), inputs.cache, values, scores=scores)
     return scores
 
 
@@ -140,10 +144,10 @@ def check_selection(
     seq_lens = torch.tensor([16 * pages - 3 for pages in num_pages], dtype=torch.int32, device=DEVICE)
     made = torch.full((batch, heads, kept), -7, dtype=torch.int32, device=DEVICE)
     expected = made.clone()
-    arguments = (scores.to(DEVICE), block_table, seq_lens)
-    forced = {"page_size": 16, "num_sink_pages": sink, "num_local_pages": local}
-    select_pages(*arguments, **forced, page_indices=made, **options)
-    block_topk_reference.select_pages(*arguments, **forced, page_indices=expected)
+    arguments = (scores.to(DEVICE), tables_alone(block_table, seq_lens))
+    selection = PageSelection(num_pages=kept, num_sink_pages=sink, num_local_pages=local)
+    select_pages(*arguments, selection=selection, page_indices=made, **options)
+    block_topk_reference.select_pages(*arguments, selection=selection, page_indices=expected)
     assert torch.equal(made, expected)
 
 

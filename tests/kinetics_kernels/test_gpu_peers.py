@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from kinetics_kernels.dense import reference
-from kinetics_kernels.peers import child_probe, flash_attn_4, gpu_peer, varlen_attn
+from kinetics_kernels.peer_kinds import child_probe, gpu_peer
+from kinetics_kernels.peers import flash_attn_4, varlen_attn
 from kinetics_kernels.peers.flashinfer import csr_pages
 from kinetics_kernels.providers import DENSE, DecodeRequest, ProviderCase, find_provider, provider_names
-from kinetics_kernels.shapes import DecodeShape
+from kinetics_kernels.shapes import DecodeShape, PagedCache
 from kinetics_kernels.testing import DecodeInputs, assert_dense_correct, make_inputs
+from kinetics_kernels.unavailable import Unavailable
 
 INSTALLED_WITH_TORCH = ["torch_sdpa_flash", "torch_sdpa_cudnn", "flex_attention", "varlen_attn"]
 SEPARATE = ["flash_attn_2", "flash_attn_3", "flash_attn_4", "flashinfer"]
@@ -50,7 +52,8 @@ def decode_reference(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor, lens: torch.Tensor, scale: float
 ) -> torch.Tensor:
     out = torch.full_like(q, float("nan"))
-    reference.paged_decode(q, k, v, table, lens, softmax_scale=scale, num_splits=0, out=out, lse=None)
+    cache = PagedCache(k_cache=k, v_cache=v, block_table=table, seq_lens=lens)
+    reference.paged_decode(q, cache, softmax_scale=scale, num_splits=0, out=out, lse=None)
     return out
 
 
@@ -64,14 +67,14 @@ def test_every_gpu_peer_is_registered() -> None:
 
 @pytest.mark.parametrize("name", GPU_PEERS)
 def test_on_a_cpu_each_peer_says_that_it_needs_cuda(name: str) -> None:
-    assert "runs on cuda alone, not on cpu" in str(find_provider(name).unavailable_reason("cpu"))
+    assert "runs on cuda alone, not on cpu" in str(find_provider(name).unavailable_on("cpu"))
 
 
 @pytest.mark.parametrize("name", SEPARATE)
 def test_an_absent_peer_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: None)
     provider = find_provider(name)
-    reason = str(provider.unavailable_reason("cuda"))
+    reason = str(provider.unavailable_on("cuda"))
     assert f"{provider.distribution} is not installed: {provider.install_hint}" in reason  # type: ignore[attr-defined]
     assert "absent" in provider.version()
 
@@ -81,10 +84,10 @@ def test_a_peer_refuses_a_gpu_it_has_no_kernel_for(
     capability: tuple[int, int], is_refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: "3.0")
-    monkeypatch.setattr(gpu_peer, "refusal_of", lambda name: None)
+    monkeypatch.setattr(gpu_peer, "try_in_child", lambda name: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    reason = find_provider("flash_attn_3").unavailable_reason("cuda")
-    assert (reason == "needs compute capability 9.0 to 9.0") == is_refused
+    reason = find_provider("flash_attn_3").unavailable_on("cuda")
+    assert (str(reason) == "needs compute capability 9.0 to 9.0") == is_refused
 
 
 def test_an_installed_peer_whose_first_call_fails_is_unavailable_with_the_reason(
@@ -92,34 +95,31 @@ def test_an_installed_peer_whose_first_call_fails_is_unavailable_with_the_reason
 ) -> None:
     monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: "0.7")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    monkeypatch.setattr(gpu_peer, "refusal_of", lambda name: f"{name} crashed")
-    assert find_provider("flashinfer").unavailable_reason("cuda") == "flashinfer crashed"
+    monkeypatch.setattr(gpu_peer, "try_in_child", lambda name: Unavailable(f"{name} crashed"))
+    assert find_provider("flashinfer").unavailable_on("cuda") == Unavailable("flashinfer crashed")
 
 
 def test_our_kernels_are_not_offered_for_timing_while_the_interpreter_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     ours = find_provider("ours")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert ours.unavailable_reason("cuda") is None
+    assert ours.unavailable_on("cuda") is None
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert "would time the interpreter" in str(ours.unavailable_reason("cuda"))
-    assert ours.unavailable_reason("cpu") is None
+    assert "would time the interpreter" in str(ours.unavailable_on("cuda"))
+    assert ours.unavailable_on("cpu") is None
 
 
 def test_shapes_a_peer_cannot_do_are_refused_with_the_rule() -> None:
-    assert find_provider("flash_attn_2").supports(case_of(page_size=256)) == (True, "")
-    is_able, reason = find_provider("flash_attn_2").supports(case_of(page_size=16))
-    assert not is_able
-    assert reason == "page_size must be a multiple of 256, got 16"
-    assert find_provider("flex_attention").supports(case_of(group=8)) == (True, "")
-    is_able, reason = find_provider("flex_attention").supports(case_of(group=5))
-    assert not is_able
-    assert reason == "group_size must be a power of two, got 5"
+    flash, flex = find_provider("flash_attn_2"), find_provider("flex_attention")
+    assert flash.unavailable_for(case_of(page_size=256)) is None
+    assert str(flash.unavailable_for(case_of(page_size=16))) == "page_size must be a multiple of 256, got 16"
+    assert flex.unavailable_for(case_of(group=8)) is None
+    assert str(flex.unavailable_for(case_of(group=5))) == "group_size must be a power of two, got 5"
 
 
 @pytest.mark.parametrize("name", GPU_PEERS)
 def test_single_precision_is_refused(name: str) -> None:
-    assert find_provider(name).supports(case_of(page_size=256, dtype="float32"))[0] is False
+    assert "got float32" in str(find_provider(name).unavailable_for(case_of(page_size=256, dtype="float32")))
 
 
 def with_kvcache(table_name: str) -> Any:
@@ -256,7 +256,7 @@ def test_varlen_attn_gets_what_its_signature_names(monkeypatch: pytest.MonkeyPat
 def test_a_torch_whose_varlen_attn_knows_no_pages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = pytest.importorskip("torch.nn.attention.varlen")
     monkeypatch.setattr(module, "varlen_attn", lambda query, key, value, scale: None)
-    assert "takes no block_table, seqused_k, enable_gqa" in str(find_provider("varlen_attn").unavailable_reason("cuda"))
+    assert "takes no block_table, seqused_k, enable_gqa" in str(find_provider("varlen_attn").unavailable_on("cuda"))
 
 
 def test_sdpa_held_to_its_flash_backend_is_right() -> None:
@@ -290,8 +290,8 @@ def test_ragged_lengths_are_refused_where_they_would_need_a_mask(name: str) -> N
         run_provider(name, inputs_for([70, 60]))
 
 
-def refusal(code: str, *, timeout_s: float = 60) -> str | None:
-    return child_probe.refusal_of_command([sys.executable, "-c", code], timeout_s=timeout_s)
+def refusal(code: str, *, timeout_s: float = 60) -> Unavailable | None:
+    return child_probe.try_command([sys.executable, "-c", code], timeout_s=timeout_s)
 
 
 def test_a_first_call_that_succeeds_is_no_refusal() -> None:
@@ -320,6 +320,6 @@ def test_a_build_that_hangs_is_ended_with_its_compilers() -> None:
 
 
 def test_the_child_really_decodes_through_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    child_probe.refusal_of.cache_clear()
-    reason = str(child_probe.refusal_of("no_such_provider"))
+    child_probe.try_in_child.cache_clear()
+    reason = str(child_probe.try_in_child("no_such_provider"))
     assert "provider must be one of" in reason

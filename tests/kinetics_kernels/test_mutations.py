@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from kinetics_kernels import api
-from kinetics_kernels.shapes import DecodeShape, PageSummaryKind
+from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind
 from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
-from tests.support.kernel_setting import IS_INTERPRETED
+from tests.support.kernel_setting import IS_INTERPRETED, tables_alone
 
 if not IS_INTERPRETED:
     pytest.skip("planted bugs may read anywhere: interpreted only, by test_gpu_interpreter.py", allow_module_level=True)
@@ -29,43 +29,36 @@ SHAPE = DecodeShape(batch=2, context_len=200, num_q_heads=8, num_kv_heads=2, hea
 def check_dense() -> None:
     inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
     out = torch.full_like(inputs.q, float("nan"))
-    tensors = (inputs.q, inputs.k_cache, inputs.v_cache, inputs.block_table, inputs.seq_lens)
-    _, lse = api.paged_decode(*tensors, out=out, num_splits=2, return_lse=True, backend="gpu")
+    _, lse = api.paged_decode_with_lse(inputs.q, inputs.cache, out=out, num_splits=2, backend="gpu")
     assert_dense_correct(out, inputs, lse=lse)
 
 
 def check_sparse() -> None:
     inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
-    summary = api.summarize_pages(
-        inputs.k_cache, inputs.block_table, inputs.seq_lens, kind=PageSummaryKind.MEAN, backend="reference"
-    )
-    table = (inputs.block_table, inputs.seq_lens)
-    scores = api.score_pages(inputs.q, summary, *table, page_size=16, backend="reference")
-    keep = {"page_size": 16, "num_pages": 5, "num_sink_pages": 1, "num_local_pages": 1}
-    pages = api.select_pages(scores, *table, **keep, backend="reference")
-    tensors = (inputs.q, inputs.k_cache, inputs.v_cache, pages, inputs.seq_lens, inputs.block_table)
-    assert_sparse_correct(api.sparse_paged_decode(*tensors, num_splits=1, backend="gpu"), inputs, pages)
+    summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN, backend="reference")
+    scores = api.score_pages(inputs.q, inputs.cache, summary, backend="reference")
+    selection = PageSelection(num_pages=5, num_sink_pages=1, num_local_pages=1)
+    pages = api.select_pages(scores, inputs.cache, selection=selection, backend="reference")
+    out = api.sparse_paged_decode(inputs.q, inputs.cache, pages, num_splits=1, backend="gpu")
+    assert_sparse_correct(out, inputs, pages)
 
 
 def check_append() -> None:
     for kind in PageSummaryKind:
         inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
-        table = (inputs.block_table, inputs.seq_lens)
-        summary = api.summarize_pages(inputs.k_cache, *table, kind=kind, backend="reference")
+        summary = api.summarize_pages(inputs.cache, kind=kind, backend="reference")
         k = torch.randn(2, 2, 64) * 5
-        api.append_kv(k, -k, inputs.k_cache, inputs.v_cache, *table, page_summary=summary, backend="gpu")
-        expected = api.summarize_pages(inputs.k_cache, *table, kind=kind, backend="reference")
+        api.append_kv(k, -k, inputs.cache, page_summary=summary, backend="gpu")
+        expected = api.summarize_pages(inputs.cache, kind=kind, backend="reference")
         torch.testing.assert_close(summary.values, expected.values, equal_nan=True)
 
 
 def check_scores() -> None:
     for kind in PageSummaryKind:
         inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
-        table = (inputs.block_table, inputs.seq_lens)
-        summary = api.summarize_pages(inputs.k_cache, *table, kind=kind, backend="reference")
+        summary = api.summarize_pages(inputs.cache, kind=kind, backend="reference")
         made, expected = (
-            api.score_pages(inputs.q, summary, *table, page_size=16, backend=backend)
-            for backend in ("gpu", "reference")
+            api.score_pages(inputs.q, inputs.cache, summary, backend=backend) for backend in ("gpu", "reference")
         )
         torch.testing.assert_close(made, expected)
 
@@ -73,10 +66,10 @@ def check_scores() -> None:
 def check_selection() -> None:
     scores = torch.randn(2, 2, 40, generator=torch.Generator().manual_seed(6)).mul(2).round()
     block_table = torch.randperm(80, generator=torch.Generator().manual_seed(6)).int().view(2, 40)
-    seq_lens = torch.tensor([640, 401], dtype=torch.int32)
-    keep = {"page_size": 16, "num_pages": 9, "num_sink_pages": 2, "num_local_pages": 1}
+    cache = tables_alone(block_table, torch.tensor([640, 401], dtype=torch.int32))
+    selection = PageSelection(num_pages=9, num_sink_pages=2, num_local_pages=1)
     made, expected = (
-        api.select_pages(scores, block_table, seq_lens, **keep, backend=backend) for backend in ("gpu", "reference")
+        api.select_pages(scores, cache, selection=selection, backend=backend) for backend in ("gpu", "reference")
     )
     assert torch.equal(made, expected)
 

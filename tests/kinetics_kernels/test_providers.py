@@ -27,7 +27,7 @@ def request_of(context_len, operation, *, group_size=4, layout="nhd", kind=PageS
     inputs = make_inputs(shape, dtype=torch.float32, device="cpu", seed=3, layout=layout)
     if operation == DENSE:
         return DecodeRequest(inputs=inputs)
-    summary = api.summarize_pages(inputs.k_cache, inputs.block_table, inputs.seq_lens, kind=kind)
+    summary = api.summarize_pages(inputs.cache, kind=kind)
     return DecodeRequest(inputs=inputs, page_summary=summary, selection=SELECTION)
 
 
@@ -74,22 +74,20 @@ def test_what_torch_sdpa_prepares_is_what_it_says_it_takes():
     shape = request_of(97, DENSE).inputs.shape
     case = ProviderCase(operation=DENSE, shape=shape, dtype="float32", device_type="cpu")
     keys_and_values = 2 * 2 * 97 * 3 * 64
-    assert find_provider("torch_sdpa").prepared_bytes(case, 4) == 4 * keys_and_values
+    assert find_provider("torch_sdpa").prepared_bytes(case) == 4 * keys_and_values
 
 
 def test_what_a_provider_cannot_run_comes_with_a_reason():
     shape = request_of(97, DENSE).inputs.shape
     case = ProviderCase(operation=DENSE, shape=shape, dtype="bfloat16", device_type="cpu")
-    is_supported, reason = find_provider("ours").supports(case)
-    assert not is_supported
-    assert "float32" in reason
+    assert "must be one of float32, got bfloat16" in str(find_provider("ours").unavailable_for(case))
 
 
 @pytest.mark.parametrize("name", ["torch_sdpa", "naive_sparse"])
 def test_peers_refuse_contexts_of_different_lengths(name):
     shape = DecodeShape(batch=2, context_len=97, num_q_heads=4, num_kv_heads=2, head_dim=64, page_size=16)
     inputs = make_inputs(shape, dtype=torch.float32, device="cpu", seed=3, seq_lens=[97, 5])
-    summary = api.summarize_pages(inputs.k_cache, inputs.block_table, inputs.seq_lens, kind=PageSummaryKind.MEAN)
+    summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN)
     with pytest.raises(ValueError, match="equal"):
         find_provider(name).prepare(DecodeRequest(inputs=inputs, page_summary=summary, selection=SELECTION))
 

@@ -8,7 +8,7 @@ from kinetics_kernels.block_topk.cpu_selection import ScoreArguments, SelectArgu
 from kinetics_kernels.cpu_runtime.layout import with_unit_stride
 from kinetics_kernels.cpu_runtime.page_attention_launch import attend_to_page_lists
 from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import PagedCache, PageSelection, PageSummary, PageSummaryKind
 
 SELECTION_PASSES = 4
 """How often, about, selection looks at each score."""
@@ -18,16 +18,14 @@ PAGES_PER_ITEM = 128
 
 def score_pages(
     q: torch.Tensor,
+    cache: PagedCache,
     page_summary: PageSummary,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
-    page_size: int,
     scores: torch.Tensor,
 ) -> None:
     """Write a score for every page of every request and KV head, -inf where the request has no page."""
     summary = with_unit_stride(page_summary.values)
-    q, block_table, seq_lens = q.contiguous(), block_table.contiguous(), seq_lens.contiguous()
+    q, block_table, seq_lens = q.contiguous(), cache.block_table.contiguous(), cache.seq_lens.contiguous()
     has_extrema = page_summary.kind is PageSummaryKind.MIN_MAX
     arguments = arguments_of(
         ScoreArguments,
@@ -40,7 +38,7 @@ def score_pages(
         num_kv_heads=scores.shape[1],
         group_size=q.shape[1] // scores.shape[1],
         head_dim=q.shape[2],
-        page_size=page_size,
+        page_size=cache.page_size,
         table_width=block_table.shape[1],
         pages_per_item=PAGES_PER_ITEM,
         has_extrema=has_extrema,
@@ -53,16 +51,14 @@ def score_pages(
 
 def select_pages(
     scores: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
-    page_size: int,
-    num_sink_pages: int,
-    num_local_pages: int,
+    selection: PageSelection,
     page_indices: torch.Tensor,
 ) -> None:
     """Write the physical ids of the pages kept, in ascending logical order, -1 in the tail."""
-    scores, block_table, seq_lens = scores.contiguous(), block_table.contiguous(), seq_lens.contiguous()
+    scores = scores.contiguous()
+    block_table, seq_lens = cache.block_table.contiguous(), cache.seq_lens.contiguous()
     arguments = arguments_of(
         SelectArguments,
         scores=scores.data_ptr(),
@@ -71,21 +67,19 @@ def select_pages(
         page_indices=page_indices.data_ptr(),
         batch=scores.shape[0],
         num_kv_heads=scores.shape[1],
-        page_size=page_size,
+        page_size=cache.page_size,
         table_width=scores.shape[2],
         list_width=page_indices.shape[2],
-        num_sink_pages=num_sink_pages,
-        num_local_pages=num_local_pages,
+        num_sink_pages=selection.num_sink_pages,
+        num_local_pages=selection.num_local_pages,
     )
     run_on_threads(select_items, arguments, num_elements=SELECTION_PASSES * scores.numel())
 
 
 def sparse_paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
+    cache: PagedCache,
     page_indices: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
     softmax_scale: float,
     num_splits: int,
@@ -95,10 +89,8 @@ def sparse_paged_decode(
     """Write attention over the pages listed to `out`; every page is full but the last one listed."""
     attend_to_page_lists(
         q,
-        k_cache,
-        v_cache,
+        cache,
         page_indices,
-        seq_lens,
         is_dense=False,
         softmax_scale=softmax_scale,
         num_splits=num_splits,

@@ -7,16 +7,15 @@ import torch
 from kinetics_kernels.block_topk.gpu_score import score_pages
 from kinetics_kernels.block_topk.gpu_select import select_pages
 from kinetics_kernels.gpu_runtime.paged_attention import PagedAttention, attend
+from kinetics_kernels.shapes import PagedCache
 
 __all__ = ["score_pages", "select_pages", "sparse_paged_decode"]
 
 
 def sparse_paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
+    cache: PagedCache,
     page_indices: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
     softmax_scale: float,
     num_splits: int,
@@ -29,10 +28,8 @@ def sparse_paged_decode(
     """
     attention = PagedAttention(
         q=q,
-        k_cache=k_cache,
-        v_cache=v_cache,
+        cache=cache,
         page_table=page_indices,
-        seq_lens=seq_lens,
         softmax_scale=softmax_scale,
         is_page_list=True,
     )

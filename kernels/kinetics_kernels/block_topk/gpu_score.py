@@ -15,7 +15,7 @@ import triton.language as tl
 from kinetics_kernels.gpu_runtime.configs import gpu_config
 from kinetics_kernels.gpu_runtime.device import gpu_device_of
 from kinetics_kernels.kv_cache.gpu import summary_strides
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import PagedCache, PageSummary, PageSummaryKind
 
 
 @triton.jit(do_not_specialize=["max_pages"])
@@ -78,11 +78,9 @@ def score_kernel(
 
 def score_pages(
     q: torch.Tensor,
+    cache: PagedCache,
     page_summary: PageSummary,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
-    page_size: int,
     scores: torch.Tensor,
 ) -> None:
     """Write a score for every page of every request and KV head, -inf where the request has no page."""
@@ -92,19 +90,19 @@ def score_pages(
     score_kernel[(num_kv_heads, triton.cdiv(max_pages, config.score_tile_pages), batch)](
         q,
         page_summary.values,
-        block_table,
-        seq_lens,
+        cache.block_table,
+        cache.seq_lens,
         scores,
         *q.stride(),
         *summary_strides(page_summary),
-        *block_table.stride(),
-        *seq_lens.stride(),
+        *cache.block_table.stride(),
+        *cache.seq_lens.stride(),
         *scores.stride(),
         max_pages,
         GROUP_SIZE=num_q_heads // num_kv_heads,
         BLOCK_GROUP=triton.next_power_of_2(num_q_heads // num_kv_heads),
         HEAD_DIM=head_dim,
-        PAGE_SIZE=page_size,
+        PAGE_SIZE=cache.page_size,
         IS_MIN_MAX=page_summary.kind is PageSummaryKind.MIN_MAX,
         TILE_PAGES=config.score_tile_pages,
         num_warps=config.score_num_warps,

@@ -14,6 +14,8 @@ import torch
 import triton
 import triton.language as tl
 
+from kinetics_kernels.shapes import PagedCache, PageSelection
+
 MAX_REGISTER_PAGES = 8192
 """Keys one program holds in registers: 32 per thread at 8 warps."""
 
@@ -114,12 +116,9 @@ def select_kernel(
 
 def select_pages(
     scores: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
-    page_size: int,
-    num_sink_pages: int,
-    num_local_pages: int,
+    selection: PageSelection,
     page_indices: torch.Tensor,
     max_register_pages: int = MAX_REGISTER_PAGES,
 ) -> None:
@@ -135,62 +134,40 @@ def select_pages(
         num_slots = min(page_indices.shape[2], max_register_pages)
         shape = (*scores.shape[:2], num_tiles, num_slots)
         tiled = torch.empty(shape, dtype=torch.int32, device=scores.device)
-        _launch(
-            scores,
-            block_table,
-            seq_lens,
-            None,
-            tiled,
-            page_size=page_size,
-            num_sink_pages=num_sink_pages,
-            num_local_pages=num_local_pages,
-            block=max_register_pages,
-        )
+        _launch(scores, cache, None, tiled, selection=selection, block=max_register_pages)
         candidates = tiled.flatten(2)
         num_entries = candidates.shape[2]
-    _launch(
-        scores,
-        block_table,
-        seq_lens,
-        candidates,
-        page_indices[:, :, None],
-        page_size=page_size,
-        num_sink_pages=num_sink_pages,
-        num_local_pages=num_local_pages,
-        block=triton.next_power_of_2(num_entries),
-    )
+    block = triton.next_power_of_2(num_entries)
+    _launch(scores, cache, candidates, page_indices[:, :, None], selection=selection, block=block)
 
 
 def _launch(
     scores: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     candidates: torch.Tensor | None,
     kept: torch.Tensor,
     *,
-    page_size: int,
-    num_sink_pages: int,
-    num_local_pages: int,
+    selection: PageSelection,
     block: int,
 ) -> None:
     """Select into `kept` [batch, num_kv_heads, tiles, slots]: of the row in tiles of `block`, or of the candidates."""
     batch, num_kv_heads, num_tiles, num_slots = kept.shape
     select_kernel[(num_kv_heads, num_tiles, batch)](
         scores,
-        block_table,
-        seq_lens,
+        cache.block_table,
+        cache.seq_lens,
         candidates,
         kept,
         *scores.stride(),
-        *block_table.stride(),
-        *seq_lens.stride(),
+        *cache.block_table.stride(),
+        *cache.seq_lens.stride(),
         *((0, 0) if candidates is None else candidates.stride()[:2]),
         *kept.stride(),
         scores.shape[2] if candidates is None else candidates.shape[2],
         num_slots,
-        num_sink_pages,
-        num_local_pages,
-        PAGE_SIZE=page_size,
+        selection.num_sink_pages,
+        selection.num_local_pages,
+        PAGE_SIZE=cache.page_size,
         BLOCK=block,
         BLOCK_SLOTS=min(1024, triton.next_power_of_2(num_slots)),
         IS_FIRST_LEVEL=num_tiles > 1,

@@ -9,7 +9,7 @@ import torch
 from kinetics_kernels.cpu_runtime.layout import with_unit_stride
 from kinetics_kernels.cpu_runtime.page_attention import Arguments, attend_items
 from kinetics_kernels.cpu_runtime.threads import arguments_of, run_on_threads
-from kinetics_kernels.shapes import num_pages_for
+from kinetics_kernels.shapes import PagedCache, num_pages_for
 
 ITEMS_PER_THREAD = 8
 """Enough items that a core slowed down by other work leaves no long tail."""
@@ -22,10 +22,8 @@ fifths more. It was no slower than 2,048 as far as 30 interleaved rounds tell (0
 
 def attend_to_page_lists(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
+    cache: PagedCache,
     page_lists: torch.Tensor,
-    seq_lens: torch.Tensor,
     *,
     is_dense: bool,
     softmax_scale: float,
@@ -38,11 +36,11 @@ def attend_to_page_lists(
     A dense list holds the pages of the context, whatever its width; a sparse one ends before its first -1.
     """
     # The kernel wants unit stride over head_dim; only an unusual cache has another, and is copied for it.
-    k_cache, v_cache = with_unit_stride(k_cache), with_unit_stride(v_cache)
-    q, page_lists, seq_lens = q.contiguous(), page_lists.contiguous(), seq_lens.contiguous()
+    k_cache, v_cache = with_unit_stride(cache.k_cache), with_unit_stride(cache.v_cache)
+    q, page_lists, seq_lens = q.contiguous(), page_lists.contiguous(), cache.seq_lens.contiguous()
     written = out if out.is_contiguous() else torch.empty_like(q)
     batch, num_q_heads, head_dim = q.shape
-    page_size, num_kv_heads = k_cache.shape[1:3]
+    page_size, num_kv_heads = cache.page_size, cache.num_kv_heads
     lists_per_request, list_width = page_lists.shape[1:]
     longest = num_pages_for(max(seq_lens.tolist()), page_size) if is_dense else list_width
     split_pages = pages_per_split(longest, batch * lists_per_request, page_size=page_size, num_splits=num_splits)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import torch
 
 from kinetics_kernels.cpu_runtime.page_attention_launch import attend_to_page_lists
+from kinetics_kernels.shapes import PagedCache
 
 
 def paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     softmax_scale: float,
     num_splits: int,
@@ -22,10 +20,8 @@ def paged_decode(
     """Write softmax(q k^T) v over each request's pages to `out`, and the log-sum-exp to `lse`."""
     attend_to_page_lists(
         q,
-        k_cache,
-        v_cache,
-        block_table[:, None],
-        seq_lens,
+        cache,
+        cache.block_table[:, None],
         is_dense=True,
         softmax_scale=softmax_scale,
         num_splits=num_splits,

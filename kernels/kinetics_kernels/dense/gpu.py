@@ -5,14 +5,12 @@ from __future__ import annotations
 import torch
 
 from kinetics_kernels.gpu_runtime.paged_attention import PagedAttention, attend
+from kinetics_kernels.shapes import PagedCache
 
 
 def paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     softmax_scale: float,
     num_splits: int,
@@ -25,10 +23,8 @@ def paged_decode(
     """
     attention = PagedAttention(
         q=q,
-        k_cache=k_cache,
-        v_cache=v_cache,
-        page_table=block_table[:, None].expand(-1, k_cache.shape[2], -1),
-        seq_lens=seq_lens,
+        cache=cache,
+        page_table=cache.block_table[:, None].expand(-1, cache.num_kv_heads, -1),
         softmax_scale=softmax_scale,
         is_page_list=False,
     )

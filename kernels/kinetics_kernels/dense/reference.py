@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from kinetics_kernels.shapes import num_pages_for
+from kinetics_kernels.shapes import PagedCache, num_pages_for
 
 
 def attend(
@@ -24,8 +24,7 @@ def attend(
 
 def attend_to_pages(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
+    cache: PagedCache,
     page_ids: torch.Tensor,
     *,
     kv_head: int,
@@ -33,17 +32,14 @@ def attend_to_pages(
     softmax_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`attend` to the first `num_tokens` tokens of one KV head that lie in these pages, in the order given."""
-    keys = k_cache[page_ids.long(), :, kv_head].flatten(0, 1)[:num_tokens]
-    values = v_cache[page_ids.long(), :, kv_head].flatten(0, 1)[:num_tokens]
+    keys = cache.k_cache[page_ids.long(), :, kv_head].flatten(0, 1)[:num_tokens]
+    values = cache.v_cache[page_ids.long(), :, kv_head].flatten(0, 1)[:num_tokens]
     return attend(q, keys, values, softmax_scale=softmax_scale)
 
 
 def paged_decode(
     q: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     softmax_scale: float,
     num_splits: int,  # noqa: ARG001 -- part of the backend contract; one softmax needs no split
@@ -51,16 +47,14 @@ def paged_decode(
     lse: torch.Tensor | None,
 ) -> None:
     """Write softmax(q k^T) v over each request's pages to `out`, and the log-sum-exp to `lse`."""
-    page_size, num_kv_heads = k_cache.shape[1], k_cache.shape[2]
-    group_size = q.shape[1] // num_kv_heads
-    for request, context_len in enumerate(seq_lens.tolist()):
-        page_ids = block_table[request, : num_pages_for(context_len, page_size)]
-        for kv_head in range(num_kv_heads):
+    group_size = q.shape[1] // cache.num_kv_heads
+    for request, context_len in enumerate(cache.seq_lens.tolist()):
+        page_ids = cache.block_table[request, : num_pages_for(context_len, cache.page_size)]
+        for kv_head in range(cache.num_kv_heads):
             heads = slice(kv_head * group_size, (kv_head + 1) * group_size)
             attended, log_sum_exp = attend_to_pages(
                 q[request, heads],
-                k_cache,
-                v_cache,
+                cache,
                 page_ids,
                 kv_head=kv_head,
                 num_tokens=context_len,

@@ -15,6 +15,7 @@ from kinetics_kernels.gpu_runtime.configs import DecodeConfig, gpu_config
 from kinetics_kernels.gpu_runtime.device import gpu_device_of
 from kinetics_kernels.gpu_runtime.split_decode import merge_splits_kernel, split_decode_kernel
 from kinetics_kernels.gpu_runtime.split_rule import SplitPlan, explicit_plan, plan_splits
+from kinetics_kernels.shapes import PagedCache
 
 QUERY_TILE_ROWS = 16
 """Rows of the smallest tensor-core tile; rows past the group are masked."""
@@ -34,10 +35,8 @@ class PagedAttention:
     """
 
     q: torch.Tensor
-    k_cache: torch.Tensor
-    v_cache: torch.Tensor
+    cache: PagedCache
     page_table: torch.Tensor
-    seq_lens: torch.Tensor
     softmax_scale: float
     is_page_list: bool
 
@@ -82,12 +81,11 @@ def plan_for(attention: PagedAttention, *, num_splits: int) -> SplitPlan:
         return explicit_plan(num_splits)
     device = gpu_device_of(attention.q)
     config = gpu_config(device.arch)
-    page_size, num_kv_heads = attention.k_cache.shape[1:3]
     is_page_list = attention.is_page_list
     return plan_splits(
         batch=attention.q.shape[0],
-        num_kv_heads=num_kv_heads,
-        capacity_tokens=attention.page_table.shape[2] * page_size,
+        num_kv_heads=attention.cache.num_kv_heads,
+        capacity_tokens=attention.page_table.shape[2] * attention.cache.page_size,
         num_slots=device.num_multiprocessors * config.programs_per_multiprocessor,
         min_split_tokens=config.min_sparse_split_tokens if is_page_list else config.min_dense_split_tokens,
         tile_tokens=(config.sparse if is_page_list else config.dense).tile_tokens,
@@ -102,32 +100,32 @@ def launch_splits(
 
     With one split these are the final outputs; with more, float32 partials and base-2 LSEs for `launch_merge`.
     """
-    q, k_cache, page_table = attention.q, attention.k_cache, attention.page_table
+    q, cache, page_table = attention.q, attention.cache, attention.page_table
     batch, num_q_heads, head_dim = q.shape
-    page_size, num_kv_heads = k_cache.shape[1:3]
+    k_strides, v_strides = cache.k_cache.stride(), cache.v_cache.stride()
     counted = page_table.shape[2] if attention.is_page_list else batch
-    split_decode_kernel[(num_kv_heads, plan.num_splits, batch)](
+    split_decode_kernel[(cache.num_kv_heads, plan.num_splits, batch)](
         q,
-        k_cache,
-        attention.v_cache,
+        cache.k_cache,
+        cache.v_cache,
         page_table,
-        attention.seq_lens,
+        cache.seq_lens,
         out,
         lse,
         *q.stride(),
-        *k_cache.stride(),
-        *attention.v_cache.stride(),
+        *k_strides,
+        *v_strides,
         *page_table.stride(),
-        *attention.seq_lens.stride(),
+        *cache.seq_lens.stride(),
         *out.stride(),
         *((0, 0, 0) if lse is None else lse.stride()),
         attention.softmax_scale * LOG2_E,
         batch,
         page_table.shape[2],
         plan.programs_per_head or 1,
-        GROUP_SIZE=num_q_heads // num_kv_heads,
+        GROUP_SIZE=num_q_heads // cache.num_kv_heads,
         HEAD_DIM=head_dim,
-        PAGE_SIZE=page_size,
+        PAGE_SIZE=cache.page_size,
         TILE_TOKENS=config.tile_tokens,
         QUERY_ROWS=QUERY_TILE_ROWS,
         MIN_SPLIT_TOKENS=plan.min_split_tokens,
@@ -135,7 +133,7 @@ def launch_splits(
         IS_PAGE_LIST=attention.is_page_list,
         IS_BALANCED=plan.programs_per_head is not None,
         IS_PARTIAL=plan.num_splits > 1,
-        IS_ONE_LAYOUT=k_cache.stride() == attention.v_cache.stride(),
+        IS_ONE_LAYOUT=k_strides == v_strides,
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         # AMD's compiler knows no such option.

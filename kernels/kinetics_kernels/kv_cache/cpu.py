@@ -7,58 +7,35 @@ import torch
 from kinetics_kernels.cpu_runtime.layout import with_unit_stride
 from kinetics_kernels.cpu_runtime.threads import Body, arguments_of, run_on_threads
 from kinetics_kernels.kv_cache.cpu_pages import Arguments, append_items, summarize_items
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import PagedCache, PageSummary, PageSummaryKind
 
 
-def append_kv(
-    k: torch.Tensor,
-    v: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    page_summary: PageSummary | None,
-) -> None:
+def append_kv(k: torch.Tensor, v: torch.Tensor, cache: PagedCache, *, page_summary: PageSummary | None) -> None:
     """Write each request's newest key and value at position seq_len - 1; then summarise the page it fell into."""
-    written_k, written_v = with_unit_stride(k_cache), with_unit_stride(v_cache)
+    written_k, written_v = with_unit_stride(cache.k_cache), with_unit_stride(cache.v_cache)
     new = (k.contiguous(), v.contiguous(), written_v)
-    _run(append_items, written_k, block_table, seq_lens, page_summary=page_summary, new=new, num_pages=k.shape[0])
-    _copy_back(k_cache, written_k)
-    _copy_back(v_cache, written_v)
+    _run(append_items, written_k, cache, page_summary=page_summary, new=new, num_pages=k.shape[0])
+    _copy_back(cache.k_cache, written_k)
+    _copy_back(cache.v_cache, written_v)
 
 
-def summarize_pages(
-    k_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    page_summary: PageSummary,
-) -> None:
+def summarize_pages(cache: PagedCache, *, page_summary: PageSummary) -> None:
     """Write the summary of every page the requests use; other pages keep theirs."""
-    _run(
-        summarize_items,
-        with_unit_stride(k_cache),
-        block_table,
-        seq_lens,
-        page_summary=page_summary,
-        new=None,
-        num_pages=block_table.numel(),
-    )
+    k_cache, num_pages = with_unit_stride(cache.k_cache), cache.block_table.numel()
+    _run(summarize_items, k_cache, cache, page_summary=page_summary, new=None, num_pages=num_pages)
 
 
 def _run(
     body: Body,
     k_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
     page_summary: PageSummary | None,
     new: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None,
     num_pages: int,
 ) -> None:
     """Run a kernel over `num_pages` pages; `new` holds the keys and values to write and the cache of values."""
-    block_table, seq_lens = block_table.contiguous(), seq_lens.contiguous()
+    block_table, seq_lens = cache.block_table.contiguous(), cache.seq_lens.contiguous()
     summary = None if page_summary is None else with_unit_stride(page_summary.values)
     has_extrema = page_summary is not None and page_summary.kind is PageSummaryKind.MIN_MAX
     page_stride, slot_stride, head_stride, _ = k_cache.stride()

@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import PagedCache, PageSummary, PageSummaryKind
 
 TILE_SLOTS = 16
 """Keys a program reads at a time: the smallest page."""
@@ -169,59 +169,47 @@ def summarize_kernel(
     )
 
 
-def append_kv(
-    k: torch.Tensor,
-    v: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    page_summary: PageSummary | None,
-) -> None:
+def append_kv(k: torch.Tensor, v: torch.Tensor, cache: PagedCache, *, page_summary: PageSummary | None) -> None:
     """Write each request's newest key and value at position seq_len - 1; then summarise the page it fell into."""
     batch, num_kv_heads, head_dim = k.shape
     append_kernel[(num_kv_heads, batch)](
         k,
         v,
-        k_cache,
-        v_cache,
-        block_table,
-        seq_lens,
+        cache.k_cache,
+        cache.v_cache,
+        cache.block_table,
+        cache.seq_lens,
         None if page_summary is None else page_summary.values,
         *k.stride(),
         *v.stride(),
-        *k_cache.stride(),
-        *v_cache.stride(),
-        *block_table.stride(),
-        *seq_lens.stride(),
+        *cache.k_cache.stride(),
+        *cache.v_cache.stride(),
+        *cache.block_table.stride(),
+        *cache.seq_lens.stride(),
         *((0, 0, 0, 0) if page_summary is None else summary_strides(page_summary)),
         HEAD_DIM=head_dim,
-        PAGE_SIZE=k_cache.shape[1],
+        PAGE_SIZE=cache.page_size,
         IS_MIN_MAX=page_summary is not None and page_summary.kind is PageSummaryKind.MIN_MAX,
         TILE=TILE_SLOTS,
         num_warps=4,
     )
 
 
-def summarize_pages(
-    k_cache: torch.Tensor, block_table: torch.Tensor, seq_lens: torch.Tensor, *, page_summary: PageSummary
-) -> None:
+def summarize_pages(cache: PagedCache, *, page_summary: PageSummary) -> None:
     """Write the summary of every page the requests use; other pages keep theirs."""
-    page_size, num_kv_heads, head_dim = k_cache.shape[1:]
-    batch, max_pages = block_table.shape
-    summarize_kernel[(max_pages * num_kv_heads, batch)](
-        k_cache,
-        block_table,
-        seq_lens,
+    batch, max_pages = cache.block_table.shape
+    summarize_kernel[(max_pages * cache.num_kv_heads, batch)](
+        cache.k_cache,
+        cache.block_table,
+        cache.seq_lens,
         page_summary.values,
-        *k_cache.stride(),
-        *block_table.stride(),
-        *seq_lens.stride(),
+        *cache.k_cache.stride(),
+        *cache.block_table.stride(),
+        *cache.seq_lens.stride(),
         *summary_strides(page_summary),
-        num_kv_heads,
-        HEAD_DIM=head_dim,
-        PAGE_SIZE=page_size,
+        cache.num_kv_heads,
+        HEAD_DIM=cache.head_dim,
+        PAGE_SIZE=cache.page_size,
         IS_MIN_MAX=page_summary.kind is PageSummaryKind.MIN_MAX,
         TILE=TILE_SLOTS,
         num_warps=4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind, num_pages_for
+from kinetics_kernels.shapes import PagedCache, PageSummary, PageSummaryKind, num_pages_for
 
 
 def summarize_keys(keys: torch.Tensor, *, kind: PageSummaryKind) -> torch.Tensor:
@@ -17,38 +17,23 @@ def summarize_keys(keys: torch.Tensor, *, kind: PageSummaryKind) -> torch.Tensor
     return torch.stack((keys.amin(dim=0), keys.amax(dim=0)))
 
 
-def append_kv(
-    k: torch.Tensor,
-    v: torch.Tensor,
-    k_cache: torch.Tensor,
-    v_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    page_summary: PageSummary | None,
-) -> None:
+def append_kv(k: torch.Tensor, v: torch.Tensor, cache: PagedCache, *, page_summary: PageSummary | None) -> None:
     """Write each request's newest key and value at position seq_len - 1; then summarise the page it fell into."""
-    page_size = k_cache.shape[1]
-    for request, context_len in enumerate(seq_lens.tolist()):
+    page_size = cache.page_size
+    for request, context_len in enumerate(cache.seq_lens.tolist()):
         logical_page, slot = divmod(context_len - 1, page_size)
-        page = int(block_table[request, logical_page])
-        k_cache[page, slot] = k[request]
-        v_cache[page, slot] = v[request]
+        page = int(cache.block_table[request, logical_page])
+        cache.k_cache[page, slot] = k[request]
+        cache.v_cache[page, slot] = v[request]
         if page_summary is not None:
-            page_summary.values[page] = summarize_keys(k_cache[page, : slot + 1], kind=page_summary.kind)
+            page_summary.values[page] = summarize_keys(cache.k_cache[page, : slot + 1], kind=page_summary.kind)
 
 
-def summarize_pages(
-    k_cache: torch.Tensor,
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
-    *,
-    page_summary: PageSummary,
-) -> None:
+def summarize_pages(cache: PagedCache, *, page_summary: PageSummary) -> None:
     """Write the summary of every page the requests use; other pages keep theirs."""
-    page_size = k_cache.shape[1]
-    for request, context_len in enumerate(seq_lens.tolist()):
+    page_size = cache.page_size
+    for request, context_len in enumerate(cache.seq_lens.tolist()):
         for logical_page in range(num_pages_for(context_len, page_size)):
-            page = int(block_table[request, logical_page])
+            page = int(cache.block_table[request, logical_page])
             num_tokens = min(page_size, context_len - logical_page * page_size)
-            page_summary.values[page] = summarize_keys(k_cache[page, :num_tokens], kind=page_summary.kind)
+            page_summary.values[page] = summarize_keys(cache.k_cache[page, :num_tokens], kind=page_summary.kind)

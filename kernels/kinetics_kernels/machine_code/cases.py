@@ -14,7 +14,7 @@ from kinetics_kernels.block_topk import gpu as block_topk
 from kinetics_kernels.dense import gpu as dense
 from kinetics_kernels.kv_cache import gpu as kv_cache
 from kinetics_kernels.machine_code.compile import Launch, record_launches
-from kinetics_kernels.shapes import PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import PagedCache, PageSelection, PageSummary, PageSummaryKind
 
 BATCH, NUM_Q_HEADS, NUM_KV_HEADS = 8, 32, 8
 CAPACITY_TOKENS = 32768
@@ -55,49 +55,44 @@ def _cases() -> dict[str, Callable[[], None]]:
 
 def append(kind: PageSummaryKind | None) -> None:
     """Append one token per request, maintaining a summary of this kind."""
-    k, cache = _data(BATCH, NUM_KV_HEADS, 128), _cache()
-    kv_cache.append_kv(k, k, cache, cache, *_table(), page_summary=kind and _summary(kind))
+    k = _data(BATCH, NUM_KV_HEADS, 128)
+    kv_cache.append_kv(k, k, _cache(), page_summary=kind and _summary(kind))
 
 
 def summarize(kind: PageSummaryKind) -> None:
     """Summarise every page."""
-    kv_cache.summarize_pages(_cache(), *_table(), page_summary=_summary(kind))
+    kv_cache.summarize_pages(_cache(), page_summary=_summary(kind))
 
 
 def score(kind: PageSummaryKind) -> None:
     """Score every page."""
-    block_table, seq_lens = _table()
-    scores = _float32(BATCH, NUM_KV_HEADS, block_table.shape[1])
-    block_topk.score_pages(_query(), _summary(kind), block_table, seq_lens, page_size=16, scores=scores)
+    cache = _cache()
+    scores = _float32(BATCH, NUM_KV_HEADS, cache.max_pages)
+    block_topk.score_pages(_query(), cache, _summary(kind), scores=scores)
 
 
 def select(num_pages: int) -> None:
     """Select among this many pages."""
     block_topk.select_pages(
         _float32(BATCH, NUM_KV_HEADS, num_pages),
-        *_table(max_pages=num_pages),
-        page_size=16,
-        num_sink_pages=1,
-        num_local_pages=1,
+        _cache(max_pages=num_pages),
+        selection=PageSelection(num_pages=NUM_SELECTED_PAGES, num_sink_pages=1, num_local_pages=1),
         page_indices=_int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES),
     )
 
 
 def decode_dense(*, page_size: int = 16, head_dim: int = 128, num_splits: int = 0) -> None:
     """Dense decode, with its merge when it is split."""
-    cache, q = _cache(page_size=page_size, head_dim=head_dim), _query(head_dim=head_dim)
-    lse = _float32(BATCH, NUM_Q_HEADS)
-    block_table, seq_lens = _table(max_pages=CAPACITY_TOKENS // page_size)
-    dense.paged_decode(q, cache, cache, block_table, seq_lens, softmax_scale=0.1, num_splits=num_splits, out=q, lse=lse)
+    cache = _cache(page_size=page_size, head_dim=head_dim, max_pages=CAPACITY_TOKENS // page_size)
+    q, lse = _query(head_dim=head_dim), _float32(BATCH, NUM_Q_HEADS)
+    dense.paged_decode(q, cache, softmax_scale=0.1, num_splits=num_splits, out=q, lse=lse)
 
 
 def decode_sparse(*, page_size: int) -> None:
     """Decode over selected pages, with its merge."""
     cache, q = _cache(page_size=page_size), _query()
-    page_indices, seq_lens = _int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES), _int32(BATCH)
-    block_topk.sparse_paged_decode(
-        q, cache, cache, page_indices, seq_lens, softmax_scale=0.1, num_splits=0, out=q, lse=None
-    )
+    page_indices = _int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES)
+    block_topk.sparse_paged_decode(q, cache, page_indices, softmax_scale=0.1, num_splits=0, out=q, lse=None)
 
 
 def _data(*shape: int) -> torch.Tensor:
@@ -116,12 +111,9 @@ def _query(*, head_dim: int = 128) -> torch.Tensor:
     return _data(BATCH, NUM_Q_HEADS, head_dim)
 
 
-def _cache(*, page_size: int = 16, head_dim: int = 128) -> torch.Tensor:
-    return _data(NUM_PHYSICAL_PAGES, page_size, NUM_KV_HEADS, head_dim)
-
-
-def _table(*, max_pages: int = CAPACITY_TOKENS // 16) -> tuple[torch.Tensor, torch.Tensor]:
-    return _int32(BATCH, max_pages), _int32(BATCH)
+def _cache(*, page_size: int = 16, head_dim: int = 128, max_pages: int = CAPACITY_TOKENS // 16) -> PagedCache:
+    keys = _data(NUM_PHYSICAL_PAGES, page_size, NUM_KV_HEADS, head_dim)
+    return PagedCache(k_cache=keys, v_cache=keys, block_table=_int32(BATCH, max_pages), seq_lens=_int32(BATCH))
 
 
 def _summary(kind: PageSummaryKind) -> PageSummary:

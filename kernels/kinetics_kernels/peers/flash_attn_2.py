@@ -6,8 +6,9 @@ import importlib
 
 import torch
 
-from kinetics_kernels.peers.gpu_peer import GpuPeer
+from kinetics_kernels.peer_kinds.gpu_peer import GpuPeer
 from kinetics_kernels.providers import DecodeRequest, PreparedDecode, ProviderCase
+from kinetics_kernels.unavailable import Unavailable
 
 PAGE_MULTIPLE = 256
 
@@ -19,10 +20,12 @@ class FlashAttn2(GpuPeer):
     distribution = "flash-attn"
     install_hint = "take the wheel for your torch and CUDA from github.com/Dao-AILab/flash-attention/releases"
 
-    def shape_refusal(self, case: ProviderCase) -> str | None:
+    def unavailable_for_shape(self, case: ProviderCase) -> Unavailable | None:
         """Its pages hold a multiple of 256 tokens."""
         page_size = case.shape.page_size
-        return None if page_size % PAGE_MULTIPLE == 0 else f"page_size must be a multiple of 256, got {page_size}"
+        if page_size % PAGE_MULTIPLE == 0:
+            return None
+        return Unavailable(f"page_size must be a multiple of {PAGE_MULTIPLE}, got {page_size}")
 
     def prepare(self, request: DecodeRequest) -> PreparedDecode:
         """Bind the pages."""

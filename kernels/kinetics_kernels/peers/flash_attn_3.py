@@ -6,7 +6,7 @@ import importlib
 
 import torch
 
-from kinetics_kernels.peers.gpu_peer import GpuPeer
+from kinetics_kernels.peer_kinds.gpu_peer import GpuPeer
 from kinetics_kernels.providers import DecodeRequest, PreparedDecode
 
 

@@ -9,7 +9,7 @@ import importlib
 
 import torch
 
-from kinetics_kernels.peers.gpu_peer import GpuPeer
+from kinetics_kernels.peer_kinds.gpu_peer import GpuPeer
 from kinetics_kernels.providers import DecodeRequest, PreparedDecode, ProviderCase
 from kinetics_kernels.shapes import num_pages_for
 from kinetics_kernels.testing import DecodeInputs
@@ -33,7 +33,7 @@ class FlashInfer(GpuPeer):
         """Version of the package, and the backend its last plan chose."""
         return f"{super().version()} ({self._resolved_backend})"
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:  # noqa: ARG002 - the protocol asks
+    def prepared_bytes(self, case: ProviderCase) -> int:  # noqa: ARG002 - the protocol asks
         """Its workspace."""
         return WORKSPACE_BYTES
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import torch
 
-from kinetics_kernels.peers.gpu_peer import ContiguousGpuPeer
+from kinetics_kernels.peer_kinds.gpu_peer import ContiguousGpuPeer
 from kinetics_kernels.providers import ProviderCase
+from kinetics_kernels.unavailable import Unavailable
 
 
 class FlexAttention(ContiguousGpuPeer):
@@ -24,10 +25,12 @@ class FlexAttention(ContiguousGpuPeer):
         """Version of torch; always the compiled kernel."""
         return f"{super().version()} (compiled)"
 
-    def shape_refusal(self, case: ProviderCase) -> str | None:
+    def unavailable_for_shape(self, case: ProviderCase) -> Unavailable | None:
         """Its decode kernel packs groups of a power of two."""
         group_size = case.shape.group_size
-        return f"group_size must be a power of two, got {group_size}" if group_size & (group_size - 1) else None
+        if group_size.bit_count() == 1:
+            return None
+        return Unavailable(f"group_size must be a power of two, got {group_size}")
 
     def bind(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Compile for this shape."""

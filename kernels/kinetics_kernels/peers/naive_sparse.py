@@ -12,27 +12,29 @@ from torch.nn.functional import scaled_dot_product_attention
 from kinetics_kernels.providers import BLOCK_TOPK, DecodeRequest, PreparedDecode, ProviderCase
 from kinetics_kernels.shapes import PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.testing import DecodeInputs
+from kinetics_kernels.unavailable import Unavailable
 
 
 class NaiveSparse:
     """The whole sparse path in plain torch."""
 
     name = "naive_sparse"
+    distribution = "torch"
     operations = (BLOCK_TOPK,)
 
     def version(self) -> str:
         """Version of torch."""
         return str(torch.__version__)
 
-    def unavailable_reason(self, device_type: str) -> str | None:  # noqa: ARG002 - torch runs wherever the suite does
+    def unavailable_on(self, device_type: str) -> Unavailable | None:  # noqa: ARG002 - torch runs wherever the suite does
         """Always None."""
         return None
 
-    def supports(self, case: ProviderCase) -> tuple[bool, str]:  # noqa: ARG002 - idem
+    def unavailable_for(self, case: ProviderCase) -> Unavailable | None:  # noqa: ARG002 - idem
         """Every shape, one context length for the whole batch."""
-        return True, ""
+        return None
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:  # noqa: ARG002 - see below
+    def prepared_bytes(self, case: ProviderCase) -> int:  # noqa: ARG002 - see below
         """Nothing: what it gathers it allocates in the call, as a user's code does."""
         return 0
 

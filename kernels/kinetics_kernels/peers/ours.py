@@ -9,35 +9,40 @@ import os
 import torch
 
 from kinetics_kernels import api
+from kinetics_kernels.dtypes import MEASURED_DTYPES
 from kinetics_kernels.providers import BLOCK_TOPK, DENSE, DecodeRequest, PreparedDecode, ProviderCase
-
-_DTYPES = {"cpu": ("float32",), "cuda": ("bfloat16", "float16")}
+from kinetics_kernels.unavailable import Unavailable
 
 
 class Ours:
     """The `cpu` backend on a CPU, the `gpu` backend on CUDA."""
 
     name = "ours"
+    distribution = "kinetics-bench"
     operations = (DENSE, BLOCK_TOPK)
 
     def version(self) -> str:
         """Version of this package."""
-        return importlib.metadata.version("kinetics-bench")
+        return importlib.metadata.version(self.distribution)
 
-    def unavailable_reason(self, device_type: str) -> str | None:
+    def unavailable_on(self, device_type: str) -> Unavailable | None:
         """None on a CPU, and on CUDA with a triton that compiles."""
+        if device_type not in MEASURED_DTYPES:
+            return Unavailable(f"no kernels for {device_type}")
         if device_type == "cuda" and importlib.util.find_spec("triton") is None:
-            return "triton is not installed; pip install triton"
+            return Unavailable("triton is not installed; pip install triton")
         if device_type == "cuda" and os.environ.get("TRITON_INTERPRET") == "1":
-            return "TRITON_INTERPRET=1 would time the interpreter, not the kernels; unset it"
-        return None if device_type in _DTYPES else f"no kernels for {device_type}"
+            return Unavailable("TRITON_INTERPRET=1 would time the interpreter, not the kernels; unset it")
+        return None
 
-    def supports(self, case: ProviderCase) -> tuple[bool, str]:
+    def unavailable_for(self, case: ProviderCase) -> Unavailable | None:
         """Every shape that `DecodeShape` admits, in the dtypes of the backend."""
-        allowed = _DTYPES.get(case.device_type, ())
-        return case.dtype in allowed, f"dtype on {case.device_type} must be one of {', '.join(allowed)}"
+        allowed = MEASURED_DTYPES.get(case.device_type, ())
+        if case.dtype in allowed:
+            return None
+        return Unavailable(f"dtype on {case.device_type} must be one of {', '.join(allowed)}, got {case.dtype}")
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:  # noqa: ARG002 - the protocol asks
+    def prepared_bytes(self, case: ProviderCase) -> int:  # noqa: ARG002 - the protocol asks
         """Nothing worth counting: the output and the partial results of the splits."""
         return 0
 
@@ -51,8 +56,7 @@ def _prepare_dense(request: DecodeRequest) -> PreparedDecode:
     out = torch.empty_like(inputs.q)
 
     def run() -> torch.Tensor:
-        api.paged_decode(inputs.q, inputs.k_cache, inputs.v_cache, inputs.block_table, inputs.seq_lens, out=out)
-        return out
+        return api.paged_decode(inputs.q, inputs.cache, out=out)
 
     return PreparedDecode(run=run)
 
@@ -64,30 +68,11 @@ def _prepare_sparse(request: DecodeRequest) -> PreparedDecode:
     out = torch.empty_like(inputs.q)
 
     def run() -> torch.Tensor:
-        api.block_topk_decode(
-            inputs.q,
-            inputs.k_cache,
-            inputs.v_cache,
-            summary,
-            inputs.block_table,
-            inputs.seq_lens,
-            selection=selection,
-            out=out,
-        )
-        return out
+        return api.block_topk_decode(inputs.q, inputs.cache, summary, selection=selection, out=out)
 
     def page_indices() -> torch.Tensor:
-        page_size = inputs.shape.page_size
-        scores = api.score_pages(inputs.q, summary, inputs.block_table, inputs.seq_lens, page_size=page_size)
-        return api.select_pages(
-            scores,
-            inputs.block_table,
-            inputs.seq_lens,
-            page_size=page_size,
-            num_pages=selection.num_pages,
-            num_sink_pages=selection.num_sink_pages,
-            num_local_pages=selection.num_local_pages,
-        )
+        scores = api.score_pages(inputs.q, inputs.cache, summary)
+        return api.select_pages(scores, inputs.cache, selection=selection)
 
     return PreparedDecode(run=run, page_indices=page_indices)
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from torch.nn.attention import SDPBackend
 
-from kinetics_kernels.peers.torch_sdpa_fused import TorchSdpaFused
+from kinetics_kernels.peer_kinds.torch_sdpa_fused import TorchSdpaFused
 
 PROVIDER = TorchSdpaFused("torch_sdpa_flash", SDPBackend.FLASH_ATTENTION)

@@ -6,8 +6,9 @@ import inspect
 
 import torch
 
-from kinetics_kernels.peers.gpu_peer import GpuPeer
+from kinetics_kernels.peer_kinds.gpu_peer import GpuPeer
 from kinetics_kernels.providers import DecodeRequest, PreparedDecode
+from kinetics_kernels.unavailable import Unavailable
 
 NEEDED = ("block_table", "seqused_k", "enable_gqa", "scale")
 
@@ -19,11 +20,12 @@ class VarlenAttn(GpuPeer):
     distribution = "torch"
     install_hint = "pip install 'torch>=2.13'"
 
-    def unavailable_reason(self, device_type: str) -> str | None:
+    def unavailable_on(self, device_type: str) -> Unavailable | None:
         """What the signature lacks in this torch, once there is a device to ask for: older ones have no block table."""
         if device_type == "cuda" and (missing := _missing_parameters()):
-            return f"varlen_attn of torch {torch.__version__} takes no {', '.join(missing)}: {self.install_hint}"
-        return super().unavailable_reason(device_type)
+            lacks = f"varlen_attn of torch {torch.__version__} takes no {', '.join(missing)}"
+            return Unavailable(f"{lacks}: {self.install_hint}")
+        return super().unavailable_on(device_type)
 
     def prepare(self, request: DecodeRequest) -> PreparedDecode:
         """Bind the pages; the query is one token per request."""

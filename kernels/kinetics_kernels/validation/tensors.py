@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import torch
 
+from kinetics_kernels.dtypes import dtype_name
 from kinetics_kernels.shapes import (
     MAX_GROUP_SIZE,
     SUPPORTED_HEAD_DIMS,
     SUPPORTED_PAGE_SIZES,
+    PagedCache,
     PageSummary,
     PageSummaryKind,
 )
 
 
-def check_cache(k_cache: torch.Tensor, v_cache: torch.Tensor | None = None) -> None:
-    """A cache is [num_physical_pages, page_size, num_kv_heads, head_dim], keys and values alike."""
+def check_cache(cache: PagedCache, *, batch: int, like: torch.Tensor | None = None) -> None:
+    """Keys and values are laid out alike, and the tables name pages for `batch` requests where the data lies."""
+    k_cache, v_cache = cache.k_cache, cache.v_cache
     check_rank(k_cache, "k_cache", "[num_physical_pages, page_size, num_kv_heads, head_dim]")
-    check_page_size(k_cache.shape[1])
-    check_head_dim(k_cache.shape[3])
-    if v_cache is not None:
-        check_shape(v_cache, "v_cache", tuple(k_cache.shape), "the shape of k_cache")
-        check_like(v_cache, "v_cache", k_cache, "k_cache")
+    check_page_size(cache.page_size)
+    check_head_dim(cache.head_dim)
+    check_shape(v_cache, "v_cache", tuple(k_cache.shape), "the shape of k_cache")
+    check_like(v_cache, "v_cache", k_cache, "k_cache")
+    check_table(cache.block_table, cache.seq_lens, batch=batch, like=k_cache)
+    if like is not None:
+        check_device(k_cache, "k_cache", like)
 
 
 def check_query(q: torch.Tensor, *, num_kv_heads: int, head_dim: int) -> None:
@@ -69,15 +74,15 @@ def check_page_summary(page_summary: PageSummary, *, like: torch.Tensor) -> tupl
                 "page_summary.values (MIN_MAX) must hold a minimum and a maximum per page, "
                 f"got {values.shape[1]} rows; build it with summarize_pages"
             )
-    check_like(values, "page_summary.values", like, "the other tensors")
+    check_like(values, "page_summary.values", like, "k_cache")
     return values.shape[-2], values.shape[-1]
 
 
-def check_page_summary_fits(page_summary: PageSummary, k_cache: torch.Tensor) -> None:
+def check_page_summary_fits(page_summary: PageSummary, cache: PagedCache) -> None:
     """A page summary has one row per physical page of the cache and its heads and head_dim."""
-    heads_and_dim = check_page_summary(page_summary, like=k_cache)
+    heads_and_dim = check_page_summary(page_summary, like=cache.k_cache)
     got = (page_summary.values.shape[0], *heads_and_dim)
-    expected = (k_cache.shape[0], k_cache.shape[2], k_cache.shape[3])
+    expected = (cache.num_physical_pages, cache.num_kv_heads, cache.head_dim)
     if got != expected:
         raise ValueError(
             "page_summary.values must match k_cache in (num_physical_pages, num_kv_heads, head_dim) = "
@@ -138,8 +143,3 @@ def check_device(tensor: torch.Tensor, subject: str, like: torch.Tensor) -> None
     """A tensor lies where the data lies."""
     if tensor.device != like.device:
         raise ValueError(f"{subject} must be on {like.device} like the data, got {tensor.device}; move it there")
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """A dtype as people write it: float32."""
-    return str(dtype).removeprefix("torch.")

@@ -12,37 +12,36 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kinetics_kernels.shapes import PagedCache, num_pages_for
+
 IntArray = npt.NDArray[np.int32]
 
 
 def check_values(
-    block_table: torch.Tensor,
-    seq_lens: torch.Tensor,
+    cache: PagedCache,
     *,
-    page_size: int,
-    num_physical_pages: int | None = None,
     q: torch.Tensor | None = None,
     scores: torch.Tensor | None = None,
     page_indices: torch.Tensor | None = None,
 ) -> None:
     """Check everything a kernel trusts about values, on any device; call it once before timing CUDA tensors.
 
-    Only entries the requests use are read; `num_physical_pages` of None leaves page ids without an upper bound.
+    Only entries the requests use are read.
 
     Raises: ValueError if a length is not in its block table, a page id is out of range, q or scores hold NaN, or a
     page list has a gap or does not end in the current page.
     """
-    table, lengths = _as_numpy(block_table), _as_numpy(seq_lens)
-    _check_lengths(lengths, table_width=table.shape[1], page_size=page_size)
-    pages_present = (lengths + (page_size - 1)) // page_size
-    _check_table(table, pages_present, num_physical_pages)
+    table, lengths = _as_numpy(cache.block_table), _as_numpy(cache.seq_lens)
+    _check_lengths(lengths, table_width=cache.max_pages, page_size=cache.page_size)
+    pages_present = num_pages_for(lengths, cache.page_size)
+    _check_table(table, pages_present, cache.num_physical_pages)
     if q is not None and _holds_nan(q):
         raise ValueError("q must not hold NaN, got at least one; look for it where q was computed")
     if scores is not None:
-        check_scores(scores, seq_lens, page_size=page_size)
+        check_scores(scores, cache)
     if page_indices is not None:
         current = table[np.arange(len(lengths)), pages_present - 1]
-        _check_page_lists(_as_numpy(page_indices), current, num_physical_pages)
+        _check_page_lists(_as_numpy(page_indices), current, cache.num_physical_pages)
 
 
 def _check_lengths(lengths: IntArray, *, table_width: int, page_size: int) -> None:
@@ -58,19 +57,19 @@ def _check_lengths(lengths: IntArray, *, table_width: int, page_size: int) -> No
         )
 
 
-def _check_table(table: IntArray, pages_present: IntArray, num_physical_pages: int | None) -> None:
+def _check_table(table: IntArray, pages_present: IntArray, num_physical_pages: int) -> None:
     if not _is_out_of_range(table, num_physical_pages):
         return
     # Entries past a request's last page may hold anything, so the whole table only clears the common case.
     used = table[np.arange(table.shape[1]) < pages_present[:, None]]
     if _is_out_of_range(used, num_physical_pages):
         raise ValueError(
-            f"block_table must hold page ids {_range(num_physical_pages)} in the entries used, got "
+            f"block_table must hold page ids in 0..{num_physical_pages - 1} in the entries used, got "
             f"{_first_out_of_range(used, num_physical_pages)}; check the page allocator"
         )
 
 
-def check_scores(scores: torch.Tensor, seq_lens: torch.Tensor, *, page_size: int) -> None:
+def check_scores(scores: torch.Tensor, cache: PagedCache) -> None:
     """Check that no page that a request has was scored NaN: selection would drop it without a word.
 
     Raises: ValueError if one was.
@@ -78,7 +77,7 @@ def check_scores(scores: torch.Tensor, seq_lens: torch.Tensor, *, page_size: int
     if not _holds_nan(scores):
         return
     values = _as_numpy(scores)
-    pages_present = (_as_numpy(seq_lens) + (page_size - 1)) // page_size
+    pages_present = num_pages_for(_as_numpy(cache.seq_lens), cache.page_size)
     is_used = np.arange(values.shape[2]) < pages_present[:, None, None]
     if np.isnan(values[np.broadcast_to(is_used, values.shape)]).any():
         raise ValueError(
@@ -86,7 +85,7 @@ def check_scores(scores: torch.Tensor, seq_lens: torch.Tensor, *, page_size: int
         )
 
 
-def _check_page_lists(page_lists: IntArray, current: IntArray, num_physical_pages: int | None) -> None:
+def _check_page_lists(page_lists: IntArray, current: IntArray, num_physical_pages: int) -> None:
     is_listed = page_lists >= 0
     num_listed = is_listed.sum(axis=-1)
     if (is_listed[..., 1:] & ~is_listed[..., :-1]).any():
@@ -101,24 +100,18 @@ def _check_page_lists(page_lists: IntArray, current: IntArray, num_physical_page
         )
     if _is_out_of_range(page_lists[is_listed], num_physical_pages):
         raise ValueError(
-            f"page_indices must hold page ids {_range(num_physical_pages)}, got "
+            f"page_indices must hold page ids in 0..{num_physical_pages - 1}, got "
             f"{_first_out_of_range(page_lists[is_listed], num_physical_pages)}; take them from the block table"
         )
 
 
-def _is_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> bool:
+def _is_out_of_range(page_ids: IntArray, num_physical_pages: int) -> bool:
     # Read as unsigned, a negative id is larger than any page: one pass instead of two.
-    limit = np.iinfo(np.int32).max if num_physical_pages is None else num_physical_pages
-    return bool(page_ids.view(np.uint32).max() >= limit)
+    return bool(page_ids.view(np.uint32).max() >= num_physical_pages)
 
 
-def _first_out_of_range(page_ids: IntArray, num_physical_pages: int | None) -> int:
-    limit = np.iinfo(np.int32).max if num_physical_pages is None else num_physical_pages
-    return int(page_ids[(page_ids < 0) | (page_ids >= limit)][0])
-
-
-def _range(num_physical_pages: int | None) -> str:
-    return "of at least 0" if num_physical_pages is None else f"in 0..{num_physical_pages - 1}"
+def _first_out_of_range(page_ids: IntArray, num_physical_pages: int) -> int:
+    return int(page_ids[(page_ids < 0) | (page_ids >= num_physical_pages)][0])
 
 
 def _holds_nan(tensor: torch.Tensor) -> bool:

@@ -6,9 +6,10 @@ GIB = 2**30
 
 
 def test_what_fits_is_not_refused():
-    assert MemoryNeed(parts={"kv": 9 * GIB}).refusal(10 * GIB, share=0.9) is None
+    assert MemoryNeed(parts={"kv": 9 * GIB}).unavailable_within(10 * GIB, share=0.9) is None
 
 
 def test_a_refusal_names_each_part_and_what_is_free():
     need = MemoryNeed(parts={"kv": 88 * GIB, "providers": 4 * GIB, "summaries": GIB // 100})
-    assert need.refusal(80 * GIB, share=0.9) == "needs 92.0 GiB (kv 88.0 + providers 4.0), free 80.0 GiB x 0.90"
+    expected = "needs 92.0 GiB (kv 88.0 + providers 4.0), free 80.0 GiB x 0.90"
+    assert str(need.unavailable_within(80 * GIB, share=0.9)) == expected

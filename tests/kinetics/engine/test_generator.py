@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kinetics.engine.attention import AttentionSettings
-from kinetics.engine.decode_step import why_no_graph
+from kinetics.engine.decode_step import graph_unavailable_on
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.generator import Generator
 from kinetics.engine.step_meter import StepMeter
@@ -171,6 +171,6 @@ def test_sparse_generation_keeps_its_summaries_across_shared_prompts(decoder):
 
 
 def test_a_graph_is_refused_on_a_cpu_with_the_reason(decoder):
-    assert "needs a CUDA device" in why_no_graph(torch.device("cpu"))
+    assert "needs a CUDA device" in str(graph_unavailable_on(torch.device("cpu")))
     with pytest.raises(ValueError, match="decode eagerly"):
         make_generator(decoder, uses_graph=True)

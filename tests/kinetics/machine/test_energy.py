@@ -9,7 +9,8 @@ import pytest
 
 from kinetics.machine import energy
 from kinetics.machine.device import resolve_device
-from kinetics.machine.energy import Absent, EnergyMeter, energy_counter, joules_per_call, nvml_counter
+from kinetics.machine.energy import EnergyMeter, energy_counter, joules_per_call, nvml_counter
+from kinetics_kernels.unavailable import Unavailable
 
 
 class FakeNvml:
@@ -55,11 +56,11 @@ def test_a_meter_reads_millijoules_as_joules(uuid):
 
 def test_without_a_counter_there_is_a_reason_and_no_number():
     absent = energy_counter(resolve_device("cpu"))
-    assert isinstance(absent, Absent)
+    assert isinstance(absent, Unavailable)
     assert "on GPUs alone" in absent.reason
     with EnergyMeter(absent) as meter:
         pass
-    assert (meter.joules, meter.absent_reason) == (None, absent.reason)
+    assert (meter.joules, meter.unavailable) == (None, absent)
 
 
 def test_a_gpu_whose_driver_tells_nothing_has_a_reason(uuid):

@@ -38,12 +38,7 @@ def case_of(cell, operation, provider="ours"):
 
 def pages_of(cell, inputs):
     selection = selection_of(case_of(cell, PolicyKind.BLOCK_TOPK))
-    decode = inputs.decode
-    pages = api.select_pages(
-        inputs.scores, decode.block_table, decode.seq_lens, page_size=PAGE_SIZE, num_pages=selection.num_pages,
-        num_sink_pages=selection.num_sink_pages, num_local_pages=selection.num_local_pages,
-    )  # fmt: skip
-    return pages, selection
+    return api.select_pages(inputs.scores, inputs.decode.cache, selection=selection), selection
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values())
@@ -134,16 +129,7 @@ def test_an_append_that_writes_nothing_is_refused(inputs):
 
 
 def test_an_append_that_forgets_the_summary_is_refused(inputs):
-    decode = inputs.decode
-    forgetful = partial(
-        api.append_kv,
-        inputs.new_key,
-        inputs.new_value,
-        decode.k_cache,
-        decode.v_cache,
-        decode.block_table,
-        decode.seq_lens,
-    )
+    forgetful = partial(api.append_kv, inputs.new_key, inputs.new_value, inputs.decode.cache)
     with pytest.raises(AssertionError, match="page summary errs by"):
         prove_append(forgetful, inputs)
 

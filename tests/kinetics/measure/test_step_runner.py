@@ -108,4 +108,4 @@ def test_predicted_memory_is_what_the_engine_allocates(kind):
 def test_a_cell_that_does_not_fit_is_refused_with_the_arithmetic(runner):
     cases = make_cases(replace(DENSE_MODEL, num_layers=4000), layer_counts=(4000,), context_len=2**20)
     outcomes = runner.run(cases[0].cell, cases)
-    assert all("GiB (" in reason and "kv" in reason for reason in outcomes.values())
+    assert all("GiB (" in str(reason) and "kv" in str(reason) for reason in outcomes.values())

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import torch
 
-from kinetics_kernels.peers.child_probe import refusal_of
-from kinetics_kernels.peers.torch_sdpa import contiguous_cache
+from kinetics_kernels.dtypes import HALF_DTYPES
+from kinetics_kernels.peer_kinds.child_probe import try_in_child
+from kinetics_kernels.peer_kinds.contiguous import contiguous_bytes, contiguous_cache
 from kinetics_kernels.providers import DENSE, DecodeRequest, PreparedDecode, ProviderCase
-
-DTYPES = ("bfloat16", "float16")
+from kinetics_kernels.unavailable import Unavailable
 
 
 class GpuPeer(ABC):
@@ -33,7 +33,7 @@ class GpuPeer(ABC):
         """Version of the package, and of the backend it resolved to where it chooses one."""
         return f"{self.distribution} {_installed_version(self.distribution) or 'absent'}"
 
-    def unavailable_reason(self, device_type: str) -> str | None:
+    def unavailable_on(self, device_type: str) -> Unavailable | None:
         """Every obstacle at once, with the way to install what is missing; None if a first call succeeded."""
         obstacles = []
         if device_type != "cuda":
@@ -43,20 +43,19 @@ class GpuPeer(ABC):
         if not obstacles and not self.min_capability <= torch.cuda.get_device_capability() <= self.max_capability:
             low, high = (".".join(map(str, bound)) for bound in (self.min_capability, self.max_capability))
             obstacles.append(f"needs compute capability {low} to {high}")
-        return "; ".join(obstacles) if obstacles else refusal_of(self.name)
+        return Unavailable("; ".join(obstacles)) if obstacles else try_in_child(self.name)
 
-    def supports(self, case: ProviderCase) -> tuple[bool, str]:
-        """Half-precision shapes that `shape_refusal` does not refuse."""
-        if case.dtype not in DTYPES:
-            return False, f"dtype must be one of {', '.join(DTYPES)}"
-        refusal = self.shape_refusal(case)
-        return refusal is None, refusal or ""
+    def unavailable_for(self, case: ProviderCase) -> Unavailable | None:
+        """Refuses other than half precision, and what `unavailable_for_shape` refuses."""
+        if case.dtype not in HALF_DTYPES:
+            return Unavailable(f"dtype must be one of {', '.join(HALF_DTYPES)}, got {case.dtype}")
+        return self.unavailable_for_shape(case)
 
-    def shape_refusal(self, case: ProviderCase) -> str | None:  # noqa: ARG002 - for those who refuse some
+    def unavailable_for_shape(self, case: ProviderCase) -> Unavailable | None:  # noqa: ARG002 - for those who refuse some
         """Why a shape cannot be run; None if it can."""
         return None
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:  # noqa: ARG002 - the protocol asks
+    def prepared_bytes(self, case: ProviderCase) -> int:  # noqa: ARG002 - the protocol asks
         """Nothing: a paged cache is read where it lies."""
         return 0
 
@@ -68,21 +67,16 @@ class GpuPeer(ABC):
 class ContiguousGpuPeer(GpuPeer):
     """A peer that knows no pages: it gets a contiguous cache and one context length for free."""
 
-    def prepared_bytes(self, case: ProviderCase, element_bytes: int) -> int:
+    def prepared_bytes(self, case: ProviderCase) -> int:
         """A contiguous copy of the cache."""
-        shape = case.shape
-        return 2 * shape.batch * shape.context_len * shape.num_kv_heads * shape.head_dim * element_bytes
+        return contiguous_bytes(case)
 
     def prepare(self, request: DecodeRequest) -> PreparedDecode:
         """Copy the pages into [batch, num_kv_heads, context_len, head_dim].
 
         Raises: ValueError if the contexts differ: a mask would slow the peer down and make the comparison unfair.
         """
-        inputs = request.inputs
-        if len(set(inputs.seq_lens.tolist())) != 1:
-            raise ValueError(f"seq_lens must be equal for {self.name}, got ragged ones; give every request one context")
-        k, v = contiguous_cache(inputs.k_cache, inputs), contiguous_cache(inputs.v_cache, inputs)
-        return PreparedDecode(run=self.bind(inputs.q, k, v))
+        return PreparedDecode(run=self.bind(request.inputs.q, *contiguous_cache(request.inputs, reader=self.name)))
 
     @abstractmethod
     def bind(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[], torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from kinetics_kernels.peers.gpu_peer import ContiguousGpuPeer
+from kinetics_kernels.peer_kinds.gpu_peer import ContiguousGpuPeer
 
 
 class TorchSdpaFused(ContiguousGpuPeer):

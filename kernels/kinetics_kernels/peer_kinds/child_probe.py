@@ -1,6 +1,6 @@
 """Tries a peer once in a process of its own, because its first import or build may crash, hang or take an hour.
 
-`python -m kinetics_kernels.peers.child_probe NAME` decodes one tiny case on the CUDA device and checks it against
+`python -m kinetics_kernels.peer_kinds.child_probe NAME` decodes one tiny case on the CUDA device and checks it against
 float64. Whatever happens to that process, this one goes on and knows why the peer cannot be used.
 """
 
@@ -12,18 +12,20 @@ import subprocess
 import sys
 from functools import cache
 
+from kinetics_kernels.unavailable import Unavailable
+
 PROBE_TIMEOUT_S = 240
 """Longer than a just-in-time build of one kernel takes, shorter than a build of a whole library."""
 
 
 @cache
-def refusal_of(provider_name: str) -> str | None:
+def try_in_child(provider_name: str) -> Unavailable | None:
     """Why a provider cannot be used on the CUDA device here; None if it decoded a tiny case correctly."""
-    module = "kinetics_kernels.peers.child_probe"
-    return refusal_of_command([sys.executable, "-m", module, provider_name], timeout_s=PROBE_TIMEOUT_S)
+    module = "kinetics_kernels.peer_kinds.child_probe"
+    return try_command([sys.executable, "-m", module, provider_name], timeout_s=PROBE_TIMEOUT_S)
 
 
-def refusal_of_command(command: list[str], *, timeout_s: float) -> str | None:
+def try_command(command: list[str], *, timeout_s: float) -> Unavailable | None:
     """Run a command in a session of its own; None if it exits with 0, else its last line, signal or time limit."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -35,13 +37,13 @@ def refusal_of_command(command: list[str], *, timeout_s: float) -> str | None:
         # The whole group: a build leaves compilers behind that hold the pipe open.
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-        return f"its first call did not end within {timeout_s:g} s, in a process of its own"
+        return Unavailable(f"its first call did not end within {timeout_s:g} s, in a process of its own")
     if child.returncode == 0:
         return None
     if child.returncode < 0:
-        return f"its first call died of {signal.Signals(-child.returncode).name}, in a process of its own"
+        return Unavailable(f"its first call died of {signal.Signals(-child.returncode).name}, in a process of its own")
     lines = output.strip().splitlines() or [f"exit code {child.returncode}"]
-    return f"its first call failed, in a process of its own: {lines[-1].strip()[:300]}"
+    return Unavailable(f"its first call failed, in a process of its own: {lines[-1].strip()[:300]}")
 
 
 def decode_tiny_case(provider_name: str) -> None:
@@ -56,19 +58,19 @@ def decode_tiny_case(provider_name: str) -> None:
     from kinetics_kernels.testing import assert_dense_correct, make_inputs
 
     provider = find_provider(provider_name)
-    reason = ""
+    unavailable = None
     for page_size in SUPPORTED_PAGE_SIZES:
         shape = DecodeShape(batch=2, context_len=300, num_q_heads=8, num_kv_heads=2, head_dim=128, page_size=page_size)
         case = ProviderCase(operation=DENSE, shape=shape, dtype="bfloat16", device_type="cuda")
-        is_able, reason = provider.supports(case)
-        if is_able:
+        unavailable = provider.unavailable_for(case)
+        if unavailable is None:
             inputs = make_inputs(shape, dtype=torch.bfloat16, device="cuda", seed=0)
             # Some peers multiply what lies behind the last token by a weight of zero; a cache in use holds no NaN.
             inputs.k_cache.nan_to_num_()
             inputs.v_cache.nan_to_num_()
             assert_dense_correct(provider.prepare(DecodeRequest(inputs=inputs)).run(), inputs)
             return
-    raise RuntimeError(f"{provider_name} supports no page size: {reason}")
+    raise RuntimeError(f"{provider_name} supports no page size: {unavailable}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""A contiguous cache with one context length, for peers that know no pages: they get it for free."""
+
+from __future__ import annotations
+
+import torch
+
+from kinetics_kernels.dtypes import ELEMENT_BYTES
+from kinetics_kernels.providers import ProviderCase
+from kinetics_kernels.testing import DecodeInputs
+
+
+def contiguous_bytes(case: ProviderCase) -> int:
+    """What `contiguous_cache` takes."""
+    shape = case.shape
+    num_elements = 2 * shape.batch * shape.context_len * shape.num_kv_heads * shape.head_dim
+    return num_elements * ELEMENT_BYTES[case.dtype]
+
+
+def contiguous_cache(inputs: DecodeInputs, *, reader: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of each request in logical order: [batch, num_kv_heads, context_len, head_dim], contiguous.
+
+    Raises: ValueError if the contexts differ: a mask would slow `reader` down and make the comparison unfair.
+    """
+    if len(set(inputs.seq_lens.tolist())) != 1:
+        raise ValueError(f"seq_lens must be equal for {reader}, got ragged ones; give every request one context")
+    return _in_logical_order(inputs.k_cache, inputs), _in_logical_order(inputs.v_cache, inputs)
+
+
+def _in_logical_order(pages: torch.Tensor, inputs: DecodeInputs) -> torch.Tensor:
+    shape = inputs.shape
+    context_len = int(inputs.seq_lens[0])
+    out = pages.new_empty(shape.batch, shape.num_kv_heads, context_len, shape.head_dim)
+    for request in range(shape.batch):
+        own = inputs.block_table[request, : shape.pages_per_request].long()
+        out[request] = pages[own].flatten(0, 1)[:context_len].transpose(0, 1)
+    return out
