@@ -17,8 +17,9 @@ from kinetics.cases.kernels import Cell
 from kinetics.cases.steps import BenchCase, StepCell
 from kinetics.machine.device import Device
 from kinetics.results.kernel_row import Recordable
+from kinetics_kernels.unavailable import Unavailable
 
-Outcome = Recordable | str | Exception
+Outcome = Recordable | Unavailable | Exception
 
 
 class Outcomes:
@@ -31,7 +32,7 @@ class Outcomes:
         self._started = time.monotonic()
         self._found: dict[BenchCase, Outcome] = {}
 
-    def take(self, case: BenchCase, progress: RunProgress) -> Recordable | str:
+    def take(self, case: BenchCase, progress: RunProgress) -> Recordable | Unavailable:
         """The measurement of a case, or why there is none.
 
         Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
@@ -46,8 +47,8 @@ class Outcomes:
     def _measured(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
         if time.monotonic() - self._started > planned.deadline_s:
             budget = f"{self._settings.time_budget_s:.0f} s"
-            reason = f"time budget: this file's share of {budget} was spent; raise --time-budget"
-            return dict.fromkeys(planned.cases, reason)
+            spent = Unavailable(f"time budget: this file's share of {budget} was spent; raise --time-budget")
+            return dict.fromkeys(planned.cases, spent)
         if not self._machine.is_probed:
             progress.say("measuring this machine's ceilings")
             _ = self._machine.ceilings

@@ -17,6 +17,7 @@ from kinetics.cases.steps import BenchCase
 from kinetics.prediction.calibration import Row
 from kinetics.results.kernel_row import Recordable
 from kinetics.results.store import Document, Skip
+from kinetics_kernels.unavailable import Unavailable
 
 
 class BenchRun:
@@ -34,7 +35,7 @@ class BenchRun:
         self.progress: RunProgress = SilentProgress()
         self._outcomes = Outcomes(settings, self.plan, self.machine)
 
-    def measure(self, case: BenchCase) -> Recordable | str:
+    def measure(self, case: BenchCase) -> Recordable | Unavailable:
         """The measurement of a case, or why there is none. Its whole cell is measured on the first call.
 
         Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
@@ -61,8 +62,8 @@ class BenchRun:
         for provider in providers_of(operation):
             if self.settings.providers and provider.name not in self.settings.providers:
                 continue
-            if reason := provider.unavailable_reason(self.settings.device.kind):
-                self.skips.append(Skip(name=f"{operation}-{provider.name}", reason=reason))
+            if unavailable := provider.unavailable_on(self.settings.device.kind):
+                self.skips.append(Skip(name=f"{operation}-{provider.name}", reason=unavailable.reason))
             else:
                 able.append(provider.name)
         return able

@@ -1,9 +1,11 @@
 """Providers that need no GPU: each is right given its own pages, and the naive path keeps the pages ours keeps."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from kinetics_kernels import api
+from kinetics_kernels import api, peers
 from kinetics_kernels.providers import (
     BLOCK_TOPK,
     DENSE,
@@ -35,6 +37,25 @@ def request_of(context_len, operation, *, group_size=4, layout="nhd", kind=PageS
 def test_the_providers_of_an_operation_include_those_that_run_without_a_gpu(operation):
     assert set(CPU_PROVIDERS[operation]) <= {provider.name for provider in providers_of(operation)}
     assert provider_names()[0] == "ours"
+
+
+def test_every_file_in_the_folder_of_peers_is_a_provider_of_that_name():
+    files = {path.stem for path in Path(peers.__path__[0]).glob("*.py")} - {"__init__"}
+    assert files == set(provider_names())
+    for name in provider_names():
+        provider = find_provider(name)
+        assert provider.name == name
+        assert provider.distribution
+        assert set(provider.operations) <= {DENSE, BLOCK_TOPK}
+
+
+def test_a_file_put_into_the_folder_is_found_without_another_change(tmp_path, monkeypatch):
+    (tmp_path / "another.py").write_text("from kinetics_kernels.peers.torch_sdpa import PROVIDER\n")
+    monkeypatch.setattr(peers, "__path__", [*peers.__path__, str(tmp_path)])
+    provider_names.cache_clear()
+    assert find_provider("another") is find_provider("torch_sdpa")
+    monkeypatch.undo()
+    provider_names.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["ours", "torch_sdpa"])

@@ -8,10 +8,10 @@ from kinetics_kernels.block_topk import cpu
 _correct = cpu.sparse_paged_decode
 
 
-def _drop_page(q: Any, k_cache: Any, v_cache: Any, page_indices: Any, seq_lens: Any, **options: Any) -> None:
+def _drop_page(q: Any, cache: Any, page_indices: Any, **options: Any) -> None:
     broken = page_indices.clone()
     broken[..., 1] = broken[..., 0]
-    _correct(q, k_cache, v_cache, broken, seq_lens, **options)
+    _correct(q, cache, broken, **options)
 
 
 def _swap_heads(*tensors: Any, **options: Any) -> None:
