@@ -78,7 +78,7 @@ def gpu_complaint(own_pids: Sequence[int], *, query: Query) -> str | None:
     """
     try:
         pids = [int(line) for line in query("--query-compute-apps=pid").split()]
-        reasons = int(query("--query-gpu=clocks_throttle_reasons.active").strip(), 16)
+        reasons = int(_reasons(query).strip(), 16)
     except (OSError, ValueError) as error:
         return f"the state of the GPU cannot be read ({error})"
     neighbours = sorted(set(pids) - {*own_pids, os.getpid()})
@@ -86,6 +86,14 @@ def gpu_complaint(own_pids: Sequence[int], *, query: Query) -> str | None:
         return f"a neighbour on the device (pid {', '.join(map(str, neighbours))})"
     harmful = [name for bit, name in _HARMFUL_THROTTLE_BITS.items() if reasons & bit]
     return f"throttled ({', '.join(harmful)})" if harmful else None
+
+
+def _reasons(query: Query) -> str:
+    """Why clocks are held down, a hexadecimal number; drivers from 535 on know it by the first name, older ones not."""
+    try:
+        return query("--query-gpu=clocks_event_reasons.active")
+    except OSError:
+        return query("--query-gpu=clocks_throttle_reasons.active")
 
 
 def nvidia_smi(device: str) -> Query:

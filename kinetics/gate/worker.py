@@ -24,6 +24,10 @@ from types import ModuleType
 from typing import IO, Any
 
 _CUDA_CANARY_BYTES = 2**30
+_WARM_UP_SHARE = 8
+"""Part of the canary's bytes that are read before its clock starts, so that the device is at work when it does."""
+_MEMORY_SHARE = 0.4
+"""Of the device's memory, for the buffers of one worker: there are two, and each has a canary, too."""
 _PR_SET_PDEATHSIG = 1
 _LOST_DEVICE = ("OutOfMemoryError", "AcceleratorError")
 """torch's; after the second no call works any more, and the first says nothing of the case."""
@@ -50,8 +54,9 @@ class Worker:
         self._torch_name: str = self._facts["torch_name"]
         self._is_cuda = self._facts["device_kind"] == "cuda"
         self._cache_bytes: int = self._facts["last_level_cache_bytes"]
-        self._evict: Callable[[], float] = (
-            _CudaCanary(self._torch_name) if self._is_cuda else self._stopwatch.CpuEvictor(self._cache_bytes)
+        self._canary = _CudaCanary(self._torch_name) if self._is_cuda else None
+        self._evict: Callable[[], float] | None = (
+            None if self._is_cuda else self._stopwatch.CpuEvictor(self._cache_bytes)
         )
         self._run: Callable[[], Reply] | None = None
 
@@ -66,13 +71,9 @@ class Worker:
 
     def prepare(self, spec: Reply, seed: int) -> Reply:
         """Allocate, prove and warm up one case; say how much work it is."""
-        self._run = None
-        gc.collect()
-        prepared = [self._door.prepare(spec, self._torch_name, seed)]
+        self.release()
+        prepared = self._buffers(spec, seed)
         work: Reply = prepared[0].work
-        if self._is_cuda:
-            num_buffers = self._stopwatch.num_rotating_buffers(self._cache_bytes, work["num_bytes"])
-            prepared += [self._door.prepare(spec, self._torch_name, seed + buffer) for buffer in range(1, num_buffers)]
         max_abs_error = prepared[0].prove()
         self._run = self._timed([one.call for one in prepared])
         for _ in range(2):
@@ -86,15 +87,36 @@ class Worker:
         return self._run()
 
     def release(self) -> Reply:
-        """Give the memory of the case back."""
+        """Give the memory of the case back, to the device and so to the other worker."""
         self._run = None
         gc.collect()
+        if self._is_cuda:
+            import torch
+
+            torch.cuda.empty_cache()
         return {}
 
+    def _buffers(self, spec: Reply, seed: int) -> list[Any]:
+        """The case on one set of inputs; on a GPU on as many as push each other out of the cache, and fit."""
+        if not self._is_cuda:
+            return [self._door.prepare(spec, self._torch_name, seed)]
+        import torch
+
+        before = torch.cuda.memory_allocated()
+        prepared = [self._door.prepare(spec, self._torch_name, seed)]
+        num_buffers = self._stopwatch.num_rotating_buffers(
+            self._cache_bytes,
+            prepared[0].work["num_bytes"],
+            buffer_bytes=torch.cuda.memory_allocated() - before,
+            budget_bytes=int(_MEMORY_SHARE * torch.cuda.mem_get_info()[1]),
+        )
+        return prepared + [self._door.prepare(spec, self._torch_name, seed + one) for one in range(1, num_buffers)]
+
     def _timed(self, calls: list[Callable[[], object]]) -> Callable[[], Reply]:
-        if self._is_cuda:
-            return self._timed_on_cuda(calls)
+        if self._canary is not None:
+            return self._timed_on_cuda(calls, self._canary)
         call, evict = calls[0], self._evict
+        assert evict is not None
 
         def once() -> Reply:
             canary = evict()
@@ -104,16 +126,18 @@ class Worker:
 
         return once
 
-    def _timed_on_cuda(self, calls: list[Callable[[], object]]) -> Callable[[], Reply]:
+    def _timed_on_cuda(self, calls: list[Callable[[], object]], canary: _CudaCanary) -> Callable[[], Reply]:
+        """Canary and case are queued before the host waits: no sample holds the launch of what it times."""
         import torch
 
-        run, evict = self._stopwatch.CudaRun(calls, use_graph=True), self._evict
+        run = self._stopwatch.CudaRun(calls, use_graph=True)
 
         def once() -> Reply:
-            canary = evict()
+            seen = canary.queued()
             start, end = run.stamped()
             torch.cuda.synchronize()
-            return {"seconds": start.elapsed_time(end) * 1e-3 / run.num_calls, "canary_bytes_per_s": canary}
+            seconds = start.elapsed_time(end) * 1e-3 / run.num_calls
+            return {"seconds": seconds, "canary_bytes_per_s": canary.bytes_per_s(*seen)}
 
         return once
 
@@ -126,14 +150,20 @@ class _CudaCanary:
 
         self._buffer = torch.ones(_CUDA_CANARY_BYTES // 4, device=torch_name)
 
-    def __call__(self) -> float:
+    def queued(self) -> tuple[Any, Any]:
+        """Queue the stream between two events; return the events."""
         import torch
 
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        self._buffer[: len(self._buffer) // _WARM_UP_SHARE].sum()
         start.record()
         self._buffer.sum()
         end.record()
-        torch.cuda.synchronize()
+        return start, end
+
+    @staticmethod
+    def bytes_per_s(start: Any, end: Any) -> float:
+        """How fast it went, once it is done."""
         return _CUDA_CANARY_BYTES / (float(start.elapsed_time(end)) * 1e-3)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from kinetics.machine.device import Device, last_level_cache_bytes, num_cpus
 from kinetics.machine.identity import gpu_uuid, query_nvidia_smi
 from kinetics.specs.hardware import match_device
 
+COMMIT_VARIABLE = "KINETICS_COMMIT"
 _VERSIONED = ("torch", "triton", "numba", "numpy", "flash-attn", "flashinfer-python", "pytest-benchmark")
 
 
@@ -50,13 +53,25 @@ def installed_versions() -> dict[str, str]:
 def source_state(root: Path) -> tuple[str, bool]:
     """(commit id, whether tracked sources differ from it, or may). Files under results/ do not make a tree dirty.
 
-    ("unknown", False) where there is no git checkout.
+    Where there is no git checkout, the environment variable KINETICS_COMMIT names the commit that the files are of,
+    with `-dirty` behind it if they differ from it; without it, ("unknown", False).
     """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
-        return "unknown", False
+        return _named_commit() or ("unknown", False)
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     return commit, changed != ""
+
+
+def _named_commit() -> tuple[str, bool] | None:
+    """Raises: ValueError if the variable holds something else than a commit."""
+    named = os.environ.get(COMMIT_VARIABLE, "")
+    if not named:
+        return None
+    found = re.fullmatch(r"([0-9a-f]{7,40})(-dirty)?", named)
+    if not found:
+        raise ValueError(f"{COMMIT_VARIABLE} must be a commit of 7 to 40 hex digits, -dirty or not, got {named!r:.60}")
+    return found.group(1), bool(found.group(2))
 
 
 def _cpu_facts() -> dict[str, Any]:

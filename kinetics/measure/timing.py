@@ -194,9 +194,22 @@ def host_s(call: Call, *, device_kind: str, num_calls: int = 5) -> float:
     return statistics.median(_timed(call_and_wait) for _ in range(num_calls))
 
 
-def num_rotating_buffers(cache_bytes: int, smallest_call_bytes: int, *, limit: int = 64) -> int:
-    """Buffers to rotate over so that the smallest call's data has left the cache before it is read again."""
-    return max(1, min(limit, -(-ROTATION_CACHES * cache_bytes // max(1, smallest_call_bytes))))
+def num_rotating_buffers(
+    cache_bytes: int,
+    smallest_call_bytes: int,
+    *,
+    limit: int = 64,
+    buffer_bytes: int = 1,
+    budget_bytes: int | None = None,
+) -> int:
+    """Buffers to rotate over so that the smallest call's data has left the cache before it is read again.
+
+    Fewer where so many, of `buffer_bytes` each, do not fit `budget_bytes`: a call that touches little may need a whole
+    cache around it.
+    """
+    wanted = min(limit, -(-ROTATION_CACHES * cache_bytes // max(1, smallest_call_bytes)))
+    fitting = wanted if budget_bytes is None else budget_bytes // max(1, buffer_bytes)
+    return max(1, min(wanted, fitting))
 
 
 def _timed(call: Call) -> float:

@@ -100,7 +100,7 @@ FIELDS: Final = (
     found("plan_s", _Q.SECONDS, "plan", _R.KERNEL, _V.NOWHERE,
           "what a provider plans once per batch before its calls, not in `median_s`; null where there is nothing"),
     found("joules_per_call", _Q.JOULES, "mJ/call", _R.KERNEL, _V.NOWHERE,
-          "of the whole device while the call was repeated for half a second, one layer; null where nothing counts "
+          "of the whole device while the call was repeated for three seconds, one layer; null where nothing counts "
           "them"),
     found("joules_per_token", _Q.JOULES, "mJ/token", _R.KERNEL, _V.PAGES, "that over the batch"),
     found("max_abs_error", _Q.ERROR, "max error", _R.TIMED, _V.REPORT,

@@ -28,6 +28,18 @@ def test_neighbours_and_throttling_are_named(pids, reasons, complaint):
     assert found == complaint if complaint is None else found.startswith(complaint)
 
 
+@pytest.mark.parametrize("known", ["clocks_event_reasons.active", "clocks_throttle_reasons.active"])
+def test_the_reason_of_a_low_clock_is_read_under_either_name(known):
+    def query(fields):
+        if "pid" in fields:
+            return ""
+        if known not in fields:
+            raise OSError("nvidia-smi: exit status 2")
+        return "0x0000000000000080"
+
+    assert gpu_complaint([], query=query) == "throttled (brake)"
+
+
 def test_a_gpu_that_cannot_be_read_is_not_quiet(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert "cannot be read" in gpu_complaint([], query=nvidia_smi("0"))

@@ -29,8 +29,29 @@ def test_only_changed_sources_make_a_tree_dirty(tmp_path):
     assert source_state(tmp_path)[1]
 
 
-def test_a_folder_without_git_has_an_unknown_commit(tmp_path):
+def test_a_folder_without_git_has_an_unknown_commit(tmp_path, monkeypatch):
+    monkeypatch.delenv("KINETICS_COMMIT", raising=False)
     assert source_state(tmp_path) == ("unknown", False)
+
+
+@pytest.mark.parametrize(
+    ("named", "state"),
+    [("0123abc", ("0123abc", False)), ("0" * 40 + "-dirty", ("0" * 40, True)), ("", ("unknown", False))],
+)
+def test_without_git_an_environment_variable_names_the_commit(tmp_path, monkeypatch, named, state):
+    monkeypatch.setenv("KINETICS_COMMIT", named)
+    assert source_state(tmp_path) == state
+
+
+def test_a_commit_that_is_none_is_refused_and_git_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("KINETICS_COMMIT", "main")
+    with pytest.raises(ValueError, match=r"KINETICS_COMMIT must be a commit .* got 'main'"):
+        source_state(tmp_path)
+    (tmp_path / "code.py").write_text("1")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "all")
+    assert source_state(tmp_path)[0] != "main"
 
 
 def test_a_slug_is_the_device_and_for_a_cpu_its_cores():

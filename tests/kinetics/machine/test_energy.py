@@ -11,6 +11,7 @@ from kinetics.machine import energy
 from kinetics.machine.device import resolve_device
 from kinetics.machine.energy import EnergyMeter, energy_counter, joules_per_call, nvml_counter
 from kinetics_kernels.unavailable import Unavailable
+from tests.support.pretend_device import PretendDevice
 
 
 class FakeNvml:
@@ -37,12 +38,30 @@ def uuid(monkeypatch):
     monkeypatch.setattr(energy, "gpu_uuid", lambda index: f"GPU-of-torch-{index}")
 
 
-def test_joules_of_a_call_are_power_times_time(uuid, monkeypatch):
-    monkeypatch.setattr(energy, "METERED_S", 0.1)
-    counter = nvml_counter(1, load=lambda: FakeNvml(power_w=250.0))
-    joules = joules_per_call(counter, lambda: time.sleep(0.004), calls_per_run=2, wait=lambda: None)
-    assert joules == pytest.approx(250.0 * 0.002, rel=0.5)
-    assert joules > 250.0 * 0.002
+BUSY_W, IDLE_W = 700.0, 100.0
+
+
+def metered(device, *, replay_s, calls_per_run):
+    """Joules per call of replays on a device that draws what it draws at work, and less while it waits."""
+    counter = SimpleNamespace(
+        read_j=lambda: BUSY_W * device.busy_s + IDLE_W * (device.clock() - device.busy_s),
+        joules_since=lambda before: counter.read_j() - before,
+    )
+    return joules_per_call(
+        counter, lambda: device.launch(replay_s), calls_per_run=calls_per_run, wait=device.wait, clock=device.clock
+    )
+
+
+@pytest.mark.parametrize("replay_s", [20e-6, 100e-6, 5e-3, 0.5])
+def test_joules_of_a_call_are_power_times_time_however_short_a_replay_is(replay_s):
+    joules = metered(PretendDevice(), replay_s=replay_s, calls_per_run=2)
+    assert joules == pytest.approx(BUSY_W * replay_s / 2, rel=0.01)
+
+
+def test_a_call_is_metered_over_thirty_ticks_of_the_counter():
+    device = PretendDevice()
+    metered(device, replay_s=100e-6, calls_per_run=1)
+    assert device.clock() >= 3.0
 
 
 def test_a_meter_reads_millijoules_as_joules(uuid):
