@@ -55,12 +55,15 @@ class PreparedDecode:
 
     `page_indices` tells which pages the call attends, as `select_pages` would, so that its result can be proved
     given its own selection; None for dense attention. It is never timed. `plan` is host work that a step repeats
-    whenever lengths change, timed apart; None where nothing is planned.
+    whenever lengths change, timed apart; None where nothing is planned. `refresh` copies keys and values anew into the
+    memory that `prepare` copied them to, and is called when they have changed, before the query does; None where they
+    are read where they lie.
     """
 
     run: Callable[[], torch.Tensor]
     page_indices: Callable[[], torch.Tensor] | None = None
     plan: Callable[[], None] | None = None
+    refresh: Callable[[], None] | None = None
 
 
 class Provider(Protocol):

@@ -77,6 +77,33 @@ def make_inputs(
 ) -> DecodeInputs:
     """Standard normal queries, keys and values in a paged cache whose unused memory is NaN.
 
+    Raises: ValueError as `allocate_inputs` does.
+    """
+    inputs = allocate_inputs(
+        shape, dtype=dtype, device=device, seed=seed, seq_lens=seq_lens, layout=layout, shuffled=shuffled,
+        table_width=table_width,
+    )  # fmt: skip
+    generator = torch.Generator(device=device).manual_seed(seed)
+    for tensor in (inputs.k_cache, inputs.v_cache):
+        in_memory_order(tensor).normal_(generator=generator)
+    inputs.q.normal_(generator=generator)
+    poison_unused(inputs)
+    return inputs
+
+
+def allocate_inputs(
+    shape: DecodeShape,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    seed: int,
+    seq_lens: Sequence[int] | None = None,
+    layout: Layout = "nhd",
+    shuffled: bool = True,
+    table_width: int | None = None,
+) -> DecodeInputs:
+    """Memory for queries and a paged cache, with the pages of each request; nobody has written values yet.
+
     `seq_lens` defaults to `shape.context_len` for every request; `table_width` to the pages the longest
     context needs. Padding of the block table names a page of NaN. `shuffled` scatters pages over the cache.
 
@@ -88,16 +115,12 @@ def make_inputs(
         raise ValueError(
             f"table_width must hold the context, {shape.pages_per_request} pages, got {width}; widen the table"
         )
-    generator = torch.Generator(device=device).manual_seed(seed)
     block_table, num_physical_pages = _allocate_pages(shape, lengths, width=width, shuffled=shuffled, seed=seed)
-    caches = [_normal_cache(shape, num_physical_pages, layout, dtype, generator) for _ in ("k", "v")]
-    for cache in caches:
-        _poison_unused(cache, block_table, lengths)
-    q_shape = (shape.batch, shape.num_q_heads, shape.head_dim)
+    caches = [_empty_cache(shape, num_physical_pages, layout, dtype, device) for _ in ("k", "v")]
     return DecodeInputs(
         shape=shape,
         layout=layout,
-        q=torch.empty(q_shape, dtype=dtype, device=device).normal_(generator=generator),
+        q=torch.empty((shape.batch, shape.num_q_heads, shape.head_dim), dtype=dtype, device=device),
         cache=PagedCache(
             k_cache=caches[0],
             v_cache=caches[1],
@@ -105,6 +128,24 @@ def make_inputs(
             seq_lens=torch.tensor(lengths, dtype=torch.int32, device=device),
         ),
     )
+
+
+def in_memory_order(cache: torch.Tensor) -> torch.Tensor:
+    """A cache of either layout with its dimensions as they lie in memory."""
+    return cache if cache.is_contiguous() else cache.transpose(1, 2)
+
+
+def poison_unused(inputs: DecodeInputs) -> None:
+    """Write NaN to spare pages and to the slots past each request's last token."""
+    page_size = inputs.shape.page_size
+    is_unused = torch.ones(inputs.cache.num_physical_pages, dtype=torch.bool)
+    for request, length in enumerate(inputs.seq_lens.tolist()):
+        pages = inputs.block_table[request, : num_pages_for(length, page_size)].long().cpu()
+        is_unused[pages] = False
+        for cache in (inputs.k_cache, inputs.v_cache):
+            cache[pages[-1], (length - 1) % page_size + 1 :] = float("nan")
+    for cache in (inputs.k_cache, inputs.v_cache):
+        cache[is_unused.to(cache.device)] = float("nan")
 
 
 def reference_dense(inputs: DecodeInputs, *, dtype: torch.dtype) -> Attended:
@@ -208,25 +249,14 @@ def _allocate_pages(
     return block_table, num_physical_pages
 
 
-def _normal_cache(
-    shape: DecodeShape, num_physical_pages: int, layout: Layout, dtype: torch.dtype, generator: torch.Generator
+def _empty_cache(
+    shape: DecodeShape, num_physical_pages: int, layout: Layout, dtype: torch.dtype, device: torch.device | str
 ) -> torch.Tensor:
     """A cache indexed [page, slot, kv_head, dim]; "hnd" keeps a head's slots together in memory."""
     slots, heads = (shape.page_size, shape.num_kv_heads)
     inner = (slots, heads) if layout == "nhd" else (heads, slots)
-    memory = torch.empty((num_physical_pages, *inner, shape.head_dim), dtype=dtype, device=generator.device)
-    memory.normal_(generator=generator)
+    memory = torch.empty((num_physical_pages, *inner, shape.head_dim), dtype=dtype, device=device)
     return memory if layout == "nhd" else memory.transpose(1, 2)
-
-
-def _poison_unused(cache: torch.Tensor, block_table: torch.Tensor, lengths: list[int]) -> None:
-    num_physical_pages, page_size = cache.shape[:2]
-    is_unused = torch.ones(num_physical_pages, dtype=torch.bool)
-    for request, length in enumerate(lengths):
-        pages = block_table[request, : num_pages_for(length, page_size)].long()
-        is_unused[pages] = False
-        cache[pages[-1], (length - 1) % page_size + 1 :] = float("nan")
-    cache[is_unused.to(cache.device)] = float("nan")
 
 
 def _empty_attended(inputs: DecodeInputs, dtype: torch.dtype) -> Attended:

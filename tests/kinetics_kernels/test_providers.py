@@ -91,6 +91,26 @@ def test_a_prepared_call_reads_the_inputs_anew():
         assert not torch.equal(prepared.run(), before)
 
 
+@pytest.mark.parametrize(
+    ("operation", "name"), [(operation, name) for operation in CPU_PROVIDERS for name in CPU_PROVIDERS[operation]]
+)
+def test_after_a_refresh_a_prepared_call_answers_for_new_keys_values_and_queries_in_the_same_memory(operation, name):
+    request = request_of(130, operation)
+    prepared = find_provider(name).prepare(request)
+    stale = prepared.run().clone()
+    inputs = request.inputs
+    for tensor in (inputs.k_cache, inputs.v_cache, inputs.q):
+        tensor.neg_().mul_(0.5)
+        if tensor is inputs.v_cache and prepared.refresh is not None:
+            prepared.refresh()  # knows no query of the next call
+    if operation == DENSE:
+        assert_dense_correct(prepared.run(), inputs)
+    else:
+        request.page_summary.values.neg_().mul_(0.5)
+        assert_sparse_correct(prepared.run(), inputs, prepared.page_indices())
+    assert not torch.allclose(prepared.run(), stale)
+
+
 def test_what_torch_sdpa_prepares_is_what_it_says_it_takes():
     shape = request_of(97, DENSE).inputs.shape
     case = ProviderCase(operation=DENSE, shape=shape, dtype="float32", device_type="cpu")

@@ -23,14 +23,15 @@ def contiguous_cache(inputs: DecodeInputs, *, reader: str) -> tuple[torch.Tensor
     """
     if len(set(inputs.seq_lens.tolist())) != 1:
         raise ValueError(f"seq_lens must be equal for {reader}, got ragged ones; give every request one context")
-    return _in_logical_order(inputs.k_cache, inputs), _in_logical_order(inputs.v_cache, inputs)
+    shape, context_len = inputs.shape, int(inputs.seq_lens[0])
+    k, v = (inputs.k_cache.new_empty(shape.batch, shape.num_kv_heads, context_len, shape.head_dim) for _ in ("k", "v"))
+    copy_contiguous(inputs, k, v)
+    return k, v
 
 
-def _in_logical_order(pages: torch.Tensor, inputs: DecodeInputs) -> torch.Tensor:
-    shape = inputs.shape
-    context_len = int(inputs.seq_lens[0])
-    out = pages.new_empty(shape.batch, shape.num_kv_heads, context_len, shape.head_dim)
-    for request in range(shape.batch):
-        own = inputs.block_table[request, : shape.pages_per_request].long()
-        out[request] = pages[own].flatten(0, 1)[:context_len].transpose(0, 1)
-    return out
+def copy_contiguous(inputs: DecodeInputs, k: torch.Tensor, v: torch.Tensor) -> None:
+    """The present keys and values, into memory of `contiguous_cache`."""
+    for pages, out in ((inputs.k_cache, k), (inputs.v_cache, v)):
+        for request in range(inputs.shape.batch):
+            own = inputs.block_table[request, : inputs.shape.pages_per_request].long()
+            out[request] = pages[own].flatten(0, 1)[: out.shape[2]].transpose(0, 1)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from kinetics_kernels.dtypes import HALF_DTYPES
 from kinetics_kernels.peer_kinds.child_probe import try_in_child
-from kinetics_kernels.peer_kinds.contiguous import contiguous_bytes, contiguous_cache
+from kinetics_kernels.peer_kinds.contiguous import contiguous_bytes, contiguous_cache, copy_contiguous
 from kinetics_kernels.providers import DENSE, DecodeRequest, PreparedDecode, ProviderCase
 from kinetics_kernels.unavailable import Unavailable
 
@@ -76,7 +77,9 @@ class ContiguousGpuPeer(GpuPeer):
 
         Raises: ValueError if the contexts differ: a mask would slow the peer down and make the comparison unfair.
         """
-        return PreparedDecode(run=self.bind(request.inputs.q, *contiguous_cache(request.inputs, reader=self.name)))
+        inputs = request.inputs
+        k, v = contiguous_cache(inputs, reader=self.name)
+        return PreparedDecode(run=self.bind(inputs.q, k, v), refresh=partial(copy_contiguous, inputs, k, v))
 
     @abstractmethod
     def bind(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[], torch.Tensor]:

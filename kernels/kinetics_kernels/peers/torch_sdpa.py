@@ -6,10 +6,12 @@ KV heads instead would read them group_size times.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from kinetics_kernels.peer_kinds.contiguous import contiguous_bytes, contiguous_cache
+from kinetics_kernels.peer_kinds.contiguous import contiguous_bytes, contiguous_cache, copy_contiguous
 from kinetics_kernels.providers import DENSE, DecodeRequest, PreparedDecode, ProviderCase
 from kinetics_kernels.unavailable import Unavailable
 
@@ -49,7 +51,7 @@ class TorchSdpa:
         def run() -> torch.Tensor:
             return scaled_dot_product_attention(q, k, v).reshape(inputs.q.shape)
 
-        return PreparedDecode(run=run)
+        return PreparedDecode(run=run, refresh=partial(copy_contiguous, inputs, k, v))
 
 
 PROVIDER = TorchSdpa()

@@ -56,9 +56,14 @@ def test_a_governor_that_changes_within_is_refused(monkeypatch: pytest.MonkeyPat
 
 def test_an_error_within_is_what_comes_out() -> None:
     wanted = current_conditions()
-    with pytest.raises(ZeroDivisionError), wanted.held():
+
+    def fail() -> None:
         torch.set_num_threads(wanted.torch_threads + 1)
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), wanted.held():
+        fail()
+    assert current_conditions() == wanted
 
 
 def test_cpus_that_are_no_longer_allowed_are_named() -> None:
