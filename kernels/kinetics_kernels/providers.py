@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from kinetics_kernels import peers
+from kinetics_kernels.outside import load_outside, outside_entry_points
 from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummary
 from kinetics_kernels.unavailable import Unavailable
 
@@ -54,14 +55,16 @@ class PreparedDecode:
     """A call to time, returning out [batch, num_q_heads, head_dim].
 
     `page_indices` tells which pages the call attends, as `select_pages` would, so that its result can be proved
-    given its own selection; None for dense attention. It is never timed. `plan` is host work that a step repeats
-    whenever lengths change, timed apart; None where nothing is planned. `refresh` copies keys and values anew into the
-    memory that `prepare` copied them to, and is called when they have changed, before the query does; None where they
-    are read where they lie.
+    given its own selection; None for dense attention. It is never timed. `keeps_best_scores` is False where a policy
+    chooses them by other means than the scores of page summaries. `plan` is host work that a step repeats whenever
+    lengths change, timed apart; None where nothing is planned. `refresh` copies keys and values anew into the memory
+    that `prepare` copied them to, and is called when they have changed, before the query does; None where they are
+    read where they lie.
     """
 
     run: Callable[[], torch.Tensor]
     page_indices: Callable[[], torch.Tensor] | None = None
+    keeps_best_scores: bool = True
     plan: Callable[[], None] | None = None
     refresh: Callable[[], None] | None = None
 
@@ -91,9 +94,10 @@ class Provider(Protocol):
 
 @cache
 def provider_names() -> tuple[str, ...]:
-    """All providers that have a file in `peers/`, ours first, the others by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(peers.__path__))
-    return (OURS, *(name for name in names if name != OURS))
+    """All providers: ours, those that have a file in `peers/`, and those of other packages, each by name."""
+    names = sorted(_files())
+    outside = sorted(set(outside_entry_points()) - set(names))
+    return (OURS, *(name for name in names if name != OURS), *outside)
 
 
 def find_provider(name: str) -> Provider:
@@ -103,8 +107,14 @@ def find_provider(name: str) -> Provider:
     """
     if name not in provider_names():
         raise ValueError(f"provider must be one of {', '.join(provider_names())}, got {name!r}")
+    if name in outside_entry_points() and name not in _files():
+        return load_outside(name)
     provider: Provider = importlib.import_module(f"{peers.__name__}.{name}").PROVIDER
     return provider
+
+
+def _files() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules(peers.__path__)}
 
 
 def providers_of(operation: str) -> list[Provider]:

@@ -48,7 +48,7 @@ def prove_attention(decode: PreparedDecode, inputs: CellInputs, selection: PageS
         return _prove_output(decode.run(), lambda dtype: reference_dense(inputs.decode, dtype=dtype))
     assert decode.page_indices is not None, "a sparse provider must tell which pages it attends"
     pages = decode.page_indices()
-    prove_selection(pages, inputs, selection)
+    prove_selection(pages, inputs, selection, must_be_best=decode.keeps_best_scores)
     return _prove_output(decode.run(), lambda dtype: reference_sparse(inputs.decode, pages, dtype=dtype))
 
 
@@ -80,7 +80,9 @@ def prove_scores(scores: torch.Tensor, inputs: CellInputs) -> float:
     )
 
 
-def prove_selection(pages: torch.Tensor, inputs: CellInputs, selection: PageSelection) -> float:
+def prove_selection(
+    pages: torch.Tensor, inputs: CellInputs, selection: PageSelection, *, must_be_best: bool = True
+) -> float:
     """Pages [batch, num_kv_heads, num_pages]: as many as fit, distinct, ascending, forced ones kept, the rest the best.
 
     Returns the largest amount by which a dropped page outscores a kept one (a near-tie), 0 if none does.
@@ -94,6 +96,8 @@ def prove_selection(pages: torch.Tensor, inputs: CellInputs, selection: PageSele
     is_local = (logical < num_existing) & (logical >= num_existing - 1 - selection.num_local_pages)
     is_forced = ((logical < selection.num_sink_pages) & (logical < num_existing)) | is_local
     assert bool((is_kept | ~is_forced[:, None]).all()), "sink, local and current pages must be kept"
+    if not must_be_best:
+        return 0.0
     return _prove_best(is_kept, is_forced[:, None], _reference_scores(inputs, torch.float64))
 
 
