@@ -22,6 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for operation in ATTENTION
         for budget in (kv_budgets(settings.grid) if operation.has_kv_budget else (None,))
         for provider in providers[operation]
+        if provider == "ours" or not cell.has_engine_layout
     ]
     metafunc.parametrize("case", cases, ids=str)
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from kinetics.prediction.calibration import calibration_errors
 from kinetics.results.field import Field, View
 from kinetics.results.fields import shown_in
-from kinetics.results.speedup import Crossover, crossovers, speedups, step_speedup
+from kinetics.results.speedup import Crossover, crossovers, gpu_condition, speedups, step_speedup
 from kinetics.results.store import Document
 from kinetics.specs.counts import short
 from kinetics.specs.units import GIGA, TERA, format_seconds
@@ -128,7 +128,9 @@ def speedup_table(rows: Sequence[dict[str, Any]]) -> Table:
             pair.provider,
             pair.model,
             str(pair.batch),
-            short(pair.context_len) + (" warm" if pair.cache_state == "warm" else ""),
+            short(pair.context_len)
+            + (" warm" if pair.cache_state == "warm" else "")
+            + (" hnd" if pair.uses_cuda_graph and pair.kv_layout == "hnd" else ""),
             short(pair.kv_budget),
             format_seconds(pair.dense_s),
             format_seconds(pair.sparse_s),
@@ -157,7 +159,7 @@ def crossover_lines(found: Sequence[Crossover]) -> list[str]:
     """From which context sparse attention pays, measured and predicted."""
     return [
         f"Sparse overtakes dense ({one.provider}, {one.model}, batch {one.batch}, budget {short(one.kv_budget)}, "
-        f"pages of {one.page_size}{', graph' if one.uses_cuda_graph else ''}): "
+        f"pages of {one.page_size}{gpu_condition(one.uses_cuda_graph, one.kv_layout)}): "
         f"measured {one.measured_note}, predicted {one.predicted_note}"
         for one in found
     ]

@@ -61,7 +61,10 @@ class GridSize(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One shape on one kind of device: what its cases have in common. `uses_cuda_graph`: replayed from a CUDA graph."""
+    """One shape on one kind of device: what its cases have in common. `uses_cuda_graph`: replayed from a CUDA graph.
+
+    `has_engine_layout`: on a GPU, the cache lies as the engine keeps it, not as peers expect it.
+    """
 
     model: ModelSpec
     batch: int
@@ -71,6 +74,7 @@ class Cell:
     dtype: str
     cache_state: CacheState
     uses_cuda_graph: bool
+    has_engine_layout: bool = False
 
     @property
     def num_pages(self) -> int:
@@ -81,9 +85,9 @@ class Cell:
     def kv_layout(self) -> Literal["nhd", "hnd"]:
         """Order of the cache in memory after the page: slots then heads, or heads then slots.
 
-        On a CPU a head's page is then one run of memory, which sparse attention needs; on a GPU peers expect "nhd".
+        In "hnd" a head's page is one run of memory, which sparse attention needs; on a GPU peers expect "nhd".
         """
-        return "hnd" if self.device_kind == "cpu" else "nhd"
+        return "hnd" if self.device_kind == "cpu" or self.has_engine_layout else "nhd"
 
     @property
     def is_eager_on_gpu(self) -> bool:
@@ -128,6 +132,7 @@ class Case:
         parts += [f"p{cell.page_size}"]
         parts += ["warm"] if cell.cache_state is CacheState.WARM else []
         parts += ["eager"] if cell.is_eager_on_gpu else []
+        parts += ["hnd"] if cell.has_engine_layout else []
         return "-".join(parts)
 
 
@@ -158,6 +163,8 @@ class _Tier:
     other_context_len: int
     kv_budgets: tuple[int, ...]
     extra_context_len: int | None = None
+    engine_layout: tuple[tuple[int, int], ...] = ()
+    """Points of the plane measured with the engine's layout as well."""
 
 
 _QWEN3 = ("Qwen3-0.6B", "Qwen3-4B", "Qwen3-14B", "Qwen3-32B", "Qwen3-30B-A3B")
@@ -178,11 +185,13 @@ _TIERS = {
         other_batch=8, other_context_len=8 * _K, kv_budgets=(1024,)),
     ("cuda", GridSize.QUICK): _Tier(
         plane_model="Qwen3-8B", batches=(1, 8, 32, 64, 256), context_lens=(1 * _K, 4 * _K, 8 * _K, 32 * _K, 128 * _K),
-        other_models=_QWEN3, other_batch=32, other_context_len=32 * _K, kv_budgets=(1024,), extra_context_len=1 * _K),
+        other_models=_QWEN3, other_batch=32, other_context_len=32 * _K, kv_budgets=(1024,), extra_context_len=1 * _K,
+        engine_layout=((1, 32 * _K), (8, 32 * _K), (64, 32 * _K))),
     ("cuda", GridSize.FULL): _Tier(
         plane_model="Qwen3-8B", batches=(1, 2, 4, 8, 16, 32, 64, 128, 256),
         context_lens=(1 * _K, 2 * _K, 4 * _K, 8 * _K, 16 * _K, 32 * _K, 64 * _K, 128 * _K), other_models=_QWEN3,
-        other_batch=32, other_context_len=32 * _K, kv_budgets=(256, 1024, 4096), extra_context_len=1 * _K),
+        other_batch=32, other_context_len=32 * _K, kv_budgets=(256, 1024, 4096), extra_context_len=1 * _K,
+        engine_layout=((1, 8 * _K), (1, 32 * _K), (8, 32 * _K), (64, 8 * _K), (64, 32 * _K))),
 }  # fmt: skip
 
 
@@ -199,9 +208,10 @@ def cells(options: GridOptions) -> list[Cell]:
             dtype=options.dtype,
             cache_state=state,
             uses_cuda_graph=uses_cuda_graph,
+            has_engine_layout=has_engine_layout,
         )
         for page_size in options.page_sizes or (16,)
-        for state, uses_cuda_graph, (model, batch, context_len) in _points(options, tier)
+        for state, uses_cuda_graph, has_engine_layout, (model, batch, context_len) in _points(options, tier)
     ]
 
 
@@ -233,17 +243,24 @@ def check_kv_budget(kv_budget: int, page_size: int) -> None:
 Point = tuple[str, int, int]
 
 
-def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, bool, Point]]:
-    """(cache state, whether replayed from a graph, point): all points cold; one small point warm, and one eager."""
+def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, bool, bool, Point]]:
+    """(cache state, whether replayed from a graph, whether in the engine's layout, point).
+
+    All points cold; a few of them in the engine's layout too; one small point warm, and one eager.
+    """
     uses_graph = options.device_kind == "cuda"
     for state in options.cache_states or (CacheState.COLD,):
         for point in _unique(_plane_points(options, tier)):
-            yield state, uses_graph, point
-    if tier.extra_context_len and not options.cache_states and not is_narrowed(options):
+            yield state, uses_graph, False, point
+    if options.cache_states or is_narrowed(options):
+        return
+    for batch, context_len in tier.engine_layout:
+        yield CacheState.COLD, uses_graph, True, (tier.plane_model, batch, context_len)
+    if tier.extra_context_len:
         extra = (tier.plane_model, tier.batches[0], tier.extra_context_len)
-        yield CacheState.WARM, uses_graph, extra
+        yield CacheState.WARM, uses_graph, False, extra
         if uses_graph:
-            yield CacheState.COLD, False, extra
+            yield CacheState.COLD, False, False, extra
 
 
 def _plane_points(options: GridOptions, tier: _Tier) -> Iterator[Point]:

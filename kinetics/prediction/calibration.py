@@ -83,14 +83,16 @@ def alternate_roles(predicted_s: Sequence[float]) -> list[str]:
 
 
 def calibrate(rows: Sequence[Row]) -> dict[str, Calibration]:
-    """Fit each (provider, operation) on every other of its rows and write both into all of them.
+    """Fit each provider and operation on every other of its rows and write both into all of them.
 
-    Returns the calibrations by "provider/operation". Groups with fewer than two shapes to fit keep `calibrated_s` None.
+    Rows replayed from a graph (in either layout of the cache), eager ones and warm ones are fitted apart: what a launch
+    costs, and where the data lies, is not the same in them. Returns the calibrations by "provider/operation", with
+    "_graph", "_hnd" or "_warm" behind. Groups with fewer than two shapes to fit keep `calibrated_s` None.
     Whole decode steps are left to `kinetics.prediction.step_calibration`.
     """
     kernels = [row for row in rows if "predicted_roof_s" in row and "predicted_part_s" not in row]
     fitted = {}
-    for name, group in group_rows(kernels, lambda row: f"{row['provider']}/{row['operation']}").items():
+    for name, group in group_rows(kernels, _kernel_name).items():
         for row, role in zip(group, alternate_roles([row["predicted_s"] for row in group]), strict=True):
             row["calibration_role"] = role
         fit = [row for row in group if row["calibration_role"] == "fit"]
@@ -129,6 +131,14 @@ def group_rows(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list
     for row in rows:
         groups[key(row)].append(row)
     return groups
+
+
+def _kernel_name(row: Row) -> str:
+    parts = [f"{row['provider']}/{row['operation']}"]
+    parts += ["graph"] if row.get("graph") else []
+    parts += ["hnd"] if row.get("graph") and row.get("kv_layout") == "hnd" else []
+    parts += ["warm"] if row.get("cache_state") == "warm" else []
+    return "_".join(parts)
 
 
 def _bound_s(row: Row) -> float:

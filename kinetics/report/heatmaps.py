@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kinetics.compare.tables import paired_fields
 from kinetics.report.style import Axis, add_hover, diverging, new_figure
 from kinetics.results.reader import ResultFile
-from kinetics.results.speedup import Speedup, crossover_context, speedups
+from kinetics.results.speedup import Speedup, crossover_context, gpu_condition, speedups
 from kinetics.specs.counts import short
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def speedup_maps(files: Iterable[ResultFile]) -> list[SpeedupMap]:
         groups: dict[tuple[Any, ...], list[Speedup]] = defaultdict(list)
         for pair in speedups(paired_fields(file.rows)):
             if pair.cache_state == "cold":
-                key = (pair.provider, pair.model, pair.kv_budget, pair.page_size, pair.uses_cuda_graph)
+                key = (pair.provider, pair.model, pair.kv_budget, pair.page_size, pair.uses_cuda_graph, pair.kv_layout)
                 groups[key].append(pair)
-        for (provider, model, kv_budget, page_size, uses_cuda_graph), pairs in groups.items():
+        for (provider, model, kv_budget, page_size, uses_cuda_graph, kv_layout), pairs in groups.items():
             title = f"{file.label}: {provider}, {model}, {short(kv_budget)} tokens kept, pages of {page_size}"
-            maps.append(SpeedupMap(title=title + (", graph" if uses_cuda_graph else ""), pairs=tuple(pairs)))
+            maps.append(SpeedupMap(title=title + gpu_condition(uses_cuda_graph, kv_layout), pairs=tuple(pairs)))
     return sorted(maps, key=lambda one: -len(one.pairs))
 
 

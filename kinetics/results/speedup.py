@@ -14,7 +14,7 @@ from typing import Any
 
 from kinetics.specs.counts import short
 
-_CELL_FIELDS = ("model", "batch", "context_len", "page_size", "dtype", "cache_state", "graph")
+_CELL_FIELDS = ("model", "batch", "context_len", "page_size", "dtype", "cache_state", "graph", "kv_layout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Speedup:
     kv_budget: int
     cache_state: str
     uses_cuda_graph: bool
+    kv_layout: str | None
     dense_s: float
     sparse_s: float
     measured: float
@@ -45,6 +46,13 @@ def speedups(rows: Iterable[Mapping[str, Any]]) -> list[Speedup]:
     return sorted(
         pairs, key=lambda s: (s.provider, s.model, s.page_size, s.cache_state, s.kv_budget, s.batch, s.context_len)
     )
+
+
+def gpu_condition(uses_cuda_graph: bool, kv_layout: str | None) -> str:
+    """How rows of a GPU were run: `, graph`, and `, graph, hnd` in the engine's layout; nothing on a CPU."""
+    if not uses_cuda_graph:
+        return ""
+    return ", graph, hnd" if kv_layout == "hnd" else ", graph"
 
 
 def crossover_context(context_lens: Sequence[int], ratios: Sequence[float]) -> float | None:
@@ -84,6 +92,7 @@ class Crossover:
     kv_budget: int
     page_size: int
     uses_cuda_graph: bool
+    kv_layout: str | None
     measured: float | None
     predicted: float | None
     measured_note: str
@@ -91,11 +100,11 @@ class Crossover:
 
 
 def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
-    """One crossover per (provider, model, batch, budget, page, graph) that was measured at two contexts or more."""
+    """One crossover per (provider, model, batch, budget, page, graph, layout) with two contexts measured or more."""
     series = defaultdict(list)
     for pair in pairs:
         if pair.cache_state == "cold":
-            how = (pair.provider, pair.kv_budget, pair.page_size, pair.uses_cuda_graph)
+            how = (pair.provider, pair.kv_budget, pair.page_size, pair.uses_cuda_graph, pair.kv_layout)
             series[pair.model, pair.batch, how].append(pair)
     return [_crossover(line) for line in series.values() if len(line) > 1]
 
@@ -110,6 +119,7 @@ def _crossover(line: Sequence[Speedup]) -> Crossover:
         kv_budget=one.kv_budget,
         page_size=one.page_size,
         uses_cuda_graph=one.uses_cuda_graph,
+        kv_layout=one.kv_layout,
         measured=crossover_context(context_lens, measured),
         predicted=crossover_context(context_lens, predicted),
         measured_note=where_it_pays(context_lens, measured),
@@ -121,12 +131,12 @@ def step_speedup(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> f
     """How much faster this decode step is than the dense one of its cell with as many layers; None if none is there."""
     same = (*_CELL_FIELDS, "num_layers")
     dense = [other for other in rows if other.get("operation") == "step_dense"]
-    twins = [other for other in dense if all(other[name] == row[name] for name in same)]
+    twins = [other for other in dense if all(other.get(name) == row.get(name) for name in same)]
     return float(twins[0]["median_s"] / row["median_s"]) if twins else None
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["provider"], *(row[name] for name in _CELL_FIELDS))
+    return (row["provider"], *(row.get(name) for name in _CELL_FIELDS))
 
 
 def _speedup(dense: Mapping[str, Any], sparse: Mapping[str, Any]) -> Speedup:
@@ -140,6 +150,7 @@ def _speedup(dense: Mapping[str, Any], sparse: Mapping[str, Any]) -> Speedup:
         kv_budget=sparse["kv_budget"],
         cache_state=sparse["cache_state"],
         uses_cuda_graph=sparse["graph"],
+        kv_layout=sparse.get("kv_layout"),
         dense_s=dense["median_s"],
         sparse_s=sparse["median_s"],
         measured=dense["median_s"] / sparse["median_s"],

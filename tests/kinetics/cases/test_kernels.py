@@ -1,5 +1,7 @@
 """Grids hold what was asked for, corners first, under ids that can be typed."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,10 +76,19 @@ def test_a_filter_narrows_the_grid_to_exactly_what_was_asked():
     }
 
 
-def test_a_gpu_grid_has_one_warm_and_one_eager_cell_and_a_cpu_grid_one_warm():
-    for device_kind, expected in (("cuda", ["eager", "warm"]), ("cpu", ["warm"])):
+def test_a_gpu_grid_has_one_warm_one_eager_and_a_few_cells_as_the_engine_lays_them_out_and_a_cpu_grid_one_warm():
+    for device_kind, expected in (("cuda", ["eager", "hnd", "hnd", "hnd", "warm"]), ("cpu", ["warm"])):
         names = [
             str(Case(cell=cell, operation=PolicyKind.DENSE, provider="ours", kv_budget=None))
             for cell in cells(options(device_kind=device_kind))
         ]
         assert sorted(name.split("-")[-1] for name in names if not name.endswith("p16")) == expected
+
+
+def test_the_engines_layout_is_measured_beside_the_peers_at_the_same_points():
+    found = cells(options(device_kind="cuda", dtype="bfloat16"))
+    engine = [cell for cell in found if cell.has_engine_layout]
+    assert {cell.kv_layout for cell in engine} == {"hnd"}
+    for cell in engine:
+        assert replace(cell, has_engine_layout=False) in found
+    assert not any(cell.has_engine_layout for cell in cells(options(device_kind="cuda", batches=[8])))

@@ -108,6 +108,35 @@ def test_the_fit_sees_the_bandwidth_of_the_moment():
     assert max(calibration_errors(rows, "held_out")) < 1e-3
 
 
+def test_graph_eager_warm_and_either_layout_are_fitted_apart():
+    conditions = [
+        ({"graph": True}, "_graph"), ({"graph": False}, ""), ({"graph": True, "cache_state": "warm"}, "_graph_warm"),
+        ({"graph": True, "kv_layout": "hnd"}, "_graph_hnd"), ({"graph": False, "cache_state": "warm"}, "_warm"),
+    ]  # fmt: skip
+    overheads = {suffix: 1.0 + number for number, (_, suffix) in enumerate(conditions)}
+    rows = [
+        {
+            "provider": "ours", "operation": "dense", "predicted_s": roof, "predicted_roof_s": roof,
+            "median_s": overheads[suffix] + roof, "kv_layout": "nhd", "cache_state": "cold", **fields,
+        }
+        for fields, suffix in conditions
+        for roof in (1.0, 2.0, 4.0, 8.0)
+    ]  # fmt: skip
+    fits = calibrate(rows)
+    assert {name.removeprefix("ours/dense"): round(fit.overhead_s, 2) for name, fit in fits.items()} == overheads
+
+
+def test_on_a_cpu_heads_first_is_the_usual_layout():
+    rows = [
+        {
+            "provider": "ours", "operation": "dense", "predicted_s": roof, "predicted_roof_s": roof,
+            "median_s": roof, "kv_layout": "hnd", "cache_state": "cold", "graph": False,
+        }
+        for roof in (1.0, 2.0, 4.0, 8.0)
+    ]  # fmt: skip
+    assert list(calibrate(rows)) == ["ours/dense"]
+
+
 def test_bandwidth_does_not_matter_to_a_row_that_computes():
     rows = [
         {

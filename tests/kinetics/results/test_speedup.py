@@ -20,7 +20,9 @@ def test_a_speedup_is_dense_over_sparse_in_the_same_cell():
     assert (pair.measured, pair.predicted, pair.calibrated) == (3.0, 3.0, None)
 
 
-@pytest.mark.parametrize("field", ["provider", "model", "batch", "page_size", "dtype", "cache_state"])
+@pytest.mark.parametrize(
+    "field", ["provider", "model", "batch", "page_size", "dtype", "cache_state", "graph", "kv_layout"]
+)
 def test_rows_of_different_cells_are_never_divided(field):
     assert speedups([row("dense", 8192, 6.0, **{field: "other"}), row("block_topk", 8192, 2.0)]) == []
 
