@@ -133,6 +133,24 @@ def _excerpt(run: Run, link: Link) -> str | None:  # noqa: ARG001 - all quotes a
     return "\n".join([f"<!-- excerpt: {run.name} -->", "```", *kept, "```"])
 
 
+def _summary(run: Run, link: Link) -> str | None:  # noqa: ARG001 - all quotes are made alike
+    """The five lines that a reader starts with: our dense and sparse case, the longest speed-up, where it pays."""
+    chosen = excerpt_rows(run.document)
+    if chosen is None:
+        return None
+    longest = max(row["context_len"] for row in chosen.speedups)
+    pair = [row for row in chosen.speedups if row["context_len"] == longest]
+    measured = [row for row in run.rows if "predicted_s" in row]
+    where = [one for one in crossovers(speedups(measured)) if one.provider == "ours" and one.batch == chosen.batch]
+    lines = _printed(
+        rows_table([row for row in chosen.cases if row["provider"] == "ours"]),
+        speedup_table(pair),
+        *crossover_lines(where[:1]),
+    )
+    kept = [line.rstrip() for line in lines if line.strip() and not line.startswith("* held out")]
+    return "\n".join([f"<!-- excerpt: {run.name} -->", "```", *kept, "```"])
+
+
 def _printed(*parts: Any) -> list[str]:
     text = io.StringIO()
     console = Console(file=text, highlight=False, width=_WIDTH)
@@ -151,6 +169,7 @@ def _figure(run: Run, link: Link) -> str | None:
 _QUOTES: Final[Mapping[str, Callable[[Run, Link], str | None]]] = {
     "run": _run,
     "excerpt": _excerpt,
+    "summary": _summary,
     "ratios": lambda run, link: ratios(run.rows),  # noqa: ARG005 - all quotes are made alike
     "reached": lambda run, link: reached(run.document, link=link(run.path)),
     "steps": lambda run, link: steps(run.document, link=link(run.path)),

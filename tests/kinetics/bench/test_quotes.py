@@ -114,5 +114,5 @@ def test_a_run_of_another_kind_of_device_leaves_what_is_quoted(checkout):
 
 def test_a_quote_that_nobody_knows_is_refused(checkout):
     (checkout / "README.md").write_text("<!-- published: everything -->\n<!-- /published -->\n")
-    with pytest.raises(ValueError, match="a quote must be one of run, excerpt, ratios"):
+    with pytest.raises(ValueError, match="a quote must be one of run, excerpt, summary, ratios"):
         requote(run_of(checkout))
