@@ -2,6 +2,7 @@
 
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,38 @@ except ModuleNotFoundError:
 else:
     settings.register_profile("shared_machine", deadline=None)
     settings.load_profile("shared_machine")
+
+
+TESTS = Path(__file__).parent
+SLOW = (
+    "bench",
+    "docs",
+    "ci/test_first_environment.py",
+    "ci/test_mutate.py",
+    "kinetics/test_distribution.py",
+    "kinetics/bench/test_aime.py",
+    "kinetics/bench/test_plugin.py",
+    "kinetics/cli/test_generate.py",
+    "kinetics/gate/test_runs.py",
+    "kinetics/gate/test_worker.py",
+    "kinetics/law/test_allocation.py",
+    "kinetics/measure/test_kernel_runner.py",
+    "kinetics/measure/test_step_runner.py",
+    "kinetics/mini",
+    "kinetics/report/test_browser.py",
+    "kinetics/samples/test_transformers_serve.py",
+    "kinetics/samples/test_workers.py",
+    "kinetics_kernels/test_gpu_interpreter.py",
+    "kinetics_kernels/test_gpu_machine_code.py",
+    "kinetics_kernels/test_gpu_peers.py",
+    "kinetics_kernels/test_outside.py",
+)
+"""Files and folders that start whole runs, compilers or browsers: the quick loop of CONTRIBUTING.md leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them `slow`, beside the tests that say so themselves."""
+    slow = [TESTS / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(one) for one in slow):
+            item.add_marker(pytest.mark.slow)

@@ -94,7 +94,7 @@ def test_a_verdict_of_another_version_is_said_in_the_summary(gate_file, capsys, 
     ],
 )
 def test_the_preflight_passes_only_an_idle_device(device, processes, complaint):
-    answers = {"--query-compute-apps=pid": processes, "--query-gpu=clocks_throttle_reasons.active": "0x1"}
+    answers = {"--query-compute-apps=pid": processes, "--query-gpu=clocks_event_reasons.active": "0x1"}
     found = script("gpu_preflight").preflight(lambda fields: answers.get(fields, device))
     assert found is None if complaint is None else complaint in found
 
