@@ -44,9 +44,14 @@ def test_the_best_of_n_frontier_over_six_models(benchmark: Any) -> None:
     sets = {name: _make_sets(name) for name in PUBLISHED_BILLION_PARAMETERS}
     frontier = benchmark.pedantic(_best_of_n_frontier, args=(sets,), rounds=3)
     benchmark.extra_info.update(
-        operation="law_best_of_n_frontier", target_s=1.0, models=len(sets), questions=NUM_QUESTIONS, trials=NUM_TRIALS,
-        kv_budgets=len(TOPK_BUDGETS), costs=NUM_COSTS,
-    )  # fmt: skip
+        operation="law_best_of_n_frontier",
+        target_s=1.0,
+        models=len(sets),
+        questions=NUM_QUESTIONS,
+        trials=NUM_TRIALS,
+        kv_budgets=len(TOPK_BUDGETS),
+        costs=NUM_COSTS,
+    )
     # pass@32 of any question with a correct sample is 1, and at 40 % nearly all have one.
     assert frontier.accuracy[-1] == pytest.approx(1.0, abs=0.01)
     assert np.all(np.diff(frontier.accuracy) >= 0)

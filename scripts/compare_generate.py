@@ -88,14 +88,24 @@ def rate(side: Any, work: Work) -> float:
 def engine_side(work: Work, *, threads: int) -> Iterator[Any]:
     """A function that answers trials with the built-in engine and returns how many tokens it generated."""
     recipe = EngineRecipe(
-        folder=work.folder, spec=read_spec(work.folder), device="cpu", policy=Dense(), num_dense_layers=0, page_size=16,
-        batch=work.batch, longest=max(map(len, work.prompts)) + work.cap, num_threads=threads,
-    )  # fmt: skip
+        folder=work.folder,
+        spec=read_spec(work.folder),
+        device="cpu",
+        policy=Dense(),
+        num_dense_layers=0,
+        page_size=16,
+        batch=work.batch,
+        longest=max(map(len, work.prompts)) + work.cap,
+        num_threads=threads,
+    )
     with recipe.open() as generate:
         trial_encoder = TrialEncoder(
-            encoder=open_encoder(work.folder), style=PromptStyle.PLAIN, max_new_tokens=work.cap, sampling=SAMPLING,
+            encoder=open_encoder(work.folder),
+            style=PromptStyle.PLAIN,
+            max_new_tokens=work.cap,
+            sampling=SAMPLING,
             repetition=None,
-        )  # fmt: skip
+        )
         answers = EngineAnswers(generate=generate, trial_encoder=trial_encoder)
         yield lambda trials: sum(answer.completion.usage.num_tokens for answer in answers(trials))
 
@@ -116,9 +126,15 @@ def transformers_side(work: Work) -> Any:
             token_ids = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
             mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
             made = model.generate(
-                token_ids, attention_mask=mask, max_new_tokens=work.cap, do_sample=True, pad_token_id=eos_id,
-                temperature=SAMPLING.temperature, top_p=SAMPLING.top_p, top_k=SAMPLING.top_k,
-            )[:, width:]  # fmt: skip
+                token_ids,
+                attention_mask=mask,
+                max_new_tokens=work.cap,
+                do_sample=True,
+                pad_token_id=eos_id,
+                temperature=SAMPLING.temperature,
+                top_p=SAMPLING.top_p,
+                top_k=SAMPLING.top_k,
+            )[:, width:]
             # An answer's tokens up to its stop token, that one included; what follows is padding.
             is_after_stop = (made == eos_id).cumsum(dim=1) - (made == eos_id).long() > 0
             num_tokens += int((~is_after_stop).sum())

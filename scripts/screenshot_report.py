@@ -61,8 +61,12 @@ def main() -> None:
         driver.execute_script("window.scrollTo(0, 0)")
         whole = driver.execute_script("return document.documentElement.scrollHeight")
         clip = {
-            "x": 0, "y": 0, "width": arguments.width, "height": arguments.height or whole, "scale": arguments.scale,
-        }  # fmt: skip
+            "x": 0,
+            "y": 0,
+            "width": arguments.width,
+            "height": arguments.height or whole,
+            "scale": arguments.scale,
+        }
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
         arguments.picture.write_bytes(base64.b64decode(shot["data"]))
     finally:

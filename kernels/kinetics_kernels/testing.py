@@ -80,9 +80,15 @@ def make_inputs(
     Raises: ValueError as `allocate_inputs` does.
     """
     inputs = allocate_inputs(
-        shape, dtype=dtype, device=device, seed=seed, seq_lens=seq_lens, layout=layout, shuffled=shuffled,
+        shape,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        seq_lens=seq_lens,
+        layout=layout,
+        shuffled=shuffled,
         table_width=table_width,
-    )  # fmt: skip
+    )
     generator = torch.Generator(device=device).manual_seed(seed)
     for tensor in (inputs.k_cache, inputs.v_cache):
         in_memory_order(tensor).normal_(generator=generator)

@@ -172,12 +172,25 @@ def law(
 
     with one_line_errors():
         request = LawRequest(
-            files=tuple(files or ()), out=out or (traces / "law" if traces else fresh_folder("law")), traces=traces,
-            draws_figures=figures, fetch=fetch, on=on, measured=measured, mode=mode,
-            grader=grader.value, tokenizer=tokenizer, grades_cuts=grade_cuts, prompt_len=prompt_len,
-            architectures=tuple(architecture or ()), batch=batch, num_dense_layers=dense_layers, seed=seed,
-            reads_prompt_to_longest=longest, keeps_going=keep_going,
-        )  # fmt: skip
+            files=tuple(files or ()),
+            out=out or (traces / "law" if traces else fresh_folder("law")),
+            traces=traces,
+            draws_figures=figures,
+            fetch=fetch,
+            on=on,
+            measured=measured,
+            mode=mode,
+            grader=grader.value,
+            tokenizer=tokenizer,
+            grades_cuts=grade_cuts,
+            prompt_len=prompt_len,
+            architectures=tuple(architecture or ()),
+            batch=batch,
+            num_dense_layers=dense_layers,
+            seed=seed,
+            reads_prompt_to_longest=longest,
+            keeps_going=keep_going,
+        )
         outcome = run_law(request)
     for remark in outcome.remarks:
         typer.echo(printable(remark), err=True)

@@ -91,10 +91,15 @@ def predict(
     from kinetics.specs.units import GIGA
 
     asked = PredictedCase(
-        model=model, operation=operation, batch=parse_count(batch), context_len=parse_count(context),
-        kv_budget=parse_count(kv_budget), page_size=page_size, num_devices=num_devices,
+        model=model,
+        operation=operation,
+        batch=parse_count(batch),
+        context_len=parse_count(context),
+        kv_budget=parse_count(kv_budget),
+        page_size=page_size,
+        num_devices=num_devices,
         link_bytes_per_s=None if link_gb_per_s is None else link_gb_per_s * GIGA,
-    )  # fmt: skip
+    )
     predicted = predict_case(asked, _this_machine(device) if on == "here" else data_sheet_target(on))
     if as_json:
         _print_json(predicted)

@@ -84,10 +84,14 @@ def _rope_type(rope: Mapping[str, Any]) -> str:
 
 def _refuse_sizes(model: ModelSpec) -> None:
     sizes = {
-        "hidden_size": model.hidden_size, "vocab_size": model.vocab_size, "head_dim": model.head_dim,
-        "num_attention_heads": model.num_q_heads, "intermediate_size": model.intermediate_size,
-        "num_hidden_layers": model.num_layers, "num_experts": model.num_experts,
-    }  # fmt: skip
+        "hidden_size": model.hidden_size,
+        "vocab_size": model.vocab_size,
+        "head_dim": model.head_dim,
+        "num_attention_heads": model.num_q_heads,
+        "intermediate_size": model.intermediate_size,
+        "num_hidden_layers": model.num_layers,
+        "num_experts": model.num_experts,
+    }
     for field, size in sizes.items():
         if size > MAX_SIZE:
             raise ValueError(f"{field} of {model.name} must be at most {MAX_SIZE}, got a larger one")

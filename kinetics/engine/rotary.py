@@ -51,9 +51,11 @@ class Llama3Scaling:
                 raise ValueError(f"{field} in the rotary scaling of {name} must be a number, got {str(value)[:40]!r}")
         factor, low, high, original = (rope[field] for field in fields)
         return cls(
-            factor=float(factor), low_freq_factor=float(low), high_freq_factor=float(high),
+            factor=float(factor),
+            low_freq_factor=float(low),
+            high_freq_factor=float(high),
             original_max_position=int(original),
-        )  # fmt: skip
+        )
 
     def stretched(self, radians_per_token: torch.Tensor) -> torch.Tensor:
         """The frequencies after stretching, as many as before."""

@@ -29,9 +29,12 @@ ENGINE_SINKS: Final = 4
 
 # Where the published formulas differ most and least from what happens: short and long answers, every kind of policy.
 _MENDED_POLICIES: Final[tuple[AttentionPolicy, ...]] = (
-    Dense(), TopK(kv_budget=128), TopK(kv_budget=1024), BlockTopK(block_size=128, top_blocks=1),
+    Dense(),
+    TopK(kv_budget=128),
+    TopK(kv_budget=1024),
+    BlockTopK(block_size=128, top_blocks=1),
     BlockTopK(block_size=16, top_blocks=64),
-)  # fmt: skip
+)
 
 
 def reference_tables() -> list[Table]:

@@ -54,9 +54,13 @@ _WEIGHTS: Final = {
     TokenKind.HIT: 4.0,
 }
 _ATTEMPT_KINDS: Final = (
-    TokenKind.FIRST_NAME, TokenKind.FIRST_DIGIT, TokenKind.SECOND_NAME, TokenKind.SECOND_DIGIT, TokenKind.SUM,
+    TokenKind.FIRST_NAME,
+    TokenKind.FIRST_DIGIT,
+    TokenKind.SECOND_NAME,
+    TokenKind.SECOND_DIGIT,
+    TokenKind.SUM,
     TokenKind.MISS,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

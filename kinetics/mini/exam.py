@@ -71,9 +71,10 @@ def sit_exam(
     )
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     requests = [
-        _request(tokenizer, problem, index, trial) for index, problem in enumerate(problems)
+        _request(tokenizer, problem, index, trial)
+        for index, problem in enumerate(problems)
         for trial in range(num_trials)
-    ]  # fmt: skip
+    ]
     done = {completion.request_id: _token_ids(completion) for completion in generator(requests)}
     own = [[done[_request_id(problem, trial)] for trial in range(num_trials)] for problem in problems]
     return _graded(tokenizer, problems, own)

@@ -25,10 +25,18 @@ MAX_MISSES: Final = (MAX_NEW_TOKENS - solution_length(0)) // ATTEMPT_SYMBOLS
 
 def _mini(name: str, layers: int, hidden: int, heads: tuple[int, int], width: int) -> ModelSpec:
     return ModelSpec(
-        name=name, num_layers=layers, hidden_size=hidden, num_q_heads=heads[0], num_kv_heads=heads[1], head_dim=64,
-        intermediate_size=width, vocab_size=len(SYMBOLS) + 2, ties_embeddings=True, has_qkv_bias=False,
+        name=name,
+        num_layers=layers,
+        hidden_size=hidden,
+        num_q_heads=heads[0],
+        num_kv_heads=heads[1],
+        head_dim=64,
+        intermediate_size=width,
+        vocab_size=len(SYMBOLS) + 2,
+        ties_embeddings=True,
+        has_qkv_bias=False,
         has_qk_norm=True,
-    )  # fmt: skip
+    )
 
 
 # layers, hidden, (query heads, KV heads), MLP width

@@ -50,8 +50,13 @@ def held_out_errors(files: Sequence[ResultFile]) -> Figure | None:
         if errors:
             shares = [100 * count / len(errors) for count in range(len(errors) + 1)]
             figure.step(
-                [0.0, *(100 * error for error in errors)], shares, mode="after", color=color_of(index), line_width=2,
-                legend_label=f"{file.label}: {len(errors)} cases", name=file.label,
-            )  # fmt: skip
+                [0.0, *(100 * error for error in errors)],
+                shares,
+                mode="after",
+                color=color_of(index),
+                line_width=2,
+                legend_label=f"{file.label}: {len(errors)} cases",
+                name=file.label,
+            )
     add_legend(figure)
     return figure if figure.renderers else None

@@ -65,9 +65,16 @@ def add_points(figure: Figure, file: ResultFile, index: int, group: Sequence[tup
         described = [describe(file, row) for _, row in members]
         columns |= {name: [texts[name] for texts in described] for name in HOVER_FIELDS}
         figure.scatter(
-            "x", "y", source=columns, size=POINT_SIZE, color=color_of(index), alpha=0.75, legend_label=file.label,
-            name=f"{file.label}: {operation}", **symbol_of(operation),
-        )  # fmt: skip
+            "x",
+            "y",
+            source=columns,
+            size=POINT_SIZE,
+            color=color_of(index),
+            alpha=0.75,
+            legend_label=file.label,
+            name=f"{file.label}: {operation}",
+            **symbol_of(operation),
+        )
 
 
 def describe(file: ResultFile, row: ResultRow) -> dict[str, str]:

@@ -122,9 +122,16 @@ def manner(name: str, quantity: Quantity, heading: str, rows: Rows, view: View, 
 
 
 def found(
-    name: str, quantity: Quantity, heading: str, rows: Rows, view: View, meaning: str, *, least: float | None = 0.0,
+    name: str,
+    quantity: Quantity,
+    heading: str,
+    rows: Rows,
+    view: View,
+    meaning: str,
+    *,
+    least: float | None = 0.0,
     form: Form = Form.ONE,
-) -> Field:  # fmt: skip
+) -> Field:
     """A field of what came out."""
     return Field(
         name=name, quantity=quantity, heading=heading, meaning=meaning, rows=rows, view=view, least=least, form=form

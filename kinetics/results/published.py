@@ -104,9 +104,13 @@ def _machine_facts(device: Accelerator) -> dict[str, Any]:
 def _bench(row: LatencyRow, device: Accelerator) -> dict[str, Any]:
     batch, context_len, num_q_heads, num_kv_heads, head_dim = row.shape
     work = dense_attention_work(
-        batch=batch, context_len=context_len, num_q_heads=num_q_heads, num_kv_heads=num_kv_heads, head_dim=head_dim,
+        batch=batch,
+        context_len=context_len,
+        num_q_heads=num_q_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
         element_bytes=BF16_BYTES,
-    )  # fmt: skip
+    )
     name = f"dense-{row.kernel}-h{num_q_heads}x{num_kv_heads}x{head_dim}-b{batch}-c{context_len}"
     achieved = work.num_bytes / row.measured_s
     fields = {

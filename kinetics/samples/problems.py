@@ -164,8 +164,11 @@ def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
 
 
 _READERS: Final[Mapping[str, Callable[[Path], list[Mapping[str, Any]]]]] = {
-    ".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet,
-}  # fmt: skip
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
 
 
 def _text_of(path: Path) -> str:

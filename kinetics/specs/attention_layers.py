@@ -31,9 +31,12 @@ class GroupedQueryAttention:
 
     def __post_init__(self) -> None:
         check_positive(
-            num_q_heads=self.num_q_heads, num_kv_heads=self.num_kv_heads, head_dim=self.head_dim,
-            value_dim=self.value_dim, window=1 if self.window is None else self.window,
-        )  # fmt: skip
+            num_q_heads=self.num_q_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            value_dim=self.value_dim,
+            window=1 if self.window is None else self.window,
+        )
         if self.num_q_heads % self.num_kv_heads:
             raise ValueError(
                 "num_kv_heads must divide num_q_heads, "
@@ -103,9 +106,11 @@ class BlockSparseAttention:
 
     def __post_init__(self) -> None:
         check_positive(
-            block_size=self.block_size, top_blocks=self.top_blocks, num_index_heads=self.num_index_heads,
+            block_size=self.block_size,
+            top_blocks=self.top_blocks,
+            num_index_heads=self.num_index_heads,
             index_dim=self.index_dim,
-        )  # fmt: skip
+        )
 
     def num_keys(self, context_len: int) -> int:
         """Keys attended in the step that sees `context_len` keys: the last block kept may be partial."""

@@ -38,9 +38,14 @@ _FORMATS: Final = (
 )
 """int4 with one fp16 scale each 64 elements; fp4 as NVFP4, with one fp8 scale each 16."""
 _ALIASES: Final = {
-    "bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "float8_e4m3fn": "fp8", "fp8_e4m3": "fp8", "nvfp4": "fp4",
+    "bfloat16": "bf16",
+    "float16": "bf16",
+    "fp16": "bf16",
+    "float8_e4m3fn": "fp8",
+    "fp8_e4m3": "fp8",
+    "nvfp4": "fp4",
     "float32": "fp32",
-}  # fmt: skip
+}
 
 
 def find_cache_format(name: str) -> CacheFormat:

@@ -51,9 +51,13 @@ class LatentAttention:
 
     def __post_init__(self) -> None:
         check_positive(
-            num_heads=self.num_heads, latent_rank=self.latent_rank, rotary_dim=self.rotary_dim, nope_dim=self.nope_dim,
-            value_dim=self.value_dim, query_rank=1 if self.query_rank is None else self.query_rank,
-        )  # fmt: skip
+            num_heads=self.num_heads,
+            latent_rank=self.latent_rank,
+            rotary_dim=self.rotary_dim,
+            nope_dim=self.nope_dim,
+            value_dim=self.value_dim,
+            query_rank=1 if self.query_rank is None else self.query_rank,
+        )
 
     @property
     def kind(self) -> str:

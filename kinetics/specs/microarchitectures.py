@@ -36,9 +36,13 @@ _SKYLAKE_SP_STEPPINGS: Final = ((11, "cooperlake"), (5, "cascadelake"))
 """(first stepping, name): three server generations share model 0x55."""
 
 _ARM_PARTS: Final = {
-    0xD0C: "neoverse-n1", 0xD40: "neoverse-v1", 0xD49: "neoverse-n2", 0xD4F: "neoverse-v2", 0xD84: "neoverse-v3",
+    0xD0C: "neoverse-n1",
+    0xD40: "neoverse-v1",
+    0xD49: "neoverse-n2",
+    0xD4F: "neoverse-v2",
+    0xD84: "neoverse-v3",
     0xD8E: "neoverse-n3",
-}  # fmt: skip
+}
 
 
 def microarchitecture(*, vendor: str, family: int, model: int, stepping: int) -> str | None:

@@ -46,10 +46,14 @@ _ALLOWED: dict[PolicyKind, tuple[str, ...]] = {
 
 
 _FLAGS = {
-    "kv_budget": "--kv-budget", "num_local": "--local", "block_size": "--block-size", "top_blocks": "--top-blocks",
-    "num_sink_tokens": "--sink-tokens", "keeps_partial_block": "--partial-block",
+    "kv_budget": "--kv-budget",
+    "num_local": "--local",
+    "block_size": "--block-size",
+    "top_blocks": "--top-blocks",
+    "num_sink_tokens": "--sink-tokens",
+    "keeps_partial_block": "--partial-block",
     "summary": "--summary",
-}  # fmt: skip
+}
 
 
 def build_policy(kind: PolicyKind, given: PolicyOptions) -> AttentionPolicy:

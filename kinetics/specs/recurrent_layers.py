@@ -23,9 +23,12 @@ class GatedDeltaNet:
 
     def __post_init__(self) -> None:
         check_positive(
-            num_key_heads=self.num_key_heads, num_value_heads=self.num_value_heads, key_dim=self.key_dim,
-            value_dim=self.value_dim, convolution_width=self.convolution_width,
-        )  # fmt: skip
+            num_key_heads=self.num_key_heads,
+            num_value_heads=self.num_value_heads,
+            key_dim=self.key_dim,
+            value_dim=self.value_dim,
+            convolution_width=self.convolution_width,
+        )
 
     def heads_per_device(self, num_devices: int) -> tuple[int, int]:
         """(key heads, value heads) of one device."""
@@ -126,9 +129,12 @@ class Mamba2:
 
     def __post_init__(self) -> None:
         check_positive(
-            num_heads=self.num_heads, head_dim=self.head_dim, state_size=self.state_size, num_groups=self.num_groups,
+            num_heads=self.num_heads,
+            head_dim=self.head_dim,
+            state_size=self.state_size,
+            num_groups=self.num_groups,
             convolution_width=self.convolution_width,
-        )  # fmt: skip
+        )
 
     def heads_per_device(self, num_devices: int) -> tuple[int, int]:
         """(heads, groups) of one device; more devices than groups keep copies."""

@@ -50,9 +50,12 @@ class Quantity(Enum):
 
 
 _UNITS = {
-    Quantity.BYTES_PER_S: "GB/s", Quantity.FLOP_PER_S: "TFLOP/s", Quantity.TOKENS_PER_S: "tokens/s",
-    Quantity.JOULES: "mJ", Quantity.FLOP: "GFLOP",
-}  # fmt: skip
+    Quantity.BYTES_PER_S: "GB/s",
+    Quantity.FLOP_PER_S: "TFLOP/s",
+    Quantity.TOKENS_PER_S: "tokens/s",
+    Quantity.JOULES: "mJ",
+    Quantity.FLOP: "GFLOP",
+}
 
 
 def show(value: Value, quantity: Quantity) -> str:

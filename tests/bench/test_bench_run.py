@@ -119,9 +119,16 @@ def test_the_summary_shows_measured_beside_predicted_and_the_path(finished):
 @pytest.mark.parametrize("bug", ["drop_page", "swap_heads", "write_nothing"])
 def test_a_broken_kernel_turns_its_case_red_and_leaves_no_row(tmp_path, bug):
     done = bench(
-        tmp_path, DECODE, *TINY, "--context", "512", "-p", "tests.support.planted_bugs",
-        PLANTED_BUG=bug, PYTHONPATH=str(ROOT),
-    )  # fmt: skip
+        tmp_path,
+        DECODE,
+        *TINY,
+        "--context",
+        "512",
+        "-p",
+        "tests.support.planted_bugs",
+        PLANTED_BUG=bug,
+        PYTHONPATH=str(ROOT),
+    )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "output errs by" in done.stdout
     left = {(row["extra_info"]["operation"], row["extra_info"]["provider"]) for row in rows(tmp_path)}

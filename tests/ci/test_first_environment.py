@@ -26,8 +26,12 @@ def test_tests_that_need_hypothesis_are_skipped_with_a_remedy_and_the_others_run
     options = ["-q", "-rs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_HYPOTHESIS, *options, *files],
-        cwd=ROOT, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=os.environ | {"PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hypothesis is not installed; pip install -e '.[dev]'" in done.stdout
     assert " passed" in done.stdout

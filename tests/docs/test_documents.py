@@ -119,8 +119,12 @@ def run(clone: Path) -> Iterator[Any]:
     environment = os.environ | {"PYTHONPATH": f"{clone}{os.pathsep}{clone / 'kernels'}", "COLUMNS": "130"}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.run_documents"],
-        cwd=clone, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    ) as child:  # fmt: skip
+        cwd=clone,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         known: dict[str, Any] = {}

@@ -24,9 +24,13 @@ BACKENDS = ["reference", "cpu"]
 
 def inputs_of(seq_lens, *, group_size=4, num_kv_heads=2, head_dim=64, page_size=16, layout="nhd", seed=0, spare=0):
     shape = DecodeShape(
-        batch=len(seq_lens), context_len=max(seq_lens), num_q_heads=group_size * num_kv_heads,
-        num_kv_heads=num_kv_heads, head_dim=head_dim, page_size=page_size,
-    )  # fmt: skip
+        batch=len(seq_lens),
+        context_len=max(seq_lens),
+        num_q_heads=group_size * num_kv_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        page_size=page_size,
+    )
     width = shape.pages_per_request + spare
     return make_inputs(
         shape, dtype=torch.float32, device="cpu", seed=seed, seq_lens=seq_lens, layout=layout, table_width=width
@@ -190,9 +194,13 @@ def test_a_min_max_score_bounds_every_key_of_its_page():
 
 
 @given(
-    num_tokens=st.integers(1, 900), num_pages=st.integers(1, 70), sink=st.integers(0, 3), local=st.integers(0, 3),
-    num_values=st.sampled_from([1, 2, 5, 1000]), seed=st.integers(0, 1000),
-)  # fmt: skip
+    num_tokens=st.integers(1, 900),
+    num_pages=st.integers(1, 70),
+    sink=st.integers(0, 3),
+    local=st.integers(0, 3),
+    num_values=st.sampled_from([1, 2, 5, 1000]),
+    seed=st.integers(0, 1000),
+)
 @settings(max_examples=150)
 def test_selection_with_any_ties_equals_the_stable_sort(num_tokens, num_pages, sink, local, num_values, seed):
     num_pages = max(num_pages, sink + local + 1)

@@ -75,8 +75,12 @@ def run(strangers: Path, here: Path, *words: str) -> subprocess.CompletedProcess
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     return subprocess.run(
         [sys.executable, "-m", "kinetics", *words],
-        cwd=here, env=environment | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=here,
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_they_are_listed_each_with_its_reason_where_it_cannot_run(strangers: Path, tmp_path: Path) -> None:

@@ -32,9 +32,13 @@ class Decoding:
     ) -> None:
         self.decoder = decoder
         self.cache = KvCache(
-            decoder.spec.model, num_pages=1024 // page_size + len(prompts), page_size=page_size, device="cpu",
-            dtype=torch.float32, summary_kind=settings.needed_summary,
-        )  # fmt: skip
+            decoder.spec.model,
+            num_pages=1024 // page_size + len(prompts),
+            page_size=page_size,
+            device="cpu",
+            dtype=torch.float32,
+            summary_kind=settings.needed_summary,
+        )
         self.attention: Attention = PolicyAttention(self.cache, settings)
         self.sequences = [PagedSequence() for _ in prompts]
         self.logits = torch.stack(

@@ -40,10 +40,17 @@ class Silent:
 
 def request(model: Path, problems: Path, out: Path) -> GenerateRequest:
     return GenerateRequest(
-        model=str(model), problems=problems, out=out, num_trials=NUM_TRIALS, max_new_tokens=40, resumes=True,
-        choice=PolicyChoice(attention=PolicyKind.BLOCK_TOPK, kv_budget=64), batch=5, num_threads=1,
+        model=str(model),
+        problems=problems,
+        out=out,
+        num_trials=NUM_TRIALS,
+        max_new_tokens=40,
+        resumes=True,
+        choice=PolicyChoice(attention=PolicyKind.BLOCK_TOPK, kv_budget=64),
+        batch=5,
+        num_threads=1,
         sampling=SamplingSettings(temperature=1.0, top_p=0.95, top_k=20),
-    )  # fmt: skip
+    )
 
 
 def forked(work: GenerateRequest) -> int:

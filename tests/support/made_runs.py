@@ -36,7 +36,7 @@ def attention_rows() -> list[dict[str, Any]]:
                 make_row(provider="torch_sdpa", samples=[2 * dense_s] * 9, **shape),
                 make_row("block_topk", samples=[1.5e-3 * batch] * 9, kv_budget=1024, **shape),
                 make_row("block_topk", provider="naive_sparse", samples=[1.5e-2 * batch] * 9, kv_budget=1024, **shape),
-            ]  # fmt: skip
+            ]
     return rows
 
 
@@ -44,9 +44,13 @@ def aime_rows() -> list[dict[str, Any]]:
     """What a figure of the miniature is described by."""
     answers = {"operation": "aime_generate", "model": "mini-50k", "generation_s": 10.0}
     ahead = {
-        "operation": "aime_sparse_against_dense", "task": "long_cot", "axis": "exact_tera_eflop", "costs_compared": 40,
-        "costs_below": 0, "smallest_gain_points": 0.1,
-    }  # fmt: skip
+        "operation": "aime_sparse_against_dense",
+        "task": "long_cot",
+        "axis": "exact_tera_eflop",
+        "costs_compared": 40,
+        "costs_below": 0,
+        "smallest_gain_points": 0.1,
+    }
     behind = ahead | {"task": "best_of_n", "axis": "measured_s", "costs_below": 3, "smallest_gain_points": -1.5}
     stats = {"data": [1.0], "median": 1.0, "iqr": 0.0}
     return [{"name": f"aime {i}", "extra_info": row, "stats": stats} for i, row in enumerate((answers, ahead, behind))]

@@ -108,9 +108,13 @@ class PretendDevice:
                 device.capturing = None
 
         properties = SimpleNamespace(
-            L2_cache_size=self.l2_bytes, major=9, minor=0, multi_processor_count=132, total_memory=self.memory_bytes,
+            L2_cache_size=self.l2_bytes,
+            major=9,
+            minor=0,
+            multi_processor_count=132,
+            total_memory=self.memory_bytes,
             uuid="pretend",
-        )  # fmt: skip
+        )
         parts: dict[str, Any] = {
             "is_available": lambda: True,
             "device_count": lambda: 1,

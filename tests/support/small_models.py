@@ -11,9 +11,13 @@ MAX_POSITION = 512
 FAMILIES = ("llama", "llama3_scaled", "qwen2", "qwen3", "qwen3_moe", "qwen3_moe_unscaled")
 
 LLAMA3_ROPE = {
-    "rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
-}  # fmt: skip
+}
 """As Llama 3.1 has it, but for a first context so short that small tests pass it."""
 _COMMON: dict[str, Any] = {
     "hidden_size": 128, "num_hidden_layers": 3, "intermediate_size": 192, "vocab_size": VOCAB_SIZE,

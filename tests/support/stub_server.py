@@ -18,10 +18,13 @@ Answer = tuple[Any, ...]
 def good(text: str = "so \\boxed{204}", *, finish: str = "stop", generated: int = 5) -> Answer:
     """What such a server says to one question."""
     return 200, {
-        "id": "x", "object": "chat.completion", "created": 0, "model": "m",
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
         "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
         "usage": {"prompt_tokens": 7, "completion_tokens": generated, "total_tokens": 7 + generated},
-    }  # fmt: skip
+    }
 
 
 HANG = "hang"

@@ -26,11 +26,21 @@ def save_tiny_model(folder: Path, *, has_chat_template: bool = True, max_positio
     vocab_size = _save_tokenizer(folder, has_chat_template=has_chat_template)
     torch.manual_seed(seed)
     config = Qwen3Config(
-        hidden_size=32, num_hidden_layers=2, intermediate_size=48, vocab_size=vocab_size, head_dim=64,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=max_position, initializer_range=0.2,
-        rope_theta=10_000.0, tie_word_embeddings=True, eos_token_id=CONTROL_TOKENS.index(EOS), bos_token_id=None,
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=48,
+        vocab_size=vocab_size,
+        head_dim=64,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=max_position,
+        initializer_range=0.2,
+        rope_theta=10_000.0,
+        tie_word_embeddings=True,
+        eos_token_id=CONTROL_TOKENS.index(EOS),
+        bos_token_id=None,
         pad_token_id=0,
-    )  # fmt: skip
+    )
     Qwen3ForCausalLM(config).eval().save_pretrained(folder)
     return folder
 

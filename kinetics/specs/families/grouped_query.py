@@ -27,10 +27,16 @@ def read_attention(
     head_dim = read_head_dim(config)
     norms = {"per_head": 2 * head_dim, "per_layer": (num_q_heads + num_kv_heads) * head_dim}
     return GroupedQueryAttention(
-        num_q_heads=num_q_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, value_dim=head_dim, window=window,
-        has_qkv_bias=qkv_bias, has_output_bias=output_bias, has_sinks=has_sinks,
+        num_q_heads=num_q_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        value_dim=head_dim,
+        window=window,
+        has_qkv_bias=qkv_bias,
+        has_output_bias=output_bias,
+        has_sinks=has_sinks,
         norm_elements=norms[qk_norm] if qk_norm else 0,
-    )  # fmt: skip
+    )
 
 
 def read_head_dim(config: ConfigReader) -> int:

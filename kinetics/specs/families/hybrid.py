@@ -63,10 +63,14 @@ def _gemma4_attention(config: ConfigReader) -> dict[str, GroupedQueryAttention]:
     sliding = read_attention(config, qk_norm="per_head", window=config.count("sliding_window"))
     head_dim = config.count("global_head_dim", default=sliding.head_dim)
     full = replace(
-        sliding, window=None, head_dim=head_dim, value_dim=head_dim, norm_elements=2 * head_dim,
+        sliding,
+        window=None,
+        head_dim=head_dim,
+        value_dim=head_dim,
+        norm_elements=2 * head_dim,
         num_kv_heads=config.count("num_global_key_value_heads", default=sliding.num_kv_heads),
         has_value_projection=not config.flag("attention_k_eq_v"),
-    )  # fmt: skip
+    )
     return {FULL: full, SLIDING: sliding}
 
 
@@ -76,15 +80,20 @@ def read_mimo_v2(config: ConfigReader) -> list[Layer]:
     config.drop("sliding_window_size", "attention_chunk_size")
     config.must_be("attention_bias", False)
     full = GroupedQueryAttention(
-        num_q_heads=config.count("num_attention_heads"), num_kv_heads=config.count("num_key_value_heads"),
-        head_dim=config.count("head_dim"), value_dim=config.count("v_head_dim"),
+        num_q_heads=config.count("num_attention_heads"),
+        num_kv_heads=config.count("num_key_value_heads"),
+        head_dim=config.count("head_dim"),
+        value_dim=config.count("v_head_dim"),
         has_sinks=config.flag("add_full_attention_sink_bias"),
-    )  # fmt: skip
+    )
     sliding = GroupedQueryAttention(
-        num_q_heads=config.count("swa_num_attention_heads"), num_kv_heads=config.count("swa_num_key_value_heads"),
-        head_dim=config.count("swa_head_dim"), value_dim=config.count("swa_v_head_dim"),
-        window=config.count("sliding_window"), has_sinks=config.flag("add_swa_attention_sink_bias"),
-    )  # fmt: skip
+        num_q_heads=config.count("swa_num_attention_heads"),
+        num_kv_heads=config.count("swa_num_key_value_heads"),
+        head_dim=config.count("swa_head_dim"),
+        value_dim=config.count("swa_v_head_dim"),
+        window=config.count("sliding_window"),
+        has_sinks=config.flag("add_swa_attention_sink_bias"),
+    )
     slides = config.per_layer("hybrid_layer_pattern", num_layers=num_layers)
     mixers = [sliding if flag else full for flag in slides]
     return read_layers(config, mixers, read_routed_mlps(config, num_layers))

@@ -18,11 +18,15 @@ def save_trace(folder, model, *, task="aime24"):
     rank = MODELS.index(model)
     rows = [
         {
-            "query": f"q{question}", "choices": ["7"], "prediction": ["\\boxed{7}"],
-            "score": 100.0 * (question + trial < rank / 2), "token_ids": list(range(1000 + 500 * trial)),
+            "query": f"q{question}",
+            "choices": ["7"],
+            "prediction": ["\\boxed{7}"],
+            "score": 100.0 * (question + trial < rank / 2),
+            "token_ids": list(range(1000 + 500 * trial)),
         }
-        for question in range(2) for trial in range(2)
-    ]  # fmt: skip
+        for question in range(2)
+        for trial in range(2)
+    ]
     path = folder / f"{task}_{model}_dense.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -48,8 +48,12 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_other_peoples_options_and_benchmarks_stay_their_own(tmp_path: Path) -> None:

@@ -82,8 +82,12 @@ def test_links_lead_from_where_the_document_lies(checkout, name, link):
 def test_an_excerpt_shows_both_providers_of_one_cell_and_three_contexts(checkout):
     text = quote("excerpt", run_of(checkout), place=checkout)
     cases = [line.split()[0] for line in text.splitlines() if line.startswith(("dense-", "block_topk-"))]
-    assert cases == ["dense-ours-b4-c8192", "dense-torch_sdpa-b4-c8192", "block_topk-ours-b4-c8192-k1024",
-                     "block_topk-naive_sparse-b4-c8192-k1024"]  # fmt: skip
+    assert cases == [
+        "dense-ours-b4-c8192",
+        "dense-torch_sdpa-b4-c8192",
+        "block_topk-ours-b4-c8192-k1024",
+        "block_topk-naive_sparse-b4-c8192-k1024",
+    ]
     contexts = [line.split()[3] for line in text.splitlines() if line.startswith("ours ")]
     assert contexts == ["1k", "4k", "32k"]
     assert all(len(line) <= 120 for line in text.splitlines())

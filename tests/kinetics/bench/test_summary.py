@@ -6,9 +6,13 @@ from kinetics.bench.summary import print_summary, skip_lines, suspicious_lines
 from kinetics.results.store import SCHEMA
 
 CEILINGS = {
-    "read_bytes_per_s": 2e10, "cached_read_bytes_per_s": 1e11, "copy_bytes_per_s": 1e10, "matmul_flop_per_s": 1.3e11,
-    "launch_s": 2e-6, "dtype": "float32",
-}  # fmt: skip
+    "read_bytes_per_s": 2e10,
+    "cached_read_bytes_per_s": 1e11,
+    "copy_bytes_per_s": 1e10,
+    "matmul_flop_per_s": 1.3e11,
+    "launch_s": 2e-6,
+    "dtype": "float32",
+}
 
 
 def bench(operation, context_len, median_s, **changes):
@@ -24,9 +28,11 @@ def bench(operation, context_len, median_s, **changes):
 
 def printed(benchmarks, skipped=(), result="results/x.json"):
     document = {
-        "schema": SCHEMA, "benchmarks": benchmarks, "skipped": list(skipped),
+        "schema": SCHEMA,
+        "benchmarks": benchmarks,
+        "skipped": list(skipped),
         "machine_info": {"device": "A [bold]CPU", "device_slug": "cpu-a", "ceilings": CEILINGS},
-    }  # fmt: skip
+    }
     file = io.StringIO()
     print_summary(document, result=result, recovered=[], file=file)
     return file.getvalue()

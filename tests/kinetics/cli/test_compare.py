@@ -36,8 +36,11 @@ def test_json_carries_the_ratio_with_its_interval_and_everything_left_out(pair):
     assert candidate["ratio_low"] < 0.5 < candidate["ratio_high"] < 1
     assert candidate["context_len"] == 1024
     assert {(item["file"][0], item["kind"]) for item in found["left_out"]} == {
-        ("A", "only here"), ("B", "only here"), ("B", "skipped"), ("B", "invalid"),
-    }  # fmt: skip
+        ("A", "only here"),
+        ("B", "only here"),
+        ("B", "skipped"),
+        ("B", "invalid"),
+    }
     assert found["ratios"][0]["num_faster"] == 1
     assert "kinetics gate" in found["remarks"][0]
 
@@ -173,8 +176,9 @@ def test_an_unusable_file_is_one_line_and_exit_code_three(result, row, tmp_path,
 def test_one_file_is_a_usage_error(result, row):
     done = run("compare", result("a.json", [row()]))
     assert (done.exit_code, done.stderr) == (
-        2, "kinetics: compare needs at least two result files, got 1; name a second one\n",
-    )  # fmt: skip
+        2,
+        "kinetics: compare needs at least two result files, got 1; name a second one\n",
+    )
 
 
 def test_an_unwritable_output_is_one_line(pair, tmp_path):

@@ -69,9 +69,14 @@ def test_the_header_says_what_was_used_and_positional_files_read_it_too(made, mo
     header = json.loads(Path(found["log"]).read_text().splitlines()[0])
     assert header["model_spec"]["num_layers"] == 2
     assert header["engine"] == {
-        "name": "builtin", "device_kind": "cpu", "dtype": "float32", "batch": 4, "page_size": 16, "num_splits": 1,
+        "name": "builtin",
+        "device_kind": "cpu",
+        "dtype": "float32",
+        "batch": 4,
+        "page_size": 16,
+        "num_splits": 1,
         "num_threads": 1,
-    }  # fmt: skip
+    }
     assert header["attention"]["num_dense_layers"] == 1
     assert header["sampling"] == {"temperature": 1.0, "top_p": 0.95, "top_k": 20}
     law = CliRunner().invoke(app, ["law", found["log"], "--out", str(tmp_path / "tables"), "--no-figures"])

@@ -34,9 +34,22 @@ def fails_in_one_line(result, exit_code):
 
 def test_exact_cost_of_a_reference_row():
     found = run_json(
-        "cost", "--model", "Qwen3-0.6B", "--attention", "topk", "--kv-budget", 128, "--prompt-len", 200,
-        "--generated", 30767, "--trials", 32, "--params-billion", 0.752,
-    )  # fmt: skip
+        "cost",
+        "--model",
+        "Qwen3-0.6B",
+        "--attention",
+        "topk",
+        "--kv-budget",
+        128,
+        "--prompt-len",
+        200,
+        "--generated",
+        30767,
+        "--trials",
+        32,
+        "--params-billion",
+        0.752,
+    )
     assert found["memory_bytes"] == 14453168930816
     assert found["compute_tflop"] == pytest.approx(1509.660513861632, rel=1e-14)
     assert found["memory_tera_eflop"] == pytest.approx(8129.907523584, rel=1e-14)
@@ -58,18 +71,51 @@ def test_the_old_name_of_the_prompt_length_still_counts_and_is_not_shown():
 
 def test_published_cost_of_a_reference_row():
     found = run_json(
-        "cost", "--model", "qwen3_0.6b", "--mode", "paper", "--attention", "block_topk", "--block-size", 32,
-        "--top-blocks", 16, "--kv-budget", 512, "--context", 200, "--generated", 30767, "--trials", 32,
-    )  # fmt: skip
+        "cost",
+        "--model",
+        "qwen3_0.6b",
+        "--mode",
+        "paper",
+        "--attention",
+        "block_topk",
+        "--block-size",
+        32,
+        "--top-blocks",
+        16,
+        "--kv-budget",
+        512,
+        "--context",
+        200,
+        "--generated",
+        30767,
+        "--trials",
+        32,
+    )
     assert found["compute_tflop"] == pytest.approx(1650.955606884352, rel=1e-12)
     assert found["memory_tera_eflop"] == pytest.approx(47692.005403391995, rel=1e-12)
 
 
 def test_every_choice_stands_beside_the_numbers():
     found = run_json(
-        "cost", "--model", "Qwen3-8B", "--attention", "local", "--local", 64, "--sink-tokens", 4, "--dense-layers", 1,
-        "--batch", 8, "--prefill", "--combine", "max", "--intensity", 100,
-    )  # fmt: skip
+        "cost",
+        "--model",
+        "Qwen3-8B",
+        "--attention",
+        "local",
+        "--local",
+        64,
+        "--sink-tokens",
+        4,
+        "--dense-layers",
+        1,
+        "--batch",
+        8,
+        "--prefill",
+        "--combine",
+        "max",
+        "--intensity",
+        100,
+    )
     expected = {
         "attention": "local64", "sink_tokens": 4, "dense_layers": 1, "batch": 8, "prefill": True, "combine": "max",
         "intensity_flop_per_byte": 100.0, "mode": "exact", "num_parameters": 7568097280,
@@ -187,13 +233,18 @@ def test_the_law_in_seconds_measured_on_a_device(tmp_path):
     rows = [
         {
             "extra_info": {
-                "operation": operation, "provider": "ours", "cache_state": "cold", "dtype": "float32", "batch": 8,
-                "minimum_bytes": num_bytes, "median_s": 2e-5 + num_bytes / (0.5 * bandwidth),
+                "operation": operation,
+                "provider": "ours",
+                "cache_state": "cold",
+                "dtype": "float32",
+                "batch": 8,
+                "minimum_bytes": num_bytes,
+                "median_s": 2e-5 + num_bytes / (0.5 * bandwidth),
             }
         }
         for operation in ("dense", "block_topk")
         for num_bytes in (10**6, 10**7, 10**8)
-    ]  # fmt: skip
+    ]
     machine = {"device": "test device", "ceilings": {"read_bytes_per_s": bandwidth, "matmul_flop_per_s": rate}}
     result = tmp_path / "result.json"
     result.write_text(json.dumps({"schema": 1, "machine_info": machine, "benchmarks": rows}))

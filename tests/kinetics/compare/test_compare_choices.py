@@ -27,8 +27,10 @@ def test_the_cheapest_way_is_the_first_point_of_any_family_that_reaches_the_accu
     task = make_task("gpu", [DENSE, SPARSE])
     assert (cheapest(task, 0.3).attention, cheapest(task, 0.3).model) == ("dense", "4B")
     assert (cheapest(task, 0.7).attention, cheapest(task, 0.7).model, cheapest(task, 0.7).seconds) == (
-        "block_topk", "14B", 4.0,
-    )  # fmt: skip
+        "block_topk",
+        "14B",
+        4.0,
+    )
     assert cheapest(task, 0.8) is None
 
 

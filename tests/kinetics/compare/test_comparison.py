@@ -153,8 +153,9 @@ def test_across_devices_the_fastest_of_each_stand_for_their_devices(result, row)
     gpu = result(
         "b.json",
         [gpu_row(row, provider="fa3", samples=[1e-5] * 9), gpu_row(row, provider="fa2", samples=[2e-5] * 9)],
-        device="Made GPU", slug="made-gpu",
-    )  # fmt: skip
+        device="Made GPU",
+        slug="made-gpu",
+    )
     found = compare_files(read_result_files([cpu, gpu]))
     (case,) = found.cases
     assert case.pairing == FASTEST

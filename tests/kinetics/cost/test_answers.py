@@ -44,9 +44,13 @@ def reference_policy(row):
 def test_exact_counts_equal_the_reference_integers(row):
     policy, prompt_len, generated = reference_policy(row), int(row["context"]), int(row["generation"])
     work = answer_work(
-        find_model(row["model"]), policy, prompt_len=prompt_len, generated=generated, trials=int(row["trials"]),
+        find_model(row["model"]),
+        policy,
+        prompt_len=prompt_len,
+        generated=generated,
+        trials=int(row["trials"]),
         num_parameters=round(float(row["nparams"])),
-    )  # fmt: skip
+    )
     sums = sum_steps(policy, prompt_len=prompt_len, generated=generated)
     assert sums.attended_keys == int(row["exact_attended_keys_per_trial"])
     assert sums.scored_vectors == int(row["exact_blocks_scored_per_trial"])
@@ -214,10 +218,13 @@ def test_max_hides_the_smaller_of_compute_and_memory():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"prompt_len": -1}, "prompt_len must be at least 0, got -1"), ({"generated": -2}, "generated must be at least 0"),
-     ({"trials": 0}, "trials must be at least 1, got 0"),
-     ({"options": CostOptions(num_dense_layers=37)}, "must not exceed the 36 layers of Qwen3-8B, got 37")],
-)  # fmt: skip
+    [
+        ({"prompt_len": -1}, "prompt_len must be at least 0, got -1"),
+        ({"generated": -2}, "generated must be at least 0"),
+        ({"trials": 0}, "trials must be at least 1, got 0"),
+        ({"options": CostOptions(num_dense_layers=37)}, "must not exceed the 36 layers of Qwen3-8B, got 37"),
+    ],
+)
 def test_an_impossible_answer_is_an_error(change, message):
     with pytest.raises(ValueError, match=message):
         answer_work(find_model("Qwen3-8B"), Dense(), **{"prompt_len": 1, "generated": 1} | change)

@@ -32,9 +32,14 @@ def test_sparse_step_over_every_key_is_the_dense_step():
 @pytest.mark.parametrize(("num_summary_vectors", "num_vectors"), [(0, 4), (1, 4 + 6 + 1), (2, 4 + 6 + 2)])
 def test_append_moves_keys_values_and_the_summary(num_summary_vectors, num_vectors):
     work = append_work(
-        batch=5, num_kv_heads=8, head_dim=128, element_bytes=2, tokens_in_page=7, page_size=16,
+        batch=5,
+        num_kv_heads=8,
+        head_dim=128,
+        element_bytes=2,
+        tokens_in_page=7,
+        page_size=16,
         num_summary_vectors=num_summary_vectors,
-    )  # fmt: skip
+    )
     assert work.num_bytes == 5 * num_vectors * 8 * 128 * 2
     assert work.flop == 5 * num_summary_vectors * 7 * 8 * 128
 

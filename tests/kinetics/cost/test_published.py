@@ -27,10 +27,14 @@ def reference_policy(row):
 @pytest.mark.parametrize("row", COSTS, ids=lambda row: f"row{row['id']}")
 def test_paper_mode_equals_the_published_function(row):
     cost = paper_cost(
-        find_model(row["model"]), reference_policy(row), prompt_len=int(row["context"]),
-        generated=int(row["generation"]), trials=int(row["trials"]), num_parameters=float(row["nparams"]),
+        find_model(row["model"]),
+        reference_policy(row),
+        prompt_len=int(row["context"]),
+        generated=int(row["generation"]),
+        trials=int(row["trials"]),
+        num_parameters=float(row["nparams"]),
         intensity=float(row["E_flops"]),
-    )  # fmt: skip
+    )
     assert cost.compute == pytest.approx(float(row["compute_cost"]), rel=1e-12)
     assert cost.memory == pytest.approx(float(row["memory_cost"]), rel=1e-12)
 
@@ -38,18 +42,24 @@ def test_paper_mode_equals_the_published_function(row):
 @pytest.mark.parametrize("row", MEAN_COSTS, ids=lambda row: f"{row['method']}-{row['model']}-n{row['trials']}")
 def test_mean_paper_cost_equals_the_published_function(row):
     cost = mean_paper_cost(
-        find_model(row["model"]), reference_policy(row), prompt_len=int(row["context"]),
-        lengths=[int(n) for n in row["lengths"].split()], trials=int(row["trials"]),
-    )  # fmt: skip
+        find_model(row["model"]),
+        reference_policy(row),
+        prompt_len=int(row["context"]),
+        lengths=[int(n) for n in row["lengths"].split()],
+        trials=int(row["trials"]),
+    )
     assert cost.compute == pytest.approx(float(row["compute_cost"]), rel=1e-12)
     assert cost.memory == pytest.approx(float(row["memory_cost"]), rel=1e-12)
 
 
 @pytest.mark.parametrize(
     ("kv_budget", "prompt_len", "mean_length", "compute", "memory"),
-    [(256, 218, 10754.3125, 177.779911, 228.413344), (512, 128, 6894.6875, 115.060594, 298.914251),
-     (1024, 212, 4576.75, 77.925878, 416.069001)],
-)  # fmt: skip
+    [
+        (256, 218, 10754.3125, 177.779911, 228.413344),
+        (512, 128, 6894.6875, 115.060594, 298.914251),
+        (1024, 212, 4576.75, 77.925878, 416.069001),
+    ],
+)
 def test_rows_of_the_published_comparison_are_reproduced(kv_budget, prompt_len, mean_length, compute, memory):
     # Top-k cost is linear in length, so the mean length stands for the published 32 of each row.
     cost = paper_cost(find_model("Qwen3-8B"), TopK(kv_budget=kv_budget), prompt_len=prompt_len, generated=mean_length)

@@ -13,9 +13,13 @@ from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.models import find_model
 
 CEILINGS = Ceilings(
-    read_bytes_per_s=1e10, cached_read_bytes_per_s=9e10, copy_bytes_per_s=9e9, matmul_flop_per_s=1e11, launch_s=1e-6,
+    read_bytes_per_s=1e10,
+    cached_read_bytes_per_s=9e10,
+    copy_bytes_per_s=9e9,
+    matmul_flop_per_s=1e11,
+    launch_s=1e-6,
     cache_bytes=2**25,
-)  # fmt: skip
+)
 
 
 def shape_of(name="Qwen3-8B", **changes):

@@ -42,9 +42,13 @@ def test_64_greedy_tokens_equal_those_of_transformers_for_any_page_size(load_mod
     model = load_model(family)
     prompt = random_prompts([29], vocab_size=VOCAB_SIZE)[0]
     theirs = model.theirs.generate(
-        prompt[None], attention_mask=torch.ones(1, 29, dtype=torch.long), max_new_tokens=64, do_sample=False,
-        eos_token_id=None, pad_token_id=0,
-    )[0, 29:]  # fmt: skip
+        prompt[None],
+        attention_mask=torch.ones(1, 29, dtype=torch.long),
+        max_new_tokens=64,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )[0, 29:]
     for page_size in (16, 32, 128):
         ours = Decoding(model.ours, [prompt], page_size=page_size, settings=DENSE).greedy(64)[0]
         assert ours.tolist() == theirs.tolist(), f"page_size {page_size}"

@@ -141,8 +141,9 @@ def test_a_caller_that_stops_listening_leaves_no_page_behind(decoder):
 def test_a_completion_tells_what_the_rows_of_its_steps_read(decoder):
     prompts = random_prompts([20, 9], vocab_size=VOCAB_SIZE)
     requests = [
-        request("long", prompts[0].tolist(), max_new_tokens=6), request("short", prompts[1].tolist(), max_new_tokens=3)
-    ]  # fmt: skip
+        request("long", prompts[0].tolist(), max_new_tokens=6),
+        request("short", prompts[1].tolist(), max_new_tokens=3),
+    ]
     read = {one.request_id: one.usage.keys_read for one in make_generator(decoder, max_batch=4)(requests)}
     # The first token comes from the prefill. Of 4 rows two are idle, later three.
     steps = [(21 + 10) / 4, (22 + 11) / 4, 23 / 4, 24 / 4, 25 / 4]

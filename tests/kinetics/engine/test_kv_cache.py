@@ -12,9 +12,18 @@ from kinetics.specs.models import ModelSpec
 from kinetics_kernels.shapes import PageSummaryKind, num_pages_for
 
 MODEL = ModelSpec(
-    name="tiny", num_layers=2, hidden_size=64, num_q_heads=2, num_kv_heads=1, head_dim=64, intermediate_size=64,
-    vocab_size=50, ties_embeddings=True, has_qkv_bias=False, has_qk_norm=True,
-)  # fmt: skip
+    name="tiny",
+    num_layers=2,
+    hidden_size=64,
+    num_q_heads=2,
+    num_kv_heads=1,
+    head_dim=64,
+    intermediate_size=64,
+    vocab_size=50,
+    ties_embeddings=True,
+    has_qkv_bias=False,
+    has_qk_norm=True,
+)
 
 
 def make_cache(num_pages=8):

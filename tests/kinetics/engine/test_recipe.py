@@ -15,9 +15,16 @@ from kinetics.specs.policies import Dense
 def recipe(load_model):
     model = load_model("qwen3")
     return EngineRecipe(
-        folder=model.folder, spec=model.ours.spec, device="cpu", policy=Dense(), num_dense_layers=0, page_size=16,
-        batch=2, longest=64, num_threads=1,
-    )  # fmt: skip
+        folder=model.folder,
+        spec=model.ours.spec,
+        device="cpu",
+        policy=Dense(),
+        num_dense_layers=0,
+        page_size=16,
+        batch=2,
+        longest=64,
+        num_threads=1,
+    )
 
 
 def test_the_threads_of_an_engine_end_with_it(recipe):

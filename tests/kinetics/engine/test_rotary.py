@@ -26,13 +26,19 @@ def test_stretched_frequencies_are_those_of_transformers(head_dim, scaling):
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     config = transformers.LlamaConfig(
-        head_dim=head_dim, hidden_size=256, num_attention_heads=4, max_position_embeddings=131072,
+        head_dim=head_dim,
+        hidden_size=256,
+        num_attention_heads=4,
+        max_position_embeddings=131072,
         rope_parameters={
-            "rope_type": "llama3", "rope_theta": 500000.0, "factor": scaling.factor,
-            "low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor,
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": scaling.factor,
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
             "original_max_position_embeddings": scaling.original_max_position,
         },
-    )  # fmt: skip
+    )
     ours = radians_per_token(head_dim, theta=500000.0, scaling=scaling, device="cpu")
     torch.testing.assert_close(ours, LlamaRotaryEmbedding(config).inv_freq, rtol=1e-6, atol=0.0)
 

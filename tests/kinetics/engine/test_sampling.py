@@ -56,9 +56,14 @@ def test_a_sample_does_not_depend_on_what_else_is_in_the_batch():
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(7, 500, generator=generator)
     others = [
-        SamplingSettings(), PAPER, SamplingSettings(temperature=1.0), SamplingSettings(temperature=0.9, top_k=7),
-        SamplingSettings(temperature=1.0, top_p=0.4), PAPER, SamplingSettings(temperature=2.0, top_k=499),
-    ]  # fmt: skip
+        SamplingSettings(),
+        PAPER,
+        SamplingSettings(temperature=1.0),
+        SamplingSettings(temperature=0.9, top_k=7),
+        SamplingSettings(temperature=1.0, top_p=0.4),
+        PAPER,
+        SamplingSettings(temperature=2.0, top_k=499),
+    ]
     seeds, positions = list(range(40, 47)), [0, 3, 9, 1, 1, 4, 8]
     together = sample(logits, others, seeds, positions)
     for row in range(7):

@@ -16,21 +16,31 @@ from kinetics.specs.ceilings import Ceilings
 MACHINE = {"device_slug": "here", "num_cpus": 2}
 CASES = gate_cases(GateGrid.SMOKE, "cpu")
 CEILINGS = Ceilings(
-    read_bytes_per_s=1e9, cached_read_bytes_per_s=1e9, copy_bytes_per_s=1e9, matmul_flop_per_s=1e12, launch_s=1e-6,
+    read_bytes_per_s=1e9,
+    cached_read_bytes_per_s=1e9,
+    copy_bytes_per_s=1e9,
+    matmul_flop_per_s=1e12,
+    launch_s=1e-6,
     cache_bytes=1,
-)  # fmt: skip
+)
 
 
 def document_of(cases, *, num_launches, sd=0.03):
     rng = random.Random(1)
     runs = [
         CaseRun(
-            case=case.name, look=1, launch=launch, first_side="base", median_s={"base": 1e-3, "candidate": 1e-3},
-            canary_bytes_per_s={"base": 1e9, "candidate": 1e9}, log_ratios={"candidate": rng.gauss(0.0, sd)},
+            case=case.name,
+            look=1,
+            launch=launch,
+            first_side="base",
+            median_s={"base": 1e-3, "candidate": 1e-3},
+            canary_bytes_per_s={"base": 1e9, "candidate": 1e9},
+            log_ratios={"candidate": rng.gauss(0.0, sd)},
             work={"num_bytes": 10**6, "flop": 1, "num_launches": 2},
         )
-        for launch in range(num_launches) for case in cases
-    ]  # fmt: skip
+        for launch in range(num_launches)
+        for case in cases
+    ]
     return {
         "machine_info": MACHINE,
         "cases": [{"name": case.name, "spec": case.spec} for case in cases],

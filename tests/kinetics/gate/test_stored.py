@@ -14,9 +14,13 @@ MACHINE = {"device_kind": "cpu", "device": "x", "num_cpus": 2, "torch_threads": 
 NEWER = {"identity": {"kind": "cpu", "name": "x", "num_cpus": 2, "l3_bytes": 2**25}}
 SPEC = {"context_len": 512}
 CEILINGS = Ceilings(
-    read_bytes_per_s=1e9, cached_read_bytes_per_s=1e9, copy_bytes_per_s=1e9, matmul_flop_per_s=1e12, launch_s=1e-6,
+    read_bytes_per_s=1e9,
+    cached_read_bytes_per_s=1e9,
+    copy_bytes_per_s=1e9,
+    matmul_flop_per_s=1e12,
+    launch_s=1e-6,
     cache_bytes=1,
-)  # fmt: skip
+)
 PLAN = CasePlan(name="case", spec=SPEC, detectable_budget=0.1)
 
 

@@ -51,11 +51,14 @@ def make_worker(device: PretendDevice, monkeypatch: pytest.MonkeyPatch) -> Any:
             return SimpleNamespace(call=lambda: pretend.launch(CALL_S), prove=lambda: 0.0, work=work)
 
         door = SimpleNamespace(
-            VERSION=1, prepare=prepare,
+            VERSION=1,
+            prepare=prepare,
             describe=lambda name: {
-                "torch_name": "cuda:0", "device_kind": "cuda", "last_level_cache_bytes": pretend.l2_bytes,
+                "torch_name": "cuda:0",
+                "device_kind": "cuda",
+                "last_level_cache_bytes": pretend.l2_bytes,
             },
-        )  # fmt: skip
+        )
         monkeypatch.setattr(module, "_open_door", lambda root: door)
         monkeypatch.setattr(module, "_load_beside", lambda name: timing)
         monkeypatch.setattr("time.perf_counter", pretend.clock)

@@ -26,12 +26,14 @@ def make_set(policy, *, num_questions=6, num_trials=5, seed=0, p=0.4, model="Qwe
     rng = random.Random(f"{seed}{policy}")
     questions = tuple(
         Question(
-            question_id=f"q{i}", prompt_len=rng.randint(50, 300),
+            question_id=f"q{i}",
+            prompt_len=rng.randint(50, 300),
             lengths=tuple(rng.randint(100, 12000) for _ in range(num_trials)),
-            is_correct=tuple(rng.random() < p for _ in range(num_trials)), answers=("",) * num_trials,
+            is_correct=tuple(rng.random() < p for _ in range(num_trials)),
+            answers=("",) * num_trials,
         )
         for i in range(num_questions)
-    )  # fmt: skip
+    )
     return SampleSet(model=model, dataset=dataset, policy=policy, questions=questions, has_estimated_lengths=False)
 
 

@@ -21,9 +21,13 @@ from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, PolicyKind
 
 CEILINGS = {
-    "read_bytes_per_s": 1e10, "cached_read_bytes_per_s": 2e10, "copy_bytes_per_s": 8e9, "matmul_flop_per_s": 1e11,
-    "launch_s": 1e-6, "cache_bytes": 2**20,
-}  # fmt: skip
+    "read_bytes_per_s": 1e10,
+    "cached_read_bytes_per_s": 2e10,
+    "copy_bytes_per_s": 8e9,
+    "matmul_flop_per_s": 1e11,
+    "launch_s": 1e-6,
+    "cache_bytes": 2**20,
+}
 STEP_S, KEY_S, BATCH = 2e-3, 3e-7, 16
 
 
@@ -83,11 +87,12 @@ def by_cap_and_trials(table):
     """Accuracy per question, tokens and costs by (cap, trials); one policy in the table."""
     return {
         (strategy.max_generated, strategy.trials): (
-            table.accuracy[:, i], table.tokens[:, i].mean(),
+            table.accuracy[:, i],
+            table.tokens[:, i].mean(),
             {name: cost[:, i].mean() for name, cost in table.cost.items()},
         )
         for i, strategy in enumerate(table.strategies)
-    }  # fmt: skip
+    }
 
 
 def costs_of(log, *, cap=640, trials=1):
@@ -192,9 +197,11 @@ def table_of(options):
     accuracy = np.stack(accuracies, axis=1)
     names = {name for cost in costs for name in cost}
     return StrategyTable(
-        strategies=strategies, accuracy=accuracy, tokens=np.full_like(accuracy, 50.0),
+        strategies=strategies,
+        accuracy=accuracy,
+        tokens=np.full_like(accuracy, 50.0),
         cost={name: np.tile([cost.get(name, np.nan) for cost in costs], (len(accuracy), 1)) for name in names},
-    )  # fmt: skip
+    )
 
 
 def frontiers_of(options, axis):

@@ -17,14 +17,19 @@ def write_result(path, *, operations=("dense", "block_topk"), **machine):
     rows = [
         {
             "extra_info": {
-                "operation": operation, "provider": "ours", "cache_state": "cold", "dtype": "bfloat16", "batch": BATCH,
-                "minimum_bytes": num_bytes, "median_s": overhead_s + num_bytes / (efficiency * BANDWIDTH),
+                "operation": operation,
+                "provider": "ours",
+                "cache_state": "cold",
+                "dtype": "bfloat16",
+                "batch": BATCH,
+                "minimum_bytes": num_bytes,
+                "median_s": overhead_s + num_bytes / (efficiency * BANDWIDTH),
             }
         }
         for operation in operations
         for overhead_s, efficiency in [{"dense": (2e-5, 0.5), "block_topk": (4e-5, 0.25)}[operation]]
         for num_bytes in (10**6, 10**7, 10**8, 10**9)
-    ]  # fmt: skip
+    ]
     facts = {"device": "made", "ceilings": {"read_bytes_per_s": BANDWIDTH, "matmul_flop_per_s": RATE}} | machine
     path.write_text(json.dumps({"schema": 1, "machine_info": facts, "benchmarks": rows}))
     return path

@@ -40,11 +40,14 @@ def make_set(model, policy, *, p=0.5, length=4000, num_questions=4, num_trials=4
     rng = random.Random(f"{model}{policy}")
     questions = tuple(
         Question(
-            question_id=f"q{i}", prompt_len=200, lengths=tuple(length + rng.randint(0, 9) for _ in range(num_trials)),
-            is_correct=tuple(rng.random() < p for _ in range(num_trials)), answers=("",) * num_trials,
+            question_id=f"q{i}",
+            prompt_len=200,
+            lengths=tuple(length + rng.randint(0, 9) for _ in range(num_trials)),
+            is_correct=tuple(rng.random() < p for _ in range(num_trials)),
+            answers=("",) * num_trials,
         )
         for i in range(num_questions)
-    )  # fmt: skip
+    )
     return SampleSet(model=model, dataset=dataset, policy=policy, questions=questions, has_estimated_lengths=False)
 
 
@@ -60,8 +63,13 @@ def small_report():
 def test_both_tasks_are_charged_by_three_laws(small_report):
     names = [task.task for task in small_report.tasks]
     assert names == [
-        LONG_COT, "long_cot_flops", "long_cot_max", BEST_OF_N, "best_of_n_flops", "best_of_n_max",
-    ]  # fmt: skip
+        LONG_COT,
+        "long_cot_flops",
+        "long_cot_max",
+        BEST_OF_N,
+        "best_of_n_flops",
+        "best_of_n_max",
+    ]
 
 
 def test_flops_alone_are_cheapest_and_hiding_costs_less_than_adding(small_report):

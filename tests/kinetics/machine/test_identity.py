@@ -40,10 +40,13 @@ def machine(root, *, cpus=4, threads_per_core=1, model=1, hypervisor=" hyperviso
             f"{folder}/cache/index2/level": "3", f"{folder}/cache/index2/type": "Unified",
             f"{folder}/cache/index2/size": "32768K",
         })  # fmt: skip
-    write(root, **{
-        "sys/devices/system/node/node0/cpulist": f"0-{cpus // 2 - 1}",
-        "sys/devices/system/node/node1/cpulist": f"{cpus // 2}-{cpus - 1}",
-    })  # fmt: skip
+    write(
+        root,
+        **{
+            "sys/devices/system/node/node0/cpulist": f"0-{cpus // 2 - 1}",
+            "sys/devices/system/node/node1/cpulist": f"{cpus // 2}-{cpus - 1}",
+        },
+    )
     return root
 
 
@@ -124,12 +127,19 @@ def test_a_gpu_is_what_torch_and_nvidia_smi_say(uuid, kind):
     texts["driver_version"] = "570.86.15"
     found = gpu_identity("NVIDIA H100 80GB HBM3", uuid=uuid, memory_bytes=85 * 10**9, texts=texts)
     assert found.facts == {
-        "uuid_class": kind, "device_memory_bytes": 85 * 10**9, "power_limit_w": 700.0, "max_sm_clock_hz": 1.98e9,
-        "max_memory_clock_hz": 2.619e9, "driver_version": "570.86.15",
-    }  # fmt: skip
+        "uuid_class": kind,
+        "device_memory_bytes": 85 * 10**9,
+        "power_limit_w": 700.0,
+        "max_sm_clock_hz": 1.98e9,
+        "max_memory_clock_hz": 2.619e9,
+        "driver_version": "570.86.15",
+    }
     assert gpu_identity("NVIDIA H100", uuid=uuid, memory_bytes=1, texts={}).missing == (
-        "power limit", "highest SM clock", "highest memory clock", "driver",
-    )  # fmt: skip
+        "power limit",
+        "highest SM clock",
+        "highest memory clock",
+        "driver",
+    )
 
 
 def fake_smi(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

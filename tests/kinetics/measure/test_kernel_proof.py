@@ -19,9 +19,14 @@ PAGE_SIZE, CONTEXT_LEN, KV_BUDGET = 16, 409, 96
 @pytest.fixture
 def cell() -> Cell:
     options = GridOptions(
-        size=GridSize.SMOKE, device_kind="cpu", dtype="float32", models=["Qwen3-0.6B"], batches=[2],
-        context_lens=[CONTEXT_LEN], page_sizes=[PAGE_SIZE],
-    )  # fmt: skip
+        size=GridSize.SMOKE,
+        device_kind="cpu",
+        dtype="float32",
+        models=["Qwen3-0.6B"],
+        batches=[2],
+        context_lens=[CONTEXT_LEN],
+        page_sizes=[PAGE_SIZE],
+    )
     return cells(options)[0]
 
 

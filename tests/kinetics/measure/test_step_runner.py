@@ -20,9 +20,18 @@ from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import PolicyKind
 
 DENSE_MODEL = ModelSpec(
-    name="Small", num_layers=3, hidden_size=128, num_q_heads=4, num_kv_heads=2, head_dim=64, intermediate_size=192,
-    vocab_size=500, ties_embeddings=True, has_qkv_bias=False, has_qk_norm=True,
-)  # fmt: skip
+    name="Small",
+    num_layers=3,
+    hidden_size=128,
+    num_q_heads=4,
+    num_kv_heads=2,
+    head_dim=64,
+    intermediate_size=192,
+    vocab_size=500,
+    ties_embeddings=True,
+    has_qkv_bias=False,
+    has_qk_norm=True,
+)
 MODELS = {
     "dense": DENSE_MODEL,
     "bias": replace(DENSE_MODEL, has_qkv_bias=True, has_qk_norm=False),
@@ -32,9 +41,15 @@ MODELS = {
 
 def make_cases(model, *, layer_counts=(1, 2, 3), context_len=300, dtype="float32"):
     cell = StepCell(
-        model=model, layer_counts=layer_counts, batch=3, context_len=context_len, page_size=16, device_kind="cpu",
-        dtype=dtype, uses_cuda_graph=False,
-    )  # fmt: skip
+        model=model,
+        layer_counts=layer_counts,
+        batch=3,
+        context_len=context_len,
+        page_size=16,
+        device_kind="cpu",
+        dtype=dtype,
+        uses_cuda_graph=False,
+    )
     return [
         StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget)
         for num_layers in layer_counts

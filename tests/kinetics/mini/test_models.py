@@ -99,9 +99,12 @@ def test_the_smallest_model_solves_far_more_than_chance():
 def test_the_same_exam_gives_the_same_samples():
     one, two = (
         sit_exam(
-            model_folder("mini-50k"), contest_problems(2), num_trials=1, max_batch=2,
+            model_folder("mini-50k"),
+            contest_problems(2),
+            num_trials=1,
+            max_batch=2,
             settings=AttentionSettings(num_splits=1),
         )
         for _ in range(2)
-    )  # fmt: skip
+    )
     assert one == two

@@ -81,5 +81,7 @@ def test_kernels_and_steps_are_left_to_their_own_fit():
 def test_features_hold_all_roofs():
     row = step("step_dense", weights_s=0.2, attention_s=0.1, launches=7, canary=CEILING / 2)
     assert step_features(row) == {
-        "launch": 7.0, "weights": pytest.approx(0.4), "attention of step_dense": pytest.approx(0.2)
-    }  # fmt: skip
+        "launch": 7.0,
+        "weights": pytest.approx(0.4),
+        "attention of step_dense": pytest.approx(0.2),
+    }

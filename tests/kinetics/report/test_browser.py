@@ -51,8 +51,12 @@ def page(result, row, law, tmp_path, browser):
         for operation, budget, s in (("dense", None, c * 1e-6), ("block_topk", 512, 2e-3))
     ]
     cpu = result("cpu.json", rows)
-    gpu = result("gpu.json", [row(context_len=c, dtype="bfloat16", samples=[c * 1e-8] * 9) for c in CONTEXTS],
-                 device="Made GPU", slug="made-gpu")  # fmt: skip
+    gpu = result(
+        "gpu.json",
+        [row(context_len=c, dtype="bfloat16", samples=[c * 1e-8] * 9) for c in CONTEXTS],
+        device="Made GPU",
+        slug="made-gpu",
+    )
     out = tmp_path / "report.html"
     write_report(read_sources([cpu, gpu, law], baseline=cpu), out, title=f"Report {EVIL}")
     for kind in ("browser", "performance"):

@@ -112,8 +112,12 @@ def test_panels_with_data_have_figures(result, row, law):
     path = result("a.json", rows)
     sources = read_sources([path, law], baseline=path)
     assert {name: [len(panel) for panel in panels] for name, panels in page_figures(sources).items()} == {
-        "roofline": [2], "speedup": [2], "prediction": [2], "frontier": [1], "regression": [1],
-    }  # fmt: skip
+        "roofline": [2],
+        "speedup": [2],
+        "prediction": [2],
+        "frontier": [1],
+        "regression": [1],
+    }
     assert 'class="missing"' not in render_page(sources, title="t")
 
 
@@ -196,12 +200,31 @@ def test_the_figure_of_regressions_separates_slower_from_open(result, row):
     [
         ({"schema": 9}, "law.json: schema must be 1, got 9; run kinetics law again"),
         ({"tasks": [{"task": "x"}]}, "law.json: law document cannot be used"),
-        ({"tasks": [{"task": "x", "frontiers": [{"attention": "dense", "cost_tera_eflop": [1], "seconds": [],
-          "accuracy": [], "best_model": []}]}]}, "lists of a frontier must be equally long"),
-        ({"tasks": [{"task": "x", "frontiers": [{"attention": "dense", "cost_tera_eflop": [10**400]}]}]},
-         "law.json: law document cannot be used"),
+        (
+            {
+                "tasks": [
+                    {
+                        "task": "x",
+                        "frontiers": [
+                            {
+                                "attention": "dense",
+                                "cost_tera_eflop": [1],
+                                "seconds": [],
+                                "accuracy": [],
+                                "best_model": [],
+                            }
+                        ],
+                    }
+                ]
+            },
+            "lists of a frontier must be equally long",
+        ),
+        (
+            {"tasks": [{"task": "x", "frontiers": [{"attention": "dense", "cost_tera_eflop": [10**400]}]}]},
+            "law.json: law document cannot be used",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_law_document_that_cannot_be_used_is_one_line(tmp_path, result, row, made_law, change, message):
     path = tmp_path / "law.json"
     path.write_text(json.dumps(made_law(**change)))

@@ -60,9 +60,13 @@ def test_every_quantity_of_a_shown_field_is_known_to_the_page() -> None:
 def new_field(monkeypatch: pytest.MonkeyPatch) -> Field:
     """A field that nobody has heard of, declared as any other."""
     field = Field(
-        name="stall_s", quantity=Quantity.SECONDS, heading="stalled", meaning="made up", rows=Rows.KERNEL,
+        name="stall_s",
+        quantity=Quantity.SECONDS,
+        heading="stalled",
+        meaning="made up",
+        rows=Rows.KERNEL,
         view=View.EVERYWHERE,
-    )  # fmt: skip
+    )
     every = (*FIELDS, field)
     monkeypatch.setattr(declared, "FIELDS", every)
     monkeypatch.setattr(declared, "BY_NAME", {one.name: one for one in every})

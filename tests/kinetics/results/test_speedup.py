@@ -57,8 +57,10 @@ def test_a_later_context_in_which_it_does_not_pay_is_not_hidden():
 def test_lines_of_two_page_sizes_are_told_apart():
     rows = [
         row(operation, context_len, 1.0, page_size=page_size)
-        for page_size in (16, 64) for context_len in (1024, 4096) for operation in ("dense", "block_topk")
-    ]  # fmt: skip
+        for page_size in (16, 64)
+        for context_len in (1024, 4096)
+        for operation in ("dense", "block_topk")
+    ]
     assert {one.page_size for one in crossovers(speedups(rows))} == {16, 64}
 
 

@@ -51,7 +51,7 @@ def test_strict_never_fails_on_any_text(text):
 @pytest.mark.parametrize(
     ("text", "box"),
     [(r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"), (r"\boxed{3} \boxed{4", "3"), ("none", None), (r"\boxed{", None)],
-)  # fmt: skip
+)
 def test_the_last_closed_box_is_found(text, box):
     assert last_boxed(text) == box
 

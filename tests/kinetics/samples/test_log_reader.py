@@ -25,9 +25,12 @@ FILES = {
     "aime24_qwen3-0-6b_dense.jsonl": {"attn_local": None},
     "aime24_qwen3-0-6b_local0_topk64.jsonl": {"attn_local": 0, "attn_topk": 64},
     "aime24_qwen3-0-6b_local0_block32_blocktopk4.jsonl": {
-        "attn_local": 0, "attn_topk": 0, "attn_block_size": 32, "attn_block_topk": 4,
+        "attn_local": 0,
+        "attn_topk": 0,
+        "attn_block_size": 32,
+        "attn_block_topk": 4,
     },
-}  # fmt: skip
+}
 
 
 def make_samples(seed):

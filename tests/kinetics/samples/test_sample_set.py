@@ -21,9 +21,13 @@ UNDEFINED = [row for row in COVERAGE if int(row["k"]) > int(row["n"])]
 def make_question(lengths, is_correct, answers=None, **facts):
     answers = answers or ["7" if correct else "3" for correct in is_correct]
     return Question(
-        question_id="q", prompt_len=10, lengths=tuple(lengths), is_correct=tuple(is_correct), answers=tuple(answers),
+        question_id="q",
+        prompt_len=10,
+        lengths=tuple(lengths),
+        is_correct=tuple(is_correct),
+        answers=tuple(answers),
         **facts,
-    )  # fmt: skip
+    )
 
 
 def test_the_reference_has_both_kinds_of_rows():

@@ -49,9 +49,11 @@ def server(tiny_model, tmp_path_factory):
     log = (tmp_path_factory.mktemp("serve") / "log").open("w")
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(tiny_model)]
     process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"], stdout=log, stderr=log,
+        [*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
+        stdout=log,
+        stderr=log,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/health", process)
         yield f"http://127.0.0.1:{port}/v1"
@@ -74,9 +76,18 @@ def wait_until_up(url, process, timeout_s=180.0):
 
 def test_samples_come_from_a_real_server_and_resume(server, tiny_model, problems_file, tmp_path):
     request = GenerateRequest(
-        model=str(tiny_model), problems=problems_file, out=tmp_path / "runs", num_trials=2, max_new_tokens=8, batch=2,
-        engine=EngineName.OPENAI, base_url=server, timeout_s=60.0, resumes=True, num_questions=2,
-    )  # fmt: skip
+        model=str(tiny_model),
+        problems=problems_file,
+        out=tmp_path / "runs",
+        num_trials=2,
+        max_new_tokens=8,
+        batch=2,
+        engine=EngineName.OPENAI,
+        base_url=server,
+        timeout_s=60.0,
+        resumes=True,
+        num_questions=2,
+    )
     outcome = run_generate(request, Silent())
     assert outcome.document["generated"] == 4
     assert outcome.remarks == (f"{server} rejects top_k: sampled without it",)

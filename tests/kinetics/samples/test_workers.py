@@ -36,9 +36,11 @@ class SlowEngine:
             if request.request_id == self.deadly:
                 os._exit(1)
             yield Completion(
-                request_id=request.request_id, token_ids=(request.seed, os.getpid()), finish=FinishReason.STOP,
+                request_id=request.request_id,
+                token_ids=(request.seed, os.getpid()),
+                finish=FinishReason.STOP,
                 usage=DecodeUsage(num_tokens=2),
-            )  # fmt: skip
+            )
 
 
 def requests(count):

@@ -16,9 +16,13 @@ ZEN3 = {
     "total_memory_bytes": 24 * 2**30, "is_virtual": True, "num_threads": 2,
 }  # fmt: skip
 H100 = {
-    "uuid_class": "GPU", "device_memory_bytes": 80 * 2**30, "power_limit_w": 700.0, "max_sm_clock_hz": 1.98e9,
-    "max_memory_clock_hz": 2.619e9, "driver_version": "570.86",
-}  # fmt: skip
+    "uuid_class": "GPU",
+    "device_memory_bytes": 80 * 2**30,
+    "power_limit_w": 700.0,
+    "max_sm_clock_hz": 1.98e9,
+    "max_memory_clock_hz": 2.619e9,
+    "driver_version": "570.86",
+}
 
 
 def cpu(**changes: object) -> DeviceIdentity:
@@ -35,9 +39,13 @@ CPU_CHANGES = {
     "total_memory_bytes": 48 * 2**30, "is_virtual": False, "num_threads": 1,
 }  # fmt: skip
 GPU_CHANGES = {
-    "uuid_class": "MIG", "device_memory_bytes": 40 * 2**30, "power_limit_w": 500.0, "max_sm_clock_hz": 1.5e9,
-    "max_memory_clock_hz": 1.6e9, "driver_version": "580.1",
-}  # fmt: skip
+    "uuid_class": "MIG",
+    "device_memory_bytes": 40 * 2**30,
+    "power_limit_w": 500.0,
+    "max_sm_clock_hz": 1.5e9,
+    "max_memory_clock_hz": 1.6e9,
+    "driver_version": "580.1",
+}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +116,9 @@ def test_published_files_from_before_identities_are_read_and_told_apart():
     assert (found.title, found.slug) == ("AMD EPYC (zen3, 2 CPUs)", "cpu-amd-epyc-zen3-2c")
     assert "L3" in found.missing
     assert cpu(microarchitecture="zen5", family=26).differences(found) == (
-        "family: 26, 25", "microarchitecture: zen5, zen3",
-    )  # fmt: skip
+        "family: 26, 25",
+        "microarchitecture: zen5, zen3",
+    )
 
 
 JSON = st.recursive(
