@@ -7,7 +7,7 @@ it takes every sparse file for a dense one.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,28 +17,13 @@ from kinetics.samples.counts import MAX_COUNT, count
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.dtypes import element_bytes
 from kinetics.specs.models import ModelSpec, find_model
-from kinetics.specs.policies import (
-    MIN_MAX_SUFFIX,
-    AttentionPolicy,
-    BlockSummary,
-    BlockTopK,
-    Dense,
-    Local,
-    TopK,
-    policy_label,
-)
+from kinetics.specs.policies import AttentionPolicy, Dense, policy_label
+from kinetics.specs.policy_options import POLICIES, POLICY_FIELDS, policy_named, sparse_policy
 
 _NAME: Final = re.compile(
     r"(?P<task>[^_]+)_(?P<model>[^_]+)_(?P<policy>dense|local\d+(?:_topk\d+|_block\d+_blocktopk\d+)?)(?:_.*)?"
 )
-_NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
 _ATTENTION_KEYS: Final = ("attn_local", "attn_topk", "attn_block_size", "attn_block_topk")
-
-
-_POLICIES: Final[Mapping[str, Any]] = {policy.kind.value: policy for policy in (Dense, TopK, BlockTopK, Local)}
-_POLICY_FIELDS: Final = frozenset(
-    {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block", "summary"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +54,7 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
         return _own_header(path, facts)
     named = _NAME.fullmatch(path.name.removesuffix(".jsonl"))
     from_metadata = _policy_from_numbers(path, facts) if any(key in facts for key in _ATTENTION_KEYS) else None
-    from_name = _policy_from_name(named.group("policy")) if named else None
+    from_name = policy_named(named.group("policy")) if named else None
     policy = from_metadata or from_name
     if policy is None:
         raise DataFileError(
@@ -130,13 +115,13 @@ class _OwnHeader:
 
 def _own_policy(attention: Mapping[str, Any]) -> AttentionPolicy:
     kind = str(attention.get("kind"))
-    if kind not in _POLICIES:
-        raise ValueError(f"attention.kind must be one of {', '.join(_POLICIES)}, got {kind[:40]!r}")
-    for key in _POLICY_FIELDS & attention.keys():
+    if kind not in POLICIES:
+        raise ValueError(f"attention.kind must be one of {', '.join(POLICIES)}, got {kind[:40]!r}")
+    for key in POLICY_FIELDS & attention.keys():
         if key not in ("summary", "keeps_partial_block"):
             count(attention[key], f"attention.{key}")
     policy: AttentionPolicy = checked(
-        {key: value for key, value in attention.items() if key in _POLICY_FIELDS}, _POLICIES[kind]
+        {key: value for key, value in attention.items() if key in POLICY_FIELDS}, POLICIES[kind]
     )
     return policy
 
@@ -167,35 +152,6 @@ def _own_machine(machine: dict[str, Any]) -> dict[str, Any]:
     return machine
 
 
-def parse_policy(label: str) -> AttentionPolicy:
-    """The policy that a label such as `dense`, `topk256` or `block128_blocktopk1` names.
-
-    Raises: ValueError for any other label.
-    """
-    policy = _policy_from_name(label.removesuffix(MIN_MAX_SUFFIX))
-    if isinstance(policy, BlockTopK) and label.endswith(MIN_MAX_SUFFIX):
-        return replace(policy, summary=BlockSummary.MIN_MAX)
-    if policy is None or label.endswith(MIN_MAX_SUFFIX):
-        raise ValueError(f"policy must read dense, topk256, local64 or block128_blocktopk1, got {label[:60]!r}")
-    return policy
-
-
-def _policy_from_name(label: str) -> AttentionPolicy | None:
-    if label == "dense":
-        return Dense()
-    if not re.fullmatch(r"[a-z]+\d+(_[a-z]+\d+)*", label):
-        return None
-    numbers = {key: int(value) for key, value in _NUMBERS.findall(label)}
-    if not set(numbers) <= {"local", "topk", "block", "blocktopk"}:
-        return None
-    return _sparse_policy(
-        local=numbers.get("local", 0),
-        topk=numbers.get("topk", 0),
-        block_size=numbers.get("block", 0),
-        block_topk=numbers.get("blocktopk", 0),
-    )
-
-
 def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolicy:
     """As the published scripts read it: no `attn_local` means dense."""
     if facts.get("attn_local") is None:
@@ -206,7 +162,7 @@ def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolic
             values[key] = 0 if facts.get(key) is None else count(facts[key], key)
         except ValueError as error:
             raise DataFileError(f"{path}:1: {error}") from None
-    policy = _sparse_policy(
+    policy = sparse_policy(
         local=values["attn_local"],
         topk=values["attn_topk"],
         block_size=values["attn_block_size"],
@@ -215,12 +171,3 @@ def _policy_from_numbers(path: Path, facts: Mapping[str, Any]) -> AttentionPolic
     if policy is None:
         raise DataFileError(f"{path}:1: attention must keep at least one key, got {values}")
     return policy
-
-
-def _sparse_policy(*, local: int, topk: int, block_size: int, block_topk: int) -> AttentionPolicy | None:
-    """The last `local` tokens count towards a top-k budget, as in the published cost scripts."""
-    if block_size and block_topk:
-        return BlockTopK(block_size=block_size, top_blocks=block_topk, num_local=local)
-    if topk:
-        return TopK(kv_budget=local + topk)
-    return Local(num_local=local) if local else None

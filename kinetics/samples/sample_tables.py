@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
-from kinetics.samples.log_header import parse_policy
 from kinetics.samples.log_reader import FiledAnswer
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.specs.policies import policy_label
+from kinetics.specs.policy_options import parse_policy
 
 COLUMNS: Final = (
     "model", "dataset", "question_id", "trial", "generated_length", "length_unit", "answer", "gold", "correct",

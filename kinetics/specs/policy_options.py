@@ -1,11 +1,30 @@
-"""Attention policies as people ask for them: which options each needs and which it may take."""
+"""Attention policies as people ask for them and spell them: the options each needs or may take, and its label."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from typing import Any, Final
 
-from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, PolicyKind, TopK
+from kinetics.specs.policies import (
+    MIN_MAX_SUFFIX,
+    AttentionPolicy,
+    BlockSummary,
+    BlockTopK,
+    Dense,
+    Local,
+    PolicyKind,
+    TopK,
+)
+
+POLICIES: Final[Mapping[str, Any]] = {policy.kind.value: policy for policy in (Dense, TopK, BlockTopK, Local)}
+POLICY_FIELDS: Final = frozenset(
+    {"kv_budget", "num_sink_tokens", "num_local", "block_size", "top_blocks", "keeps_partial_block", "summary"}
+)
+"""All that any policy is made of, as headers of logs spell it."""
+_NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +118,42 @@ def _num_top_blocks(given: PolicyOptions) -> int:
             f"{given.num_local}, block size {given.block_size} and {given.top_blocks or 'no'} top blocks; drop one"
         )
     return blocks
+
+
+def parse_policy(label: str) -> AttentionPolicy:
+    """The policy that a label such as `dense`, `topk256` or `block128_blocktopk1` names.
+
+    Raises: ValueError for any other label.
+    """
+    policy = policy_named(label.removesuffix(MIN_MAX_SUFFIX))
+    if isinstance(policy, BlockTopK) and label.endswith(MIN_MAX_SUFFIX):
+        return replace(policy, summary=BlockSummary.MIN_MAX)
+    if policy is None or label.endswith(MIN_MAX_SUFFIX):
+        raise ValueError(f"policy must read dense, topk256, local64 or block128_blocktopk1, got {label[:60]!r}")
+    return policy
+
+
+def policy_named(label: str) -> AttentionPolicy | None:
+    """The policy of a label without what its summaries are; None for any other text."""
+    if label == "dense":
+        return Dense()
+    if not re.fullmatch(r"[a-z]+\d+(_[a-z]+\d+)*", label):
+        return None
+    numbers = {key: int(value) for key, value in _NUMBERS.findall(label)}
+    if not set(numbers) <= {"local", "topk", "block", "blocktopk"}:
+        return None
+    return sparse_policy(
+        local=numbers.get("local", 0),
+        topk=numbers.get("topk", 0),
+        block_size=numbers.get("block", 0),
+        block_topk=numbers.get("blocktopk", 0),
+    )
+
+
+def sparse_policy(*, local: int, topk: int, block_size: int, block_topk: int) -> AttentionPolicy | None:
+    """The last `local` tokens count towards a top-k budget, as in the published cost scripts."""
+    if block_size and block_topk:
+        return BlockTopK(block_size=block_size, top_blocks=block_topk, num_local=local)
+    if topk:
+        return TopK(kv_budget=local + topk)
+    return Local(num_local=local) if local else None

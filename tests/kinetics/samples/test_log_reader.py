@@ -13,12 +13,13 @@ from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
 from kinetics.law.allocation import allocate, tabulate
 from kinetics.law.cost_models import PublishedCost
 from kinetics.samples.grading import grade_strict
-from kinetics.samples.log_header import parse_policy, read_header
+from kinetics.samples.log_header import read_header
 from kinetics.samples.log_reader import TraceRules, question_id, read_trace_answers, read_trace_file
 from kinetics.samples.tokenizers import FileTokenizer, WordTokenizer, open_tokenizer
 from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockTopK, Dense, Local, TopK, policy_label
+from kinetics.specs.policy_options import parse_policy
 
 WORDS = TraceRules(tokenizer=WordTokenizer(), grader=None, template_tokens=10)
 FILES = {
