@@ -19,7 +19,7 @@ from kinetics.specs.models import find_model
 if TYPE_CHECKING:
     import pytest
 
-_DEFAULT_TIME_BUDGET_S = {"cpu": 360.0, "cuda": 1800.0}
+_DEFAULT_TIME_BUDGET_S = {"cpu": 360.0, "cuda": 540.0}
 
 Parsed = TypeVar("Parsed")
 

@@ -44,6 +44,8 @@ class SampleReplay:
 
 
 REPLAY = SampleReplay()
+_FIRST = ("kernel", "step")
+"""Marks of what a run that is cut short must not lack."""
 
 
 def take_over(config: pytest.Config, run: BenchRun) -> None:
@@ -68,7 +70,8 @@ class RunHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Give every benchmark that records samples the replay timer."""
+        """Measure kernels and steps before all else; give every benchmark that records samples the replay timer."""
+        items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in _FIRST))
         for item in items:
             if RECORDING & set(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.benchmark(timer=REPLAY))

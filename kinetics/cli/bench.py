@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
 from kinetics.bench.folder import benchmarks_folder
+from kinetics.files.printable import printable
+from kinetics.results.store import RUNS
 
 _EXIT_CODES: Final = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 2}
 """What the command ends with for each of pytest's exit codes: 2 is Ctrl-C there, 4 and 5 are a caller's mistakes."""
@@ -25,6 +28,28 @@ def bench(context: typer.Context) -> None:
     import pytest
 
     raise typer.Exit(_EXIT_CODES[int(pytest.main(pytest_arguments(context.args, Path.cwd())))])
+
+
+def recover(
+    folder: Annotated[Path, typer.Argument(help="Where runs were to write.")] = Path(RUNS),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files made as JSON.")] = False,
+) -> None:
+    """Make result files of what killed runs left; the next run of the same device would do it, too.
+
+    A run that is still going on is left alone.
+    """
+    from kinetics.bench.result_file import complete_document
+    from kinetics.gate.gate_file import complete
+    from kinetics.results.journal import JOURNAL_SUFFIX, recover_journals
+
+    folders = sorted({path.parent for path in folder.rglob(f"*{JOURNAL_SUFFIX}")})
+    made = []
+    for one in folders:
+        made += recover_journals(one, complete=complete if one.name == "gate" else complete_document)
+    if as_json:
+        typer.echo(json.dumps({"files": [str(path) for path in made]}))
+    else:
+        typer.echo("\n".join(printable(str(path)) for path in made) if made else "nothing to recover")
 
 
 def pytest_arguments(arguments: Sequence[str], here: Path) -> list[str]:

@@ -25,6 +25,7 @@ app.command(
     epilog="Example: kinetics bench test_decode_attention.py --model qwen3_8b --context 4k,32k",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(bench.bench)
+app.command(epilog="Example: kinetics recover runs")(bench.recover)
 app.command(epilog="Example: kinetics probe --device cpu --json")(machine.probe)
 app.command(epilog="Example: kinetics providers --device cuda --json")(machine.providers)
 app.command(

@@ -6,14 +6,18 @@ that a reader sees how quiet the machine was. Nothing here comes from a datashee
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kinetics.machine.device import Device, last_level_cache_bytes
 from kinetics.specs.ceilings import Ceilings
+
+if TYPE_CHECKING:
+    import torch
 
 _CPU_STREAM_BYTES = 256 * 2**20
 _MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
@@ -92,8 +96,7 @@ def _cuda_rates(device: Device, dtype: str) -> dict[str, list[Rate]]:
         one = torch.zeros(1, device=device.torch_name)
 
     def reads(buffer: torch.Tensor) -> list[Rate]:
-        as_int = buffer.view(torch.int32)
-        graphs = [_graph_seconds(call, 10) for call in (buffer.sum, buffer.amax, as_int.amax)]
+        graphs = [_graph_seconds(call, 10) for call in _cuda_reads(buffer)]
         return [lambda seconds=seconds: buffer.nbytes / seconds() for seconds in graphs]  # type: ignore[misc]
 
     copied, multiplied = _graph_seconds(lambda: target.copy_(large), 5), _graph_seconds(lambda: square @ square, 5)
@@ -107,8 +110,26 @@ def _cuda_rates(device: Device, dtype: str) -> dict[str, list[Rate]]:
     }
 
 
+def _cuda_reads(buffer: torch.Tensor) -> list[Callable[[], object]]:
+    """Ways to read a float32 buffer once: torch's reductions, which attention can beat, and a kernel of ours."""
+    import torch
+
+    as_int = buffer.view(torch.int32)
+    calls: list[Callable[[], object]] = [buffer.sum, buffer.amax, as_int.amax]
+    if importlib.util.find_spec("triton") is None:
+        return calls
+    from kinetics_kernels.gpu_runtime.stream_read import BLOCK, allocate_joined, stream_read
+
+    whole = as_int[: buffer.numel() // BLOCK * BLOCK]
+    joined = allocate_joined(whole)
+    return [*calls, lambda: stream_read(whole, joined)]
+
+
 def _graph_seconds(call: Callable[[], object], repeats: int) -> Rate:
-    """Seconds per call, `repeats` of them captured in one graph and timed by events."""
+    """Seconds per call, `repeats` of them captured in one graph and timed by events.
+
+    One replay goes before the first event: an idle device would meet it, and wait for the launch of what is timed.
+    """
     import torch
 
     call()
@@ -120,6 +141,7 @@ def _graph_seconds(call: Callable[[], object], repeats: int) -> Rate:
 
     def seconds() -> float:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        graph.replay()
         start.record()
         graph.replay()
         end.record()

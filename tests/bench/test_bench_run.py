@@ -175,6 +175,29 @@ def test_rows_survive_kill_9_and_the_next_run_says_so(tmp_path):
     assert len(read_result(partial)["benchmarks"]) >= 2
 
 
+def test_recover_makes_the_file_without_another_run_and_leaves_a_living_one_alone(tmp_path):
+    process = start(tmp_path)
+    wait_for_rows(tmp_path, process, 2)
+    recover = [sys.executable, "-m", "kinetics", "recover", str(tmp_path), "--json"]
+    alive = subprocess.run(recover, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(alive.stdout) == {"files": []}
+    process.kill()
+    process.communicate()
+    dead = subprocess.run(recover, cwd=ROOT, capture_output=True, text=True, check=True)
+    (made,) = json.loads(dead.stdout)["files"]
+    assert made.endswith("_partial.json")
+    assert len(read_result(Path(made))["benchmarks"]) >= 2
+    assert not list(tmp_path.rglob("*.journal.jsonl"))
+
+
+def test_kernels_come_before_whatever_else_is_collected(tmp_path):
+    files = ("bench/test_scaling_law.py", "bench/test_aime.py", "bench/test_decode_step.py", DECODE)
+    done = bench(tmp_path, *files, *TINY, "--context", "256", "--collect-only", "-q")
+    order = list(dict.fromkeys(line.split("::")[0] for line in done.stdout.splitlines() if "::" in line))
+    assert set(order[:2]) == {"bench/test_decode_step.py", DECODE}
+    assert set(order[2:]) == {"bench/test_scaling_law.py", "bench/test_aime.py"}
+
+
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     process = start(tmp_path)
     wait_for_rows(tmp_path, process, 2)

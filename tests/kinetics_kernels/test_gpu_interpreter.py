@@ -19,7 +19,9 @@ HERE = Path(__file__).parent
 @pytest.mark.kernel
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the same tests run on the CUDA device here")
-@pytest.mark.parametrize("module", ["test_gpu_decode.py", "test_gpu_pages.py", "test_mutations.py"])
+@pytest.mark.parametrize(
+    "module", ["test_gpu_decode.py", "test_gpu_pages.py", "test_gpu_stream_read.py", "test_mutations.py"]
+)
 def test_kernels_hold_their_promises_in_the_interpreter(module: str) -> None:
     triton = pytest.importorskip("triton")
     if version(triton.__version__) < (3, 7) and version(np.__version__) >= (2, 4):
