@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kinetics.law.allocation import StrategyTable, uniform_frontiers
 from kinetics.law.frontier import Curve, Frontier, switch_points
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TASK_TITLES = {"long_cot": "Long chain of thought", "best_of_n": "Best of N"}
-DASHES = {PolicyKind.DENSE: "--", PolicyKind.TOPK: "-", PolicyKind.BLOCK_TOPK: "-.", PolicyKind.LOCAL: ":"}
+DASHES: dict[PolicyKind, Any] = dict.fromkeys(PolicyKind, (0, (3, 1, 1, 1)))
+DASHES |= {PolicyKind.DENSE: "--", PolicyKind.TOPK: "-", PolicyKind.BLOCK_TOPK: "-.", PolicyKind.LOCAL: ":"}
 
 
 def is_plotting_possible() -> bool:
