@@ -136,3 +136,18 @@ def test_minima_and_maxima_are_twice_as_much_to_keep_and_to_search():
     assert step_memory(min_max).parts["summaries"] == 2 * step_memory(mean).parts["summaries"]
     read = [step_parts(shape)["attention"].num_bytes for shape in (known, mean, min_max)]
     assert read[0] < read[1] < read[2]
+
+
+def test_logits_are_written_and_read_whatever_the_dtype():
+    small = shape_of()
+    large = replace(small, model=replace(small.model, vocab_size=small.model.vocab_size + 1000))
+    grown = step_parts(large)["activations"].num_bytes - step_parts(small)["activations"].num_bytes
+    assert grown == 4 * 2 * 1000 * 4  # batch, both ways, fp32
+
+
+def test_every_chosen_expert_moves_its_own_activations():
+    shape = shape_of("Qwen3-30B-A3B")
+    model = shape.model
+    fewer = replace(shape, model=replace(model, num_experts_per_token=model.num_experts_per_token - 1))
+    saved = step_parts(shape)["activations"].num_bytes - step_parts(fewer)["activations"].num_bytes
+    assert saved == 4 * model.num_layers * 3 * model.intermediate_size * 2  # gate, up and their product
