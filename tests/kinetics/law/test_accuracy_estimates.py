@@ -22,10 +22,9 @@ def test_a_tie_of_the_most_votes_is_worth_its_share() -> None:
 
 
 def test_trials_are_drawn_without_replacement() -> None:
-    """Two of three answers are right: any two draws hold a right one, and never the wrong one twice."""
-    draws = [majority(question("abb", "a"), trials=2, num_draws=4000, seed=seed) for seed in range(3)]
-    # {a, b} twice as often as {b, b}: half the credit in two of three draws.
-    assert np.mean(draws) == pytest.approx(1 / 3, abs=0.02)
+    """Two of five answers are right: both are among three draws in 3 of 10 cases, with replacement in 35 of 100."""
+    draws = [majority(question("aabbb", "a"), trials=3, num_draws=4000, seed=seed) for seed in range(3)]
+    assert sum(draws) / len(draws) == pytest.approx(0.3, abs=0.02)
 
 
 def test_an_interval_of_95_percent_leaves_a_fortieth_on_each_side() -> None:
