@@ -44,6 +44,24 @@ class Outcomes:
             raise outcome
         return outcome
 
+    def take_together(
+        self, cases: Sequence[BenchCase], test: str, progress: RunProgress
+    ) -> list[Recordable | Unavailable]:
+        """The measurements of cases of one cell, all timed anew in the same rounds whatever was measured before.
+
+        Raises: as `take`.
+        """
+        budget_s = self._settings.time_budget_s
+        cell = PlannedCell(file=test, cell=cases[0].cell, deadline_s=budget_s, cases=list(cases))
+        outcomes = self._measured(cell, progress)
+        taken: list[Recordable | Unavailable] = []
+        for case in cases:
+            outcome = outcomes[case]
+            if isinstance(outcome, Exception):
+                raise outcome
+            taken.append(outcome)
+        return taken
+
     def _measured(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
         if time.monotonic() - self._started > planned.deadline_s:
             budget = f"{self._settings.time_budget_s:.0f} s"

@@ -99,7 +99,7 @@ def record_case(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Ben
 
     def record(case: BenchCase) -> Row:
         run.plan.expect(case, test=request.node.nodeid)
-        return _record(run, benchmark, case, _measured(run, case))
+        return _record(run, benchmark, case, _or_skip(run.measure(case)))
 
     return record
 
@@ -117,8 +117,7 @@ def not_slower(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., 
 
         if candidate.cell != than.cell:
             pytest.fail(f"cases must be of one cell to take turns, got {candidate} and {than}")
-        run.plan.expect(candidate, than, test=request.node.nodeid)
-        measured, base = _measured(run, candidate), _measured(run, than)
+        measured, base = map(_or_skip, run.measure_together(candidate, than, test=request.node.nodeid))
         decision = judge_pair(measured.samples_s, base.samples_s, margin=margin)
         if decision.verdict.value == "SLOW":
             pytest.fail(f"{candidate} takes {decision.looks[0].ratio:.3f} times as long as {than}")
@@ -134,8 +133,7 @@ def _running(request: pytest.FixtureRequest) -> BenchRun:
     return request.config.stash[_RUN]
 
 
-def _measured(run: BenchRun, case: BenchCase) -> Recordable:
-    measured = run.measure(case)
+def _or_skip(measured: Recordable | Unavailable) -> Recordable:
     if isinstance(measured, Unavailable):
         pytest.skip(measured.reason)
     return measured

@@ -42,6 +42,13 @@ class BenchRun:
         """
         return self._outcomes.take(case, self.progress)
 
+    def measure_together(self, *cases: BenchCase, test: str) -> list[Recordable | Unavailable]:
+        """The measurements of cases of one cell that take turns in the same rounds, for a test that compares them.
+
+        Raises: as `measure`.
+        """
+        return self._outcomes.take_together(cases, test, self.progress)
+
     def row(self, measured: Recordable) -> Row:
         """The fields of one row, beside the prediction from this session's ceilings."""
         return measured.row(self.machine.ceilings)

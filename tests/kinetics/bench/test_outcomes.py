@@ -1,0 +1,55 @@
+"""Cases that are compared take turns in the same rounds, whatever was measured before."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kinetics.bench.outcomes import Outcomes
+from kinetics.bench.plan import BenchPlan
+from kinetics.bench.progress import SilentProgress
+from kinetics.cases.kernels import Case, GridOptions, GridSize, cells
+from kinetics.specs.policies import PolicyKind
+
+(CELL,) = cells(
+    GridOptions(
+        size=GridSize.SMOKE,
+        device_kind="cpu",
+        dtype="float32",
+        models=("Qwen3-0.6B",),
+        batches=(1,),
+        context_lens=(64,),
+    )
+)
+OURS, THEIRS = (
+    Case(cell=CELL, operation=PolicyKind.DENSE, provider=name, kv_budget=None) for name in ("ours", "torch_sdpa")
+)
+
+
+def outcomes_of(monkeypatch: pytest.MonkeyPatch, **answers: Any) -> tuple[Outcomes, BenchPlan, list[list[str]]]:
+    """Outcomes on no machine, their plan, and the providers of each cell that was run."""
+    ran: list[list[str]] = []
+
+    def run_cell(device: object, cell: object, cases: list[Case]) -> dict[Case, Any]:
+        ran.append([case.provider for case in cases])
+        return {case: answers.get(case.provider, len(ran)) for case in cases}
+
+    monkeypatch.setattr("kinetics.bench.outcomes._run_cell", run_cell)
+    settings: Any = SimpleNamespace(time_budget_s=60.0)
+    plan = BenchPlan(60.0)
+    machine: Any = SimpleNamespace(is_probed=True, device=None)
+    return Outcomes(settings, plan, machine), plan, ran
+
+
+def test_a_case_measured_alone_before_is_timed_anew_beside_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes, plan, ran = outcomes_of(monkeypatch)
+    plan.expect(OURS, test="first")
+    assert outcomes.take(OURS, SilentProgress()) == 1
+    assert outcomes.take_together([OURS, THEIRS], "second", SilentProgress()) == [2, 2]
+    assert ran == [["ours"], ["ours", "torch_sdpa"]]
+
+
+def test_what_one_of_them_raised_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes, _, _ = outcomes_of(monkeypatch, torch_sdpa=AssertionError("wrong result"))
+    with pytest.raises(AssertionError, match="wrong result"):
+        outcomes.take_together([OURS, THEIRS], "test", SilentProgress())
