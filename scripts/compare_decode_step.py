@@ -18,8 +18,9 @@ import torch
 from kinetics.cases.steps import StepCase, StepCell
 from kinetics.engine.weights import LayerWeights
 from kinetics.machine.device import last_level_cache_bytes, resolve_device
+from kinetics.measure.rounds import Candidate, RoundPlan, measure_cpu
 from kinetics.measure.step_workload import StepWorkload, make_step_workload
-from kinetics.measure.timing import CpuEvictor, RoundPlan, measure_cpu
+from kinetics.measure.timing import CpuEvictor
 from kinetics.specs.counts import parse_count, short
 from kinetics.specs.models import ModelSpec, find_model
 from kinetics.specs.policies import PolicyKind
@@ -67,7 +68,8 @@ def compare(cell: StepCell, *, num_rounds: int) -> None:
         candidates[f"transformers {name}"] = step
     evict = CpuEvictor(last_level_cache_bytes(resolve_device("cpu")))
     plan = RoundPlan(budget_s=0.0, min_rounds=num_rounds, max_rounds=num_rounds)
-    samples = measure_cpu(candidates, evict=evict, plan=plan, seed=0).samples_s
+    timed = {name: Candidate(calls=[step]) for name, step in candidates.items()}
+    samples = measure_cpu(timed, evict=evict, plan=plan, seed=0).samples_s
     where = (
         f"{cell.model.name}, batch {cell.batch}, context {short(cell.context_len)}, {torch.get_num_threads()} threads"
     )

@@ -15,7 +15,7 @@ from kinetics.bench.plan import BenchPlan, PlannedCell
 from kinetics.bench.progress import RunProgress
 from kinetics.cases.kernels import Cell
 from kinetics.cases.steps import BenchCase, StepCell
-from kinetics.machine.device import Device
+from kinetics.measure.timing import InvalidMeasurementError
 from kinetics.results.kernel_row import Recordable
 from kinetics_kernels.unavailable import Unavailable
 
@@ -30,16 +30,17 @@ class Outcomes:
         self._plan = plan
         self._machine = machine
         self._started = time.monotonic()
-        self._found: dict[BenchCase, Outcome] = {}
+        self._found: dict[BenchCase, tuple[PlannedCell, Outcome]] = {}
 
     def take(self, case: BenchCase, progress: RunProgress) -> Recordable | Unavailable:
         """The measurement of a case, or why there is none.
 
         Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
         """
-        if case not in self._found:
-            self._found.update(self._measured(self._plan.cell_of(case), progress))
-        outcome = self._found.pop(case)
+        planned = self._plan.cell_of(case)
+        if case not in self._found or self._found[case][0] is not planned:
+            self._found |= {one: (planned, outcome) for one, outcome in self._measured(planned, progress).items()}
+        _, outcome = self._found.pop(case)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -71,14 +72,18 @@ class Outcomes:
             progress.say("measuring this machine's ceilings")
             _ = self._machine.ceilings
         progress.describe(planned.cell, num_cases=len(planned.cases))
-        return _run_cell(self._machine.device, planned.cell, planned.cases)
+        outcomes = dict(_run_cell(self._machine, planned.cell, planned.cases))
+        for case, outcome in outcomes.items():
+            if not isinstance(outcome, Unavailable | Exception) and (why := self._machine.why_impossible(outcome)):
+                outcomes[case] = InvalidMeasurementError(why)
+        return outcomes
 
 
-def _run_cell(device: Device, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Outcome]:
+def _run_cell(machine: BenchMachine, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Outcome]:
     if isinstance(cell, StepCell):
         from kinetics.measure.step_runner import StepRunner
 
-        return StepRunner(device).run(cell, cases)
+        return StepRunner(machine.device, machine.conditions).run(cell, cases)
     from kinetics.measure.kernel_runner import CellRunner
 
-    return CellRunner(device).run(cell, cases)
+    return CellRunner(machine.device, machine.conditions).run(cell, cases)

@@ -39,10 +39,12 @@ class BenchPlan:
             self._add(file, case, deadlines_s[file])
 
     def expect(self, *cases: BenchCase, test: str) -> None:
-        """Take note of cases of one cell that a test makes itself, so that no selection knows them."""
-        unknown = [case for case in cases if case not in self._of_case]
-        for case in unknown:
-            self._of_case[case] = PlannedCell(file=test, cell=case.cell, deadline_s=self._time_budget_s, cases=unknown)
+        """Take note of cases of one cell that a test makes itself: they are measured together, in the same rounds."""
+        planned = [self._of_case.get(case) for case in cases]
+        if planned[0] is not None and all(one is planned[0] for one in planned):
+            return
+        together = PlannedCell(file=test, cell=cases[0].cell, deadline_s=self._time_budget_s, cases=list(cases))
+        self._of_case.update(dict.fromkeys(cases, together))
 
     def cell_of(self, case: BenchCase) -> PlannedCell:
         """The cell in which a case is measured."""

@@ -30,7 +30,7 @@ class BenchRun:
         self.settings = settings
         self.file = RunFile(settings)
         self.plan = BenchPlan(settings.time_budget_s)
-        self.machine = BenchMachine(settings.device, dtype=settings.grid.dtype)
+        self.machine = BenchMachine(settings.device, dtype=settings.grid.dtype, folder=self.file.folder)
         self.skips: list[Skip] = []
         self.progress: RunProgress = SilentProgress()
         self._outcomes = Outcomes(settings, self.plan, self.machine)

@@ -34,11 +34,20 @@ class Conditions:
         """As a row states them."""
         return {"torch_threads": self.torch_threads, "num_cpus": len(self.cpus), "governor": self.governor}
 
-    def check(self) -> None:
-        """Raises: ConditionsChangedError if they do not hold now; the governor is not looked at."""
+    def machine_facts(self, device_kind: str) -> dict[str, Any]:
+        """As a file states them of a CPU whose rows were all measured under them; nothing of a GPU."""
+        return {"torch_threads": self.torch_threads} if device_kind == "cpu" else {}
+
+    def enforce(self) -> None:
+        """Set them again if they do not hold, so that whoever changed them harms no one else.
+
+        Raises: ConditionsChangedError if they did not; the governor is not looked at.
+        """
         import torch
 
-        self._compare(torch_threads=torch.get_num_threads(), cpus=allowed_cpus())
+        num_threads, cpus = torch.get_num_threads(), allowed_cpus()
+        _set(self)
+        self._compare(torch_threads=num_threads, cpus=cpus)
 
     def _compare(self, **now: Any) -> None:
         stated = asdict(self)
@@ -56,7 +65,7 @@ class Conditions:
         """
         before = current_conditions()
         _set(self)
-        self.check()
+        self.enforce()
         try:
             yield
             self._compare(**asdict(current_conditions()))

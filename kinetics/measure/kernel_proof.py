@@ -1,55 +1,41 @@
-"""Proof, before timing, that a call computes what it claims on the very inputs it is timed on.
+"""Proof, before and after timing, that a call computes what it claims from the values that its inputs hold now.
 
 One policy for floats (`kinetics_kernels.testing`): at most twice the error of plain torch, plus a rounding band.
 Selections are proved by their scores in float64, so that any choice among near-ties passes and no other does;
-sparse attention is proved given its own selection.
+sparse attention is proved given its own selection. Whatever a call writes is spoilt before it runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
-from kinetics_kernels.block_topk import reference as block_topk_reference
+from kinetics.measure.cell_inputs import CellInputs
+from kinetics.measure.oracle import Oracle
 from kinetics_kernels.providers import PreparedDecode
-from kinetics_kernels.shapes import PageSelection, PageSummary, num_pages_for
-from kinetics_kernels.testing import (
-    Attended,
-    DecodeInputs,
-    assert_within_error_budget,
-    reference_dense,
-    reference_sparse,
-)
+from kinetics_kernels.shapes import PageSelection, num_pages_for
+from kinetics_kernels.testing import Attended, DecodeInputs, assert_within_error_budget
 
 _NEAR_TIE_ROUNDINGS = 64
+_NO_PAGE = -2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellInputs:
-    """The tensors that the cases of one cell share. `scores`: page scores by our own kernel."""
-
-    decode: DecodeInputs
-    page_summary: PageSummary
-    new_key: torch.Tensor
-    new_value: torch.Tensor
-    scores: torch.Tensor
-
-
-def prove_attention(decode: PreparedDecode, inputs: CellInputs, selection: PageSelection | None) -> float:
+def prove_attention(
+    decode: PreparedDecode, inputs: CellInputs, oracle: Oracle, selection: PageSelection | None
+) -> float:
     """Dense attention, or attention over the pages that the call itself selects, which must be the right ones.
 
     Returns the largest absolute error of the output. Raises: AssertionError.
     """
     # Memory handed out anew can still hold another provider's right answer: what is not written must show.
-    decode.run().fill_(torch.nan)
+    spoil(checked_output(decode.run(), inputs))
     if selection is None:
-        return _prove_output(decode.run(), lambda dtype: reference_dense(inputs.decode, dtype=dtype))
+        return _prove_output(decode, inputs, oracle.dense)
     assert decode.page_indices is not None, "a sparse provider must tell which pages it attends"
     pages = decode.page_indices()
-    prove_selection(pages, inputs, selection, must_be_best=decode.keeps_best_scores)
-    return _prove_output(decode.run(), lambda dtype: reference_sparse(inputs.decode, pages, dtype=dtype))
+    prove_selection(pages, inputs, oracle, selection, must_be_best=decode.keeps_best_scores)
+    return _prove_output(decode, inputs, lambda dtype: oracle.sparse(pages, dtype))
 
 
 def prove_append(append: Callable[[], object], inputs: CellInputs) -> float:
@@ -57,31 +43,37 @@ def prove_append(append: Callable[[], object], inputs: CellInputs) -> float:
 
     Returns the largest absolute error of the summaries. Raises: AssertionError.
     """
+    forget_newest(inputs)
     append()
     decode = inputs.decode
-    last = decode.seq_lens.long() - 1
-    pages = decode.block_table.long().gather(1, (last // decode.shape.page_size)[:, None])[:, 0]
     for cache, new in ((decode.k_cache, inputs.new_key), (decode.v_cache, inputs.new_value)):
-        written = cache[pages, last % decode.shape.page_size]
+        written = cache[inputs.newest_pages, inputs.newest_slot]
         assert torch.equal(written, new), "append_kv must write the new token at seq_lens - 1"
-    return _prove_summaries(inputs, pages)
+    return _prove_summaries(inputs)
 
 
-def prove_scores(scores: torch.Tensor, inputs: CellInputs) -> float:
+def forget_newest(inputs: CellInputs) -> None:
+    """NaN in place of each request's newest token and of its page's summary: what is not appended must show."""
+    for tensor in (inputs.decode.k_cache, inputs.decode.v_cache):
+        tensor[inputs.newest_pages, inputs.newest_slot] = torch.nan
+    inputs.page_summary.values[inputs.newest_pages] = torch.nan
+
+
+def prove_scores(scores: torch.Tensor, oracle: Oracle) -> float:
     """Page scores against float64; -inf exactly where a request has no page.
 
     Returns the largest absolute error. Raises: AssertionError.
     """
-    oracle, low_precision = (_reference_scores(inputs, dtype) for dtype in (torch.float64, torch.float32))
-    exists = torch.isfinite(oracle)
+    exact, low_precision = (oracle.scores(dtype) for dtype in (torch.float64, torch.float32))
+    exists = torch.isfinite(exact)
     assert torch.equal(torch.isfinite(scores), exists), "scores must be finite exactly where a page exists"
     return assert_within_error_budget(
-        scores[exists], oracle=oracle[exists], low_precision=low_precision[exists], subject="scores"
+        scores[exists], oracle=exact[exists], low_precision=low_precision[exists], subject="scores"
     )
 
 
 def prove_selection(
-    pages: torch.Tensor, inputs: CellInputs, selection: PageSelection, *, must_be_best: bool = True
+    pages: torch.Tensor, inputs: CellInputs, oracle: Oracle, selection: PageSelection, *, must_be_best: bool = True
 ) -> float:
     """Pages [batch, num_kv_heads, num_pages]: as many as fit, distinct, ascending, forced ones kept, the rest the best.
 
@@ -98,21 +90,47 @@ def prove_selection(
     assert bool((is_kept | ~is_forced[:, None]).all()), "sink, local and current pages must be kept"
     if not must_be_best:
         return 0.0
-    return _prove_best(is_kept, is_forced[:, None], _reference_scores(inputs, torch.float64))
+    return _prove_best(is_kept, is_forced[:, None], oracle.scores(torch.float64))
 
 
-def _prove_output(out: torch.Tensor, reference: Callable[[torch.dtype], Attended]) -> float:
-    oracle, low_precision = reference(torch.float64), reference(out.dtype)
-    return assert_within_error_budget(out, oracle=oracle.out, low_precision=low_precision.out, subject="output")
+def checked_output(out: object, inputs: CellInputs) -> torch.Tensor:
+    """What a call of attention returned, if it is an output of its own that lies in memory.
+
+    Raises: AssertionError for one that is computed when it is read, is no tensor of the query's kind, or is an input.
+    """
+    assert type(out) is torch.Tensor, f"output must be a plain tensor, got {type(out).__name__}"
+    q = inputs.decode.q
+    assert (out.shape, out.dtype, out.device) == (q.shape, q.dtype, q.device), "output must be shaped like the query"
+    memory = {tensor.untyped_storage().data_ptr() for tensor in inputs.tensors}
+    assert out.untyped_storage().data_ptr() not in memory, "output must not lie in the memory of an input"
+    return out
 
 
-def _prove_summaries(inputs: CellInputs, pages: torch.Tensor) -> float:
+def spoil(result: torch.Tensor) -> None:
+    """Overwrite a result with what no call writes: NaN, or page -2."""
+    result.fill_(torch.nan if result.is_floating_point() else _NO_PAGE)
+
+
+def check_written(result: torch.Tensor) -> None:
+    """Raises: AssertionError if a result still holds what `spoil` wrote."""
+    unwritten = torch.isnan(result) if result.is_floating_point() else result == _NO_PAGE
+    assert not bool(unwritten.any()), "a call must write its whole output before it returns, got some left as it was"
+
+
+def _prove_output(decode: PreparedDecode, inputs: CellInputs, reference: Callable[[torch.dtype], Attended]) -> float:
+    out = checked_output(decode.run(), inputs)
+    at_once = out.clone()
+    exact, low_precision = reference(torch.float64), reference(out.dtype)
+    error = assert_within_error_budget(at_once, oracle=exact.out, low_precision=low_precision.out, subject="output")
+    assert torch.equal(out, at_once), "output must stay as it is once a call has returned"
+    return error
+
+
+def _prove_summaries(inputs: CellInputs) -> float:
     """The summary of each page just written equals the mean of the keys in it."""
-    decode = inputs.decode
-    used = (decode.seq_lens.long() - 1) % decode.shape.page_size + 1
     worst = 0.0
-    for page, num_tokens in zip(pages.tolist(), used.tolist(), strict=True):
-        keys = decode.k_cache[page, :num_tokens]
+    for page in inputs.newest_pages.tolist():
+        keys = inputs.decode.k_cache[page, : inputs.newest_slot + 1]
         error = assert_within_error_budget(
             inputs.page_summary.values[page],
             oracle=keys.double().mean(dim=0),
@@ -125,15 +143,6 @@ def _prove_summaries(inputs: CellInputs, pages: torch.Tensor) -> float:
 
 def _num_pages(decode: DecodeInputs) -> torch.Tensor:
     return num_pages_for(decode.seq_lens.long(), decode.shape.page_size)
-
-
-def _reference_scores(inputs: CellInputs, dtype: torch.dtype) -> torch.Tensor:
-    """Scores [batch, num_kv_heads, max_pages] in this dtype from the summaries as stored; -inf where no page is."""
-    decode = inputs.decode
-    summary = PageSummary(kind=inputs.page_summary.kind, values=inputs.page_summary.values.to(dtype))
-    scores = torch.empty(inputs.scores.shape, dtype=dtype, device=decode.q.device)
-    block_topk_reference.score_pages(decode.q.to(dtype), decode.cache, summary, scores=scores)
-    return scores
 
 
 def _kept_mask(pages: torch.Tensor, inputs: CellInputs) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One cell from shape to samples: estimate, allocate, prepare, prove, time, free.
+"""One cell from shape to samples: estimate, allocate, prepare, prove, time, prove again, free.
 
 A case that does not fit, cannot run here or runs out of memory is told apart from one that computes something wrong:
 the first three come back as Unavailable, the last as the exception that its test will raise. Neither stops
@@ -7,61 +7,57 @@ the other cases of the cell.
 
 from __future__ import annotations
 
-import gc
 import statistics
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
 from kinetics.cases.kernels import ATTENTION, CacheState, Case, Cell
 from kinetics.cost.memory import MemoryNeed
-from kinetics.machine.device import Device, available_bytes, last_level_cache_bytes
+from kinetics.machine.company import CompanyWatch
+from kinetics.machine.conditions import Conditions
+from kinetics.machine.device import Device, last_level_cache_bytes
 from kinetics.machine.energy import energy_counter, joules_per_call
-from kinetics.measure.kernel_workload import make_cell_inputs, prepare, provider_case, shape_of
-from kinetics.measure.timing import (
-    EVICTION_CACHES,
-    Call,
-    CpuEvictor,
-    Measurement,
-    Meter,
-    RoundPlan,
-    host_s,
-    measure_cpu,
-    measure_cuda,
-    num_rotating_buffers,
-)
+from kinetics.measure.cell_inputs import shape_of
+from kinetics.measure.kernel_trial import KernelTrials, Trial
+from kinetics.measure.kernel_workload import provider_case
+from kinetics.measure.memory import run_within_memory
+from kinetics.measure.rounds import Candidate, Measurement, Meter, RoundPlan, measure_cpu, measure_cuda
+from kinetics.measure.timing import EVICTION_CACHES, CpuEvictor, num_rotating_buffers
 from kinetics.results.kernel_row import Measured
 from kinetics.specs.dtypes import element_bytes
 from kinetics_kernels.providers import find_provider
 from kinetics_kernels.unavailable import Unavailable
 
 Outcome = Measured | Unavailable | Exception
-AnyCase = TypeVar("AnyCase")
-AnyOutcome = TypeVar("AnyOutcome")
 
 _BUDGET_S_PER_CASE = {"cpu": 0.5, "cuda": 0.3}
-_MEMORY_SHARE = 0.9
 
 
 class CellRunner:
-    """Measures cells on one device, one at a time; nothing of a cell outlives `run`."""
+    """Measures cells on one device under the same conditions, one at a time; nothing of a cell outlives `run`."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, conditions: Conditions) -> None:
         self._device = device
+        self._conditions = conditions
         self._cache_bytes = last_level_cache_bytes(device)
         self._energy = energy_counter(device)
 
     def run(self, cell: Cell, cases: Sequence[Case]) -> dict[Case, Outcome]:
-        """Measure the cases of one cell, interleaved."""
+        """Measure the cases of one cell, interleaved.
+
+        Raises: ConditionsChangedError if the conditions cannot be set, or did not last.
+        """
         outcomes: dict[Case, Outcome] = {case: why for case in cases if (why := self._unavailable_for(case))}
         runnable = [case for case in cases if case not in outcomes]
         need = self._memory_need(cell, runnable)
         if not runnable:
             return outcomes
-        return outcomes | run_within_memory(runnable, need, self._device, lambda: self._measured(cell, runnable))
+        with self._conditions.held():
+            return outcomes | run_within_memory(runnable, need, self._device, lambda: self._measured(cell, runnable))
 
     def _unavailable_for(self, case: Case) -> Unavailable | None:
         if case.operation not in ATTENTION:
@@ -101,38 +97,32 @@ class CellRunner:
         )
 
     def _measured(self, cell: Cell, cases: Sequence[Case]) -> dict[Case, Outcome]:
-        num_buffers = self._num_buffers(cell, cases)
-        inputs = [make_cell_inputs(cell, device=self._device.torch_name, seed=i) for i in range(num_buffers)]
-        outcomes: dict[Case, Outcome] = {}
-        calls: dict[Case, list[Call]] = {}
-        errors: dict[Case, float] = {}
-        plan_s: dict[Case, float] = {}
-        for case in cases:
-            try:
-                prepared = [prepare(case, one) for one in inputs]
-                if prepared[0].plan is not None:
-                    plan_s[case] = host_s(prepared[0].plan, device_kind=self._device.kind)
-                errors[case] = prepared[0].prove()  # the other buffers differ in their random numbers only
-            except Exception as error:  # whatever one provider raises is that case's failure, not the cell's
-                if is_out_of_memory(error):
-                    raise
-                outcomes[case] = error
-                continue
-            calls[case] = [one.call for one in prepared]
-        if calls:
-            measurement = self._timed(cell, calls)
-            outcomes |= {case: self._outcome(case, measurement, errors[case], plan_s.get(case)) for case in calls}
+        trials = KernelTrials(
+            cell,
+            cases,
+            device=self._device.torch_name,
+            num_buffers=self._num_buffers(cell, cases),
+            conditions=self._conditions,
+        )
+        if not trials.sound:
+            return dict(trials.failures)
+        watch = CompanyWatch()
+        measured = self._timed(cell, trials.candidates())
+        circumstances = self._conditions.row_fields() | watch.seen().row_fields()
+        trials.conclude(measured)
+        outcomes: dict[Case, Outcome] = dict(trials.failures)
+        for trial in trials.sound:
+            outcomes[trial.case] = self._outcome(trial, measured, circumstances)
         return outcomes
 
-    def _timed(self, cell: Cell, calls: Mapping[Case, Sequence[Call]]) -> Measurement:
-        named = {str(case): case_calls for case, case_calls in calls.items()}
-        plan = RoundPlan(budget_s=_BUDGET_S_PER_CASE[self._device.kind] * len(calls))
-        seed = zlib.crc32("".join(named).encode())
+    def _timed(self, cell: Cell, candidates: Mapping[str, Candidate]) -> Measurement:
+        plan = RoundPlan(budget_s=_BUDGET_S_PER_CASE[self._device.kind] * len(candidates))
+        seed = zlib.crc32("".join(candidates).encode())
         if self._device.kind == "cuda":
-            return measure_cuda(named, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed, meter=self._meter())
+            return measure_cuda(candidates, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed, meter=self._meter())
         evict = CpuEvictor(self._cache_bytes) if cell.cache_state is CacheState.COLD else None
         with torch.inference_mode():
-            return measure_cpu({name: one[0] for name, one in named.items()}, evict=evict, plan=plan, seed=seed)
+            return measure_cpu(candidates, evict=evict, plan=plan, seed=seed)
 
     def _meter(self) -> Meter | None:
         counter = self._energy
@@ -142,39 +132,18 @@ class CellRunner:
             counter, run, calls_per_run=num_calls, wait=torch.cuda.synchronize
         )
 
-    def _outcome(self, case: Case, measurement: Measurement, max_abs_error: float, plan_s: float | None) -> Measured:
-        canary = measurement.canary_bytes_per_s
+    def _outcome(self, trial: Trial, measured: Measurement, circumstances: Mapping[str, Any]) -> Measured:
+        case, canary = trial.case, measured.canary_bytes_per_s
         return Measured(
             case=case,
             work=work_of(case),
             num_launches=NUM_LAUNCHES[case.operation],
             provider_version=find_provider(case.provider).version(),
-            samples_s=tuple(measurement.samples_s[str(case)]),
-            max_abs_error=max_abs_error,
-            plan_s=plan_s,
-            joules_per_call=measurement.joules_per_call.get(str(case)),
+            samples_s=tuple(measured.samples_s[str(case)]),
+            max_abs_error=trial.max_abs_error,
+            plan_s=trial.plan_s,
+            joules_per_call=measured.joules_per_call.get(str(case)),
             canary_bytes_per_s=statistics.median(canary) if canary else None,
+            selection_overlap=trial.selection_overlap,
+            circumstances=circumstances,
         )
-
-
-def run_within_memory(
-    cases: Sequence[AnyCase], need: MemoryNeed, device: Device, measure: Callable[[], dict[AnyCase, AnyOutcome]]
-) -> dict[AnyCase, AnyOutcome | Unavailable]:
-    """What `measure` returns, or for every case the reason why its memory was not enough; freed in the end."""
-    if unavailable := need.unavailable_within(available_bytes(device), share=_MEMORY_SHARE):
-        return dict.fromkeys(cases, unavailable)
-    try:
-        return {**measure()}
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return dict.fromkeys(cases, Unavailable(f"out of memory, though the estimate was {need}"))
-    finally:
-        gc.collect()
-        if device.kind == "cuda":
-            torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator failed: torch's CPU allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

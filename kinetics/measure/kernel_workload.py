@@ -1,57 +1,61 @@
-"""What each operation does in a cell: its inputs, its call, its proof, its work.
+"""What each operation does in a cell: its call, what is spoilt before it and looked at after it, its proof.
 
-Binds the pure nouns of `kinetics.cases.kernels` and `kinetics.cost.kernels` to kernels and tensors. Every call is
-proved on its own shape against float64 before anyone times it.
+Binds the pure nouns of `kinetics.cases.kernels` to kernels and tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 
-from kinetics.cases.kernels import NUM_LOCAL_PAGES, NUM_SINK_PAGES, Case, Cell, PageOperation
-from kinetics.measure.kernel_proof import CellInputs, prove_append, prove_attention, prove_scores, prove_selection
+from kinetics.cases.kernels import NUM_LOCAL_PAGES, NUM_SINK_PAGES, Case, PageOperation
+from kinetics.measure.cell_inputs import CellInputs, shape_of
+from kinetics.measure.kernel_proof import (
+    check_written,
+    checked_output,
+    forget_newest,
+    prove_append,
+    prove_attention,
+    prove_scores,
+    prove_selection,
+    spoil,
+)
+from kinetics.measure.oracle import Oracle
 from kinetics.measure.timing import Call
 from kinetics.specs.policies import PolicyKind
 from kinetics_kernels import api
 from kinetics_kernels.providers import DecodeRequest, ProviderCase, find_provider
-from kinetics_kernels.shapes import DecodeShape, PageSelection, PageSummaryKind
-from kinetics_kernels.testing import make_inputs
+from kinetics_kernels.shapes import PageSelection
 
 
-def shape_of(cell: Cell) -> DecodeShape:
-    """The kernel API's view of a cell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A case ready to run on one set of inputs.
 
-    Raises: ValueError if the kernels do not know such heads or pages.
+    `prove(call, oracle)` returns the largest absolute error of a call: this one, or what was timed in its place.
+    `spoil` is handed the last result, or None before the first; `look` the result of a call just made. `plan` is what
+    the provider does once per batch before its calls, timed apart; `refresh` its copying of new keys and values;
+    `pages` tells which pages a call attends.
+
+    Raises: `prove` and `look` raise AssertionError if the call computes something wrong or leaves it unwritten.
     """
-    return DecodeShape(
-        batch=cell.batch,
-        context_len=cell.context_len,
-        num_q_heads=cell.model.num_q_heads,
-        num_kv_heads=cell.model.num_kv_heads,
-        head_dim=cell.model.head_dim,
-        page_size=cell.page_size,
-    )
+
+    call: Callable[[], Any]
+    prove: Callable[[Callable[[], Any], Oracle], float]
+    spoil: Callable[[Any], None]
+    look: Callable[[Any], None]
+    plan: Call | None = None
+    refresh: Callable[[], None] | None = None
+    pages: Callable[[], torch.Tensor] | None = None
 
 
 def selection_of(case: Case) -> PageSelection:
     """How many pages the case keeps, and which whatever their score."""
     return PageSelection(num_pages=case.num_kept_pages, num_sink_pages=NUM_SINK_PAGES, num_local_pages=NUM_LOCAL_PAGES)
-
-
-def make_cell_inputs(cell: Cell, *, device: str, seed: int) -> CellInputs:
-    """Random inputs of a cell, page summaries included."""
-    dtype = getattr(torch, cell.dtype)
-    decode = make_inputs(shape_of(cell), dtype=dtype, device=device, seed=seed, layout=cell.kv_layout)
-    summary = api.summarize_pages(decode.cache, kind=PageSummaryKind.MEAN)
-    generator = torch.Generator(device=device).manual_seed(seed + 1)
-    new_shape = (cell.batch, cell.model.num_kv_heads, cell.model.head_dim)
-    new = [torch.empty(new_shape, dtype=dtype, device=device).normal_(generator=generator) for _ in ("k", "v")]
-    scores = api.score_pages(decode.q, decode.cache, summary)
-    return CellInputs(decode=decode, page_summary=summary, new_key=new[0], new_value=new[1], scores=scores)
 
 
 def provider_case(case: Case, *, device_kind: str) -> ProviderCase:
@@ -61,51 +65,81 @@ def provider_case(case: Case, *, device_kind: str) -> ProviderCase:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A case ready to run on one set of inputs: the call to time, and the proof that it is right.
-
-    `plan` is what the provider does once per batch before its calls, timed apart. `prove` returns the largest absolute
-    error. Raises: AssertionError if the call computes something wrong.
-    """
-
-    call: Call
-    prove: Callable[[], float]
-    plan: Call | None = None
-
-
 def prepare(case: Case, inputs: CellInputs) -> Prepared:
     """Do everything that must not be timed."""
-    if case.operation is PolicyKind.DENSE:
-        request = DecodeRequest(inputs=inputs.decode)
-        decode = find_provider(case.provider).prepare(request)
-        return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, None), plan=decode.plan)
-    if case.operation is PolicyKind.BLOCK_TOPK:
-        selection = selection_of(case)
-        request = DecodeRequest(inputs=inputs.decode, page_summary=inputs.page_summary, selection=selection)
-        decode = find_provider(case.provider).prepare(request)
-        return Prepared(call=decode.run, prove=partial(prove_attention, decode, inputs, selection), plan=decode.plan)
-    return _prepare_search(case, inputs)
-
-
-def _prepare_search(case: Case, inputs: CellInputs) -> Prepared:
+    if not isinstance(case.operation, PageOperation):
+        return _prepare_attention(case, inputs)
     append, score = partial(_append, inputs), partial(_score, inputs)
     if case.operation is PageOperation.APPEND:
-        return Prepared(call=append, prove=lambda: prove_append(append, inputs))
-    if case.operation is PageOperation.SCORE:
-        return Prepared(call=score, prove=lambda: prove_scores(score(), inputs))
-    selection = selection_of(case)
-    select = partial(_select, inputs, selection)
-    if case.operation is PageOperation.SELECT:
         return Prepared(
-            call=partial(select, inputs.scores), prove=lambda: prove_selection(select(inputs.scores), inputs, selection)
+            call=append,
+            prove=lambda call, _: prove_append(call, inputs),
+            spoil=lambda _: forget_newest(inputs),
+            look=lambda _: _check_appended(inputs),
         )
+    if case.operation is PageOperation.SCORE:
+        return _returning(score, lambda call, oracle: prove_scores(call(), oracle))
+    selection = selection_of(case)
+    prove = partial(_prove_selected, inputs=inputs, selection=selection)
+    if case.operation is PageOperation.SELECT:
+        return _returning(partial(_select, inputs, selection, inputs.scores), prove)
 
     def search() -> torch.Tensor:
         append()
-        return select(score())
+        return _select(inputs, selection, score())
 
-    return Prepared(call=search, prove=lambda: prove_selection(search(), inputs, selection))
+    def spoil_both(last: torch.Tensor | None) -> None:
+        forget_newest(inputs)
+        _spoil_last(last)
+
+    def look_at_both(pages: torch.Tensor) -> None:
+        _check_appended(inputs)
+        check_written(pages)
+
+    return replace(_returning(search, prove), spoil=spoil_both, look=look_at_both)
+
+
+def _prepare_attention(case: Case, inputs: CellInputs) -> Prepared:
+    selection = selection_of(case) if case.operation is PolicyKind.BLOCK_TOPK else None
+    request = DecodeRequest(
+        inputs=inputs.decode, page_summary=inputs.page_summary if selection else None, selection=selection
+    )
+    decode = find_provider(case.provider).prepare(request)
+
+    def prove(call: Callable[[], Any], oracle: Oracle) -> float:
+        return prove_attention(replace(decode, run=call), inputs, oracle, selection)
+
+    return replace(
+        _returning(decode.run, prove),
+        look=lambda out: check_written(checked_output(out, inputs)),
+        plan=decode.plan,
+        refresh=decode.refresh,
+        pages=decode.page_indices,
+    )
+
+
+def _returning(call: Callable[[], Any], prove: Callable[[Callable[[], Any], Oracle], float]) -> Prepared:
+    """A case whose call returns all that it computes."""
+    return Prepared(call=call, prove=prove, spoil=_spoil_last, look=check_written)
+
+
+def _spoil_last(last: torch.Tensor | None) -> None:
+    if last is not None:
+        spoil(last)
+
+
+def _prove_selected(call: Callable[[], Any], oracle: Oracle, *, inputs: CellInputs, selection: PageSelection) -> float:
+    return prove_selection(call(), inputs, oracle, selection)
+
+
+def _check_appended(inputs: CellInputs) -> None:
+    pages, slot = inputs.newest_pages, inputs.newest_slot
+    for written in (
+        inputs.decode.k_cache[pages, slot],
+        inputs.decode.v_cache[pages, slot],
+        inputs.page_summary.values[pages],
+    ):
+        check_written(written)
 
 
 def _append(inputs: CellInputs) -> None:

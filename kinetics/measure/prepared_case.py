@@ -66,16 +66,18 @@ def prepare(spec: Spec, device: str, seed: int) -> PreparedCase:
 def _prepare_kernel(spec: Spec, device: str, seed: int) -> PreparedCase:
     from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
     from kinetics.cases.kernels import OPERATIONS, CacheState, Case, Cell
-    from kinetics.measure.kernel_workload import make_cell_inputs
+    from kinetics.measure.cell_inputs import make_cell_inputs
     from kinetics.measure.kernel_workload import prepare as prepare_kernel
+    from kinetics.measure.oracle import Oracle
 
     cell = Cell(**_shared_fields(spec), cache_state=CacheState.COLD)
     case = Case(
         cell=cell, operation=OPERATIONS[spec["operation"]], provider=spec["provider"], kv_budget=spec["kv_budget"]
     )
-    prepared = prepare_kernel(case, make_cell_inputs(cell, device=device, seed=seed))
+    inputs = make_cell_inputs(cell, device=device, seed=seed)
+    prepared = prepare_kernel(case, inputs)
     work = asdict(work_of(case)) | {"num_launches": NUM_LAUNCHES[case.operation]}
-    return PreparedCase(call=prepared.call, prove=prepared.prove, work=work)
+    return PreparedCase(call=prepared.call, prove=lambda: prepared.prove(prepared.call, Oracle(inputs)), work=work)
 
 
 def _prepare_step(spec: Spec, device: str, seed: int) -> PreparedCase:

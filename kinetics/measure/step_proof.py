@@ -18,6 +18,7 @@ from torch.nn.functional import silu
 from kinetics.cases.steps import StepCase
 from kinetics.engine.attention import Attention, DecodeBatch, page_selection
 from kinetics.engine.decoder import Decoder
+from kinetics.measure.loud_keys import write_loud_keys
 from kinetics.measure.step_workload import StepWorkload, first_layers, settings_of
 from kinetics_kernels.block_topk import reference as block_topk_reference
 from kinetics_kernels.dense import reference as dense_reference
@@ -37,11 +38,21 @@ def prove_step(workload: StepWorkload, case: StepCase) -> float:
     head = replace(one_layer.weights, head=one_layer.weights.head[:HEAD_ROWS])
     timed = Decoder(one_layer.spec, head)
     attention = _RecordingAttention(workload.attention_of(case))
+    timed.decode(workload.token_ids, workload.batch, attention)
+    _write_loud_keys(workload, attention.q)
     logits = timed.decode(workload.token_ids, workload.batch, attention)
     with torch.inference_mode():
         pages = _chosen_pages(workload, case, attention.q)
         oracle, plain = (_plain_logits(workload, pages, dtype) for dtype in (torch.float64, logits.dtype))
     return assert_within_error_budget(logits, oracle=oracle, low_precision=plain, subject="logits after one layer")
+
+
+def _write_loud_keys(workload: StepWorkload, q: torch.Tensor) -> None:
+    """Keys of the first layer that these queries hear; the newest one is the step's own."""
+    batch = workload.batch
+    cache = workload.cache.layers[0].paged_cache(batch.block_table, batch.seq_lens)
+    write_loud_keys(cache, q, context_len=int(batch.seq_lens[0]))
+    workload.summarize()
 
 
 class _RecordingAttention:

@@ -1,4 +1,4 @@
-"""One decode-step cell from shape to samples: estimate, allocate, prove, time, free.
+"""One decode-step cell from shape to samples: estimate, allocate, prove, time, prove again, free.
 
 Every number of layers is timed under every policy and without attention, interleaved, so that attention's share and
 the extrapolation to all layers come from the same rounds.
@@ -12,18 +12,23 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
+
 from kinetics.cases.steps import StepCase, StepCell
 from kinetics.cost.memory import MemoryNeed
 from kinetics.cost.steps import step_memory
+from kinetics.machine.company import CompanyWatch
+from kinetics.machine.conditions import Conditions
 from kinetics.machine.device import Device, available_bytes, last_level_cache_bytes
-from kinetics.measure.kernel_runner import run_within_memory
-from kinetics.measure.step_proof import HEAD_ROWS, prove_step
-from kinetics.measure.step_workload import StepWorkload, make_step_workload, without_attention
-from kinetics.measure.timing import EVICTION_CACHES, Call, CpuEvictor, Measurement, RoundPlan, measure_cpu, measure_cuda
+from kinetics.measure.memory import run_within_memory
+from kinetics.measure.rounds import Candidate, Measurement, RoundPlan, measure_cpu, measure_cuda
+from kinetics.measure.step_proof import HEAD_ROWS
+from kinetics.measure.step_trial import StepTrials, bare_name
+from kinetics.measure.timing import EVICTION_CACHES, CpuEvictor
 from kinetics.results.step_row import StepMeasured, extrapolate
 from kinetics_kernels.unavailable import Unavailable
 
-StepOutcome = StepMeasured | Unavailable | AssertionError
+StepOutcome = StepMeasured | Unavailable | Exception
 
 _PLAN = {
     "cpu": RoundPlan(budget_s=4.0, min_rounds=5, max_rounds=40),
@@ -34,54 +39,56 @@ _PLAN = {
 class StepRunner:
     """Measures decode-step cells on one device, one at a time; nothing of a cell outlives `run`."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, conditions: Conditions) -> None:
         self._device = device
+        self._conditions = conditions
         self._cache_bytes = last_level_cache_bytes(device)
 
     def run(self, cell: StepCell, cases: Sequence[StepCase]) -> dict[StepCase, StepOutcome]:
-        """Measure the cases of one cell, interleaved."""
+        """Measure the cases of one cell, interleaved.
+
+        Raises: ConditionsChangedError if the conditions cannot be set, or did not last.
+        """
         available = available_bytes(self._device)
         eviction_bytes = EVICTION_CACHES * self._cache_bytes if self._device.kind == "cpu" else 0
         need = memory_need(cases, eviction_bytes=eviction_bytes)
-        return run_within_memory(
-            cases, need, self._device, lambda: self._measured(cell, cases, need=need, available=available)
-        )
+        with self._conditions.held():
+            return run_within_memory(
+                cases, need, self._device, lambda: self._measured(cell, cases, need=need, available=available)
+            )
 
     def _measured(
         self, cell: StepCell, cases: Sequence[StepCase], *, need: MemoryNeed, available: int
     ) -> dict[StepCase, StepOutcome]:
-        workload = make_step_workload(cell, device=self._device.torch_name, seed=zlib.crc32(str(cell).encode()))
-        proofs = {_policy_of(case): _proved(workload, case) for case in cases if case.num_layers == cases[0].num_layers}
-        outcomes: dict[StepCase, StepOutcome] = {
-            case: proof for case in cases if isinstance(proof := proofs[_policy_of(case)], AssertionError)
-        }
-        sound = [case for case in cases if case not in outcomes]
-        if not sound:
-            return outcomes
-        timed = self._timed(cell, _calls(workload, sound))
-        for case in sound:
-            proof = proofs[_policy_of(case)]
-            assert isinstance(proof, float)
+        trials = StepTrials(cell, cases, device=self._device.torch_name, conditions=self._conditions)
+        if not trials.sound:
+            return dict(trials.failures)
+        watch = CompanyWatch()
+        timed = self._timed(cell, trials.candidates())
+        circumstances = self._conditions.row_fields() | watch.seen().row_fields()
+        trials.conclude(timed)
+        outcomes: dict[StepCase, StepOutcome] = dict(trials.failures)
+        for case, max_abs_error in trials.sound.items():
             outcomes[case] = StepMeasured(
                 case=case,
                 provider_version=importlib.metadata.version("kinetics-bench"),
                 samples_s=timed.samples_s[str(case)],
-                bare_samples_s=timed.samples_s[_bare_name(case.num_layers)],
+                bare_samples_s=timed.samples_s[bare_name(case.num_layers)],
                 extrapolated_s=_extrapolated_s(case, timed),
-                max_abs_error=proof,
+                max_abs_error=max_abs_error,
                 canary_bytes_per_s=statistics.median(timed.canary_bytes_per_s) if timed.canary_bytes_per_s else None,
                 required_bytes=need.num_bytes,
                 available_bytes=available,
+                circumstances=circumstances,
             )
         return outcomes
 
-    def _timed(self, cell: StepCell, calls: Mapping[str, Call]) -> Measurement:
-        plan, seed = _PLAN[self._device.kind], zlib.crc32("".join(calls).encode())
+    def _timed(self, cell: StepCell, candidates: Mapping[str, Candidate]) -> Measurement:
+        plan, seed = _PLAN[self._device.kind], zlib.crc32("".join(candidates).encode())
         if self._device.kind == "cuda":
-            return measure_cuda(
-                {name: [call] for name, call in calls.items()}, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed
-            )
-        return measure_cpu(calls, evict=CpuEvictor(self._cache_bytes), plan=plan, seed=seed)
+            return measure_cuda(candidates, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed)
+        with torch.inference_mode():
+            return measure_cpu(candidates, evict=CpuEvictor(self._cache_bytes), plan=plan, seed=seed)
 
 
 def memory_need(cases: Sequence[StepCase], *, eviction_bytes: int) -> MemoryNeed:
@@ -93,29 +100,6 @@ def memory_need(cases: Sequence[StepCase], *, eviction_bytes: int) -> MemoryNeed
     head_kv = 2 * cell.context_len * model.head_dim
     proof_bytes = 8 * (2 * matrix + 4 * head_kv)
     return MemoryNeed(parts={**step_memory(largest).parts, "proof": proof_bytes, "eviction": eviction_bytes})
-
-
-def _calls(workload: StepWorkload, cases: Sequence[StepCase]) -> dict[str, Call]:
-    calls: dict[str, Call] = {}
-    for case in cases:
-        calls[str(case)] = workload.call(case.num_layers, workload.attention_of(case))
-        calls[_bare_name(case.num_layers)] = workload.call(case.num_layers, without_attention)
-    return calls
-
-
-def _bare_name(num_layers: int) -> str:
-    return f"without attention, {num_layers} layers"
-
-
-def _policy_of(case: StepCase) -> tuple[str, int | None]:
-    return case.policy.value, case.kv_budget
-
-
-def _proved(workload: StepWorkload, case: StepCase) -> float | AssertionError:
-    try:
-        return prove_step(workload, case)
-    except AssertionError as wrong:
-        return wrong
 
 
 def _extrapolated_s(case: StepCase, timed: Measurement) -> float | None:

@@ -44,6 +44,25 @@ class StepWorkload:
 
         return step
 
+    def ask_anew(self, generator: torch.Generator) -> None:
+        """Other tokens, in the same memory."""
+        self.token_ids.random_(0, self.decoder.spec.model.vocab_size, generator=generator)
+
+    def draw(self, *, seed: int) -> None:
+        """Another cache and other tokens of this seed, in the same memory; weights stay."""
+        generator = torch.Generator(device=self.token_ids.device).manual_seed(seed)
+        noise = torch.randn(_NOISE_PERIOD, generator=generator, device=self.token_ids.device).to(self.cache.keys.dtype)
+        for tensor in (self.cache.keys, self.cache.values):
+            fill_repeating(tensor.transpose(2, 3), noise)  # as it lies in memory
+        self.ask_anew(generator)
+        self.summarize()
+
+    def summarize(self) -> None:
+        """Page summaries of the keys that the cache holds now."""
+        for layer in self.cache.layers:
+            pages = layer.paged_cache(self.batch.block_table, self.batch.seq_lens)
+            api.summarize_pages(pages, kind=_SUMMARY_KIND, out=layer.summary)
+
     def attention_of(self, case: StepCase) -> PolicyAttention:
         """The attention of a case over the cell's cache."""
         return PolicyAttention(self.cache, settings_of(case))
@@ -52,7 +71,6 @@ class StepWorkload:
 def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkload:
     """Random weights and a cache in which every request has its context, in scattered pages."""
     model, dtype = cell.largest, getattr(torch, cell.dtype)
-    generator = torch.Generator(device=device).manual_seed(seed)
     weights = random_weights(model, device=device, dtype=dtype, seed=seed)
     pages_per_request = num_pages_for(cell.context_len, cell.page_size)
     num_pages = cell.batch * pages_per_request
@@ -64,20 +82,16 @@ def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkloa
         dtype=getattr(torch, cell.kv_dtype),
         summary_kind=_SUMMARY_KIND,
     )
-    noise = torch.randn(_NOISE_PERIOD, generator=generator, device=device).to(cache.keys.dtype)
-    for tensor in (cache.keys, cache.values):
-        fill_repeating(tensor.transpose(2, 3), noise)  # as it lies in memory
     order = torch.randperm(num_pages, generator=torch.Generator().manual_seed(seed)).to(torch.int32)
     batch = DecodeBatch(
         block_table=order.view(cell.batch, pages_per_request).to(device),
         seq_lens=torch.full((cell.batch,), cell.context_len, dtype=torch.int32, device=device),
     )
-    for layer in cache.layers:
-        pages = layer.paged_cache(batch.block_table, batch.seq_lens)
-        api.summarize_pages(pages, kind=_SUMMARY_KIND, out=layer.summary)
-    token_ids = torch.randint(0, model.vocab_size, (cell.batch,), generator=generator, device=device)
+    token_ids = torch.empty((cell.batch,), dtype=torch.int64, device=device)
     decoder = Decoder(DecoderSpec.for_random_weights(model), weights)
-    return StepWorkload(decoder=decoder, cache=cache, token_ids=token_ids, batch=batch)
+    workload = StepWorkload(decoder=decoder, cache=cache, token_ids=token_ids, batch=batch)
+    workload.draw(seed=seed)
+    return workload
 
 
 def settings_of(case: StepCase) -> AttentionSettings:

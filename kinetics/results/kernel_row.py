@@ -6,14 +6,15 @@ Pure arithmetic over numbers and plain dictionaries. What the fields mean stands
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kinetics.cases.kernels import CacheState, Case
 from kinetics.cost.kernels import Work
 from kinetics.prediction.calibration import Row
 from kinetics.prediction.roofline import predict
+from kinetics.results.disturbance import disturbance
 from kinetics.specs.ceilings import Ceilings
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class Measured:
     """A case that was proved correct and timed. `canary_bytes_per_s`: read bandwidth seen between its samples.
 
     `plan_s`: what the provider does once per batch, on top of the samples; None if there is nothing. `joules_per_call`
-    of the whole device; None where nothing counts them.
+    of the whole device; None where nothing counts them. `selection_overlap`: see
+    `kinetics.measure.selection_overlap`; None where nothing is selected. `circumstances`: under which conditions and in
+    what company it was timed, as the row states them.
     """
 
     case: Case
@@ -37,6 +40,18 @@ class Measured:
     canary_bytes_per_s: float | None
     plan_s: float | None = None
     joules_per_call: float | None = None
+    selection_overlap: float | None = None
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def distinct_bytes(self) -> int:
+        """What a call must fetch or write, each byte once."""
+        return self.work.num_bytes
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether its data may come from the cache."""
+        return self.case.cell.cache_state is CacheState.WARM
 
     def row(self, ceilings: Ceilings) -> Row:
         """The `extra_info` of the row."""
@@ -50,6 +65,14 @@ class Recordable(Protocol):
     def samples_s(self) -> Sequence[float]:
         """Seconds per call, one sample a round."""
 
+    @property
+    def distinct_bytes(self) -> int:
+        """What a call must fetch or write, each byte once."""
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether its data may come from the cache."""
+
     def row(self, ceilings: Ceilings) -> Row:
         """The `extra_info` of its row, calibration apart."""
 
@@ -57,11 +80,10 @@ class Recordable(Protocol):
 def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
     """The `extra_info` of one row, calibration apart (that needs all rows: `calibrate`)."""
     case, work = measured.case, measured.work
-    is_warm = case.cell.cache_state is CacheState.WARM
-    prediction = predict(work, ceilings, num_launches=measured.num_launches, is_warm=is_warm)
+    prediction = predict(work, ceilings, num_launches=measured.num_launches, is_warm=measured.is_warm)
     median_s = statistics.median(measured.samples_s)
-    ceiling = ceilings.bytes_per_s(work.num_bytes, is_warm=is_warm)
-    return {
+    ceiling = ceilings.bytes_per_s(work.num_bytes, is_warm=measured.is_warm)
+    row = {
         **_case_fields(case),
         "provider_version": measured.provider_version,
         "minimum_bytes": work.num_bytes,
@@ -81,7 +103,10 @@ def measured_row(measured: Measured, ceilings: Ceilings) -> Row:
         "joules_per_call": measured.joules_per_call,
         "joules_per_token": None if measured.joules_per_call is None else measured.joules_per_call / case.cell.batch,
         "max_abs_error": measured.max_abs_error,
+        "selection_overlap": measured.selection_overlap,
+        **measured.circumstances,
     }
+    return row | {"disturbed": disturbance(row)}
 
 
 def _case_fields(case: Case) -> Row:

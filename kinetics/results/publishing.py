@@ -169,8 +169,7 @@ def _idle_cpus(document: Document) -> str | None:
 
 
 def _threads_of(row: Mapping[str, Any]) -> Any:
-    conditions = row.get("conditions")
-    return conditions.get("num_threads") if isinstance(conditions, Mapping) else row.get("num_threads")
+    return row.get("torch_threads")
 
 
 def _business(document: Document) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kinetics.cases.steps import StepCase
@@ -16,6 +16,7 @@ from kinetics.cost.kernels import Work
 from kinetics.cost.steps import step_parts
 from kinetics.prediction.calibration import Row
 from kinetics.prediction.roofline import predict_parts
+from kinetics.results.disturbance import disturbance
 from kinetics.results.kernel_row import shared_case_fields
 from kinetics.specs.ceilings import Ceilings
 
@@ -25,7 +26,8 @@ class StepMeasured:
     """A step that was proved correct and timed.
 
     `bare_samples_s`: the same step without attention, interleaved with it. `extrapolated_s`: the full model's step
-    from this policy's rounds with two numbers of layers; None where these were not measured.
+    from this policy's rounds with two numbers of layers; None where these were not measured. `circumstances`: under
+    which conditions and in what company it was timed, as the row states them.
     """
 
     case: StepCase
@@ -37,6 +39,18 @@ class StepMeasured:
     canary_bytes_per_s: float | None
     required_bytes: int
     available_bytes: int
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def distinct_bytes(self) -> int:
+        """What a step must fetch: weights and cache. Activations may stay in a cache from one part to the next."""
+        parts = step_parts(self.case.shape)
+        return parts["weights"].num_bytes + parts["attention"].num_bytes
+
+    @property
+    def is_warm(self) -> bool:
+        """Never: a step streams its weights."""
+        return False
 
     def row(self, ceilings: Ceilings) -> Row:
         """The `extra_info` of the row, calibration apart (that needs all rows)."""
@@ -46,7 +60,7 @@ class StepMeasured:
         prediction = predict_parts(parts, ceilings, num_launches=shape.num_launches)
         median_s = statistics.median(self.samples_s)
         achieved = work.num_bytes / median_s
-        return {
+        row = {
             **_case_fields(case),
             "provider_version": self.provider_version,
             "minimum_bytes": work.num_bytes,
@@ -70,7 +84,9 @@ class StepMeasured:
             "required_bytes": self.required_bytes,
             "available_bytes": self.available_bytes,
             **self._full_model_fields(median_s),
+            **self.circumstances,
         }
+        return row | {"disturbed": disturbance(row)}
 
     def _full_model_fields(self, median_s: float) -> dict[str, Any]:
         """The step of all layers: measured, or extrapolated, or both and their difference."""

@@ -8,6 +8,11 @@ Document = dict[str, Any]
 
 SHAPE = {"num_q_heads": 32, "num_kv_heads": 8, "head_dim": 128}
 BANDWIDTH = 2e10
+CIRCUMSTANCES = {
+    "torch_threads": 2, "num_cpus": 2, "governor": None, "others_cpu_share": 0.01, "steal_share": 0.0,
+    "involuntary_switches_per_s": 3.0, "load_per_cpu": 0.5, "temperature_c": None, "device_complaint": None,
+}  # fmt: skip
+"""What a quiet machine adds to a row."""
 
 
 def make_row(

@@ -7,8 +7,10 @@ import torch
 
 from kinetics.cases.kernel_work import work_of
 from kinetics.cases.kernels import OPERATIONS, Case, Cell, GridOptions, GridSize, PageOperation, cells
+from kinetics.measure.cell_inputs import make_cell_inputs
 from kinetics.measure.kernel_proof import prove_append, prove_attention, prove_scores, prove_selection
-from kinetics.measure.kernel_workload import make_cell_inputs, prepare, selection_of
+from kinetics.measure.kernel_workload import prepare, selection_of
+from kinetics.measure.oracle import Oracle
 from kinetics.specs.policies import PolicyKind
 from kinetics_kernels import api
 from kinetics_kernels.providers import PreparedDecode
@@ -48,14 +50,16 @@ def pages_of(cell, inputs):
 
 @pytest.mark.parametrize("operation", OPERATIONS.values())
 def test_our_kernels_are_proved_in_every_operation(cell, inputs, operation):
-    assert prepare(case_of(cell, operation), inputs).prove() < 1e-5
+    prepared = prepare(case_of(cell, operation), inputs)
+    assert prepared.prove(prepared.call, Oracle(inputs)) < 1e-5
 
 
 @pytest.mark.parametrize(
     ("operation", "provider"), [(PolicyKind.DENSE, "torch_sdpa"), (PolicyKind.BLOCK_TOPK, "naive_sparse")]
 )
 def test_peers_are_proved_against_the_same_oracle(cell, inputs, operation, provider):
-    assert prepare(case_of(cell, operation, provider), inputs).prove() < 1e-5
+    prepared = prepare(case_of(cell, operation, provider), inputs)
+    assert prepared.prove(prepared.call, Oracle(inputs)) < 1e-5
 
 
 def test_a_perturbed_output_is_refused(cell, inputs):
@@ -67,18 +71,18 @@ def test_a_perturbed_output_is_refused(cell, inputs):
         return out
 
     with pytest.raises(AssertionError, match="output errs by"):
-        prove_attention(PreparedDecode(run=wrong), inputs, None)
+        prove_attention(PreparedDecode(run=wrong), inputs, Oracle(inputs), None)
 
 
 def test_a_nan_in_the_output_is_refused(inputs):
     wrong = PreparedDecode(run=lambda: torch.full_like(inputs.decode.q, float("nan")))
     with pytest.raises(AssertionError, match="output errs by inf"):
-        prove_attention(wrong, inputs, None)
+        prove_attention(wrong, inputs, Oracle(inputs), None)
 
 
 def test_a_selection_by_our_kernel_is_proved(cell, inputs):
     pages, selection = pages_of(cell, inputs)
-    assert prove_selection(pages, inputs, selection) == 0.0
+    assert prove_selection(pages, inputs, Oracle(inputs), selection) == 0.0
 
 
 def drop_current(pages, inputs):
@@ -119,13 +123,13 @@ def test_a_spoilt_selection_is_refused(cell, inputs, spoil, complaint):
     pages, selection = pages_of(cell, inputs)
     spoil(pages, inputs)
     with pytest.raises(AssertionError, match=complaint):
-        prove_selection(pages, inputs, selection)
+        prove_selection(pages, inputs, Oracle(inputs), selection)
 
 
 def test_scores_of_another_query_are_refused(inputs):
-    assert prove_scores(inputs.scores, inputs) < 1e-4
+    assert prove_scores(inputs.scores, Oracle(inputs)) < 1e-4
     with pytest.raises(AssertionError, match="scores errs by"):
-        prove_scores(inputs.scores.flip(1), inputs)
+        prove_scores(inputs.scores.flip(1), Oracle(inputs))
 
 
 def test_an_append_that_writes_nothing_is_refused(inputs):

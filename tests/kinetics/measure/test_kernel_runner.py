@@ -1,14 +1,22 @@
 """What one provider does wrong stays its own; what it plans is timed apart."""
 
+from dataclasses import replace
+
 import pytest
 
 from kinetics.cases.kernels import Case, GridOptions, GridSize, cells
+from kinetics.machine.conditions import session_conditions
 from kinetics.machine.device import resolve_device
+from kinetics.measure import kernel_runner
 from kinetics.measure.kernel_runner import CellRunner
 from kinetics.results.kernel_row import Measured
 from kinetics.specs.policies import PolicyKind
 from kinetics_kernels.peers.torch_sdpa import PROVIDER as SDPA
-from kinetics_kernels.providers import PreparedDecode
+
+
+@pytest.fixture(autouse=True)
+def _small_cache(monkeypatch):
+    monkeypatch.setattr(kernel_runner, "last_level_cache_bytes", lambda device: 2**20)
 
 
 @pytest.fixture
@@ -23,7 +31,7 @@ def cases():
 
 
 def run(cases):
-    return CellRunner(resolve_device("cpu")).run(cases[0].cell, cases)
+    return CellRunner(resolve_device("cpu"), session_conditions()).run(cases[0].cell, cases)
 
 
 def test_an_exception_in_one_provider_leaves_the_others_measured(cases, monkeypatch):
@@ -40,7 +48,7 @@ def test_planning_is_timed_apart_and_never_inside_a_sample(cases, monkeypatch):
     plans, prepare = [], type(SDPA).prepare
 
     def with_plan(self, request):
-        return PreparedDecode(run=prepare(self, request).run, plan=lambda: plans.append(1))
+        return replace(prepare(self, request), plan=lambda: plans.append(1))
 
     monkeypatch.setattr(type(SDPA), "prepare", with_plan)
     ours, sdpa = (run(cases)[case] for case in cases)

@@ -10,12 +10,13 @@ import torch
 from kinetics.cases.steps import StepCase, StepCell
 from kinetics.cost.steps import step_memory
 from kinetics.engine import decoder as qwen3
+from kinetics.machine.conditions import session_conditions
 from kinetics.machine.device import resolve_device
 from kinetics.measure import step_runner
+from kinetics.measure.rounds import RoundPlan
 from kinetics.measure.step_proof import prove_step
 from kinetics.measure.step_runner import StepRunner
 from kinetics.measure.step_workload import make_step_workload
-from kinetics.measure.timing import RoundPlan
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import PolicyKind
 
@@ -60,7 +61,8 @@ def make_cases(model, *, layer_counts=(1, 2, 3), context_len=300, dtype="float32
 @pytest.fixture
 def runner(monkeypatch):
     monkeypatch.setitem(step_runner._PLAN, "cpu", RoundPlan(budget_s=0.01, min_rounds=3, max_rounds=3))
-    return StepRunner(resolve_device("cpu"))
+    monkeypatch.setattr(step_runner, "last_level_cache_bytes", lambda device: 2**20)
+    return StepRunner(resolve_device("cpu"), session_conditions())
 
 
 @pytest.mark.parametrize("kind", list(MODELS))

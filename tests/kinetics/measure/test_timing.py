@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from kinetics.measure.timing import CudaRun, RoundPlan, measure_cpu, measure_cuda, num_rotating_buffers
+from kinetics.measure.rounds import Candidate, RoundPlan, measure_cpu, measure_cuda
+from kinetics.measure.timing import CudaRun, num_rotating_buffers
 
 
 class Recorder:
@@ -15,7 +16,7 @@ class Recorder:
         self.calls = []
 
     def call(self, name):
-        return lambda: self.calls.append(name)
+        return Candidate(calls=[lambda: self.calls.append(name)])
 
 
 def test_every_candidate_gets_one_sample_a_round():
@@ -58,9 +59,9 @@ def test_garbage_collection_is_off_inside_and_on_again_after_a_failure():
         if len(states) > 3:
             raise RuntimeError("a kernel failed")
 
-    with pytest.raises(RuntimeError, match="a kernel failed"):
-        measure_cpu({"a": fail_later}, evict=None, plan=RoundPlan(budget_s=0.0), seed=0)
+    measured = measure_cpu({"a": Candidate(calls=[fail_later])}, evict=None, plan=RoundPlan(budget_s=0.0), seed=0)
     assert states == [True, True, False, False]
+    assert str(measured.faults["a"]) == "a kernel failed"
     assert gc.isenabled()
 
 
@@ -130,8 +131,9 @@ class FakeGraph:
 def test_a_gpu_sample_is_the_time_of_one_call_over_all_rotating_buffers(monkeypatch, use_graph):
     cuda, log = FakeCuda(monkeypatch), []
     buffers = [cuda.call(2.0, log), cuda.call(4.0, log)]
+    candidates = {"a": Candidate(calls=buffers), "b": Candidate(calls=[cuda.call(7.0, log)])}
     plan = RoundPlan(budget_s=0.0, min_rounds=5)
-    measured = measure_cuda({"a": buffers, "b": [cuda.call(7.0, log)]}, use_graph=use_graph, plan=plan, seed=0)
+    measured = measure_cuda(candidates, use_graph=use_graph, plan=plan, seed=0)
     assert measured.samples_s == {"a": pytest.approx([3e-3] * 5), "b": pytest.approx([7e-3] * 5)}
 
 
@@ -146,7 +148,7 @@ def test_energy_is_metered_after_the_rounds_over_whole_passes_of_each_candidate(
         return 0.5
 
     plan = RoundPlan(budget_s=0.0, min_rounds=5)
-    candidates = {"a": [cuda.call(2.0, log)] * 2, "b": [cuda.call(7.0, log)]}
+    candidates = {"a": Candidate(calls=[cuda.call(2.0, log)] * 2), "b": Candidate(calls=[cuda.call(7.0, log)])}
     measured = measure_cuda(candidates, use_graph=True, plan=plan, seed=0, meter=meter)
     assert measured.joules_per_call == {"a": 0.5, "b": 0.5}
     assert all(calls == claimed > 0 for calls, claimed in metered.values())
@@ -156,7 +158,7 @@ def test_energy_is_metered_after_the_rounds_over_whole_passes_of_each_candidate(
 
 def test_a_short_gpu_call_is_repeated_until_events_can_resolve_it(monkeypatch):
     cuda, log = FakeCuda(monkeypatch), []
-    monkeypatch.setattr("kinetics.measure.timing._timed", lambda call: call() or 5e-6)
+    monkeypatch.setattr("kinetics.measure.timing.timed", lambda call: call() or 5e-6)
     run = CudaRun([cuda.call(0.005, log)] * 3, use_graph=True)
     assert run.num_calls * 5e-6 >= 0.95 * 300e-6
     assert run.num_calls % 3 == 0

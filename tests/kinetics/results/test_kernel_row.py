@@ -12,6 +12,7 @@ from kinetics.results.fields import check_fields, fields_of
 from kinetics.results.kernel_row import Measured, measured_row
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.policies import PolicyKind
+from tests.support.result_rows import CIRCUMSTANCES
 
 CEILINGS = Ceilings(
     read_bytes_per_s=1e9,
@@ -38,7 +39,7 @@ def measured(samples_s=(3e-3, 1e-3, 2e-3)):
 
 
 def test_a_row_carries_the_declared_fields_and_no_others():
-    row = measured_row(measured(), CEILINGS)
+    row = measured_row(replace(measured(), circumstances=CIRCUMSTANCES), CEILINGS)
     assert set(row) == set(fields_of(Rows.KERNEL))
     check_fields(row)
 

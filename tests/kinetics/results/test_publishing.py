@@ -56,7 +56,7 @@ def test_a_whole_run_of_a_clean_commit_on_all_cpus_of_a_quiet_machine_meets_no_d
         (make_run(skipped=[{"name": "t", "reason": "failed in call; see"}]), Doubt.FAILED, "1 tests failed, such as t"),
         (with_machine(torch_threads=1), Doubt.ONE_THREADED, "on 1 of 2 CPUs"),
         (without(with_machine(), "machine_info", "torch_threads"), Doubt.ONE_THREADED, "does not tell"),
-        (changed_rows(conditions={"num_threads": 1}), Doubt.ONE_THREADED, "on 1 of 2 CPUs"),
+        (changed_rows(torch_threads=1), Doubt.ONE_THREADED, "on 1 of 2 CPUs"),
         (changed_rows(canary_bytes_per_s=0.5 * 2e10), Doubt.BUSY, "50 % of its own ceiling"),
         (changed_rows(disturbed="steal 20 %"), Doubt.DISTURBED, "steal 20 %"),
         (make_run(disturbed="load 9 at the end"), Doubt.DISTURBED, "load 9"),

@@ -14,6 +14,7 @@ from kinetics.results.step_row import StepMeasured, extrapolate
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import PolicyKind
+from tests.support.result_rows import CIRCUMSTANCES
 
 CEILINGS = Ceilings(
     read_bytes_per_s=1e10, cached_read_bytes_per_s=9e10, copy_bytes_per_s=9e9, matmul_flop_per_s=1e11, launch_s=1e-6,
@@ -38,7 +39,7 @@ def measured(case, *, samples=(0.5, 0.4, 0.6), bare=(0.3, 0.2, 0.4), extrapolate
 
 
 def test_a_step_row_carries_the_fields_of_every_row_and_its_own():
-    row = measured(make_case(), extrapolated_s=0.55).row(CEILINGS)
+    row = replace(measured(make_case(), extrapolated_s=0.55), circumstances=CIRCUMSTANCES).row(CEILINGS)
     assert row.keys() == set(fields_of(Rows.STEP))
     check_fields(row)
     assert row["attention_share"] == pytest.approx(1 - 0.3 / 0.5)

@@ -1,0 +1,48 @@
+"""What the values in a cell's tensors should give, by plain torch in float64 and in the precision of the kernels.
+
+Every provider of a cell answers for the same values, so each right answer is computed once.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from kinetics.measure.cell_inputs import CellInputs
+from kinetics_kernels.block_topk import reference as block_topk_reference
+from kinetics_kernels.shapes import PageSummary
+from kinetics_kernels.testing import Attended, reference_dense, reference_sparse
+
+
+class Oracle:
+    """Right answers for the values that the inputs hold when it is first asked. New values need a new oracle."""
+
+    def __init__(self, inputs: CellInputs) -> None:
+        self._inputs = inputs
+        self._dense: dict[torch.dtype, Attended] = {}
+        self._sparse: list[tuple[torch.Tensor, torch.dtype, Attended]] = []
+        self._scores: dict[torch.dtype, torch.Tensor] = {}
+
+    def dense(self, dtype: torch.dtype) -> Attended:
+        """Attention to every key."""
+        if dtype not in self._dense:
+            self._dense[dtype] = reference_dense(self._inputs.decode, dtype=dtype)
+        return self._dense[dtype]
+
+    def sparse(self, pages: torch.Tensor, dtype: torch.dtype) -> Attended:
+        """Attention to these pages, [batch, num_kv_heads, num_pages]."""
+        for known, of_dtype, attended in self._sparse:
+            if of_dtype is dtype and torch.equal(known, pages):
+                return attended
+        attended = reference_sparse(self._inputs.decode, pages, dtype=dtype)
+        self._sparse.append((pages.clone(), dtype, attended))
+        return attended
+
+    def scores(self, dtype: torch.dtype) -> torch.Tensor:
+        """Scores [batch, num_kv_heads, max_pages] from the summaries as stored; -inf where no page is."""
+        if dtype not in self._scores:
+            inputs = self._inputs
+            summary = PageSummary(kind=inputs.page_summary.kind, values=inputs.page_summary.values.to(dtype))
+            scores = torch.empty(inputs.scores.shape, dtype=dtype, device=inputs.scores.device)
+            block_topk_reference.score_pages(inputs.decode.q.to(dtype), inputs.decode.cache, summary, scores=scores)
+            self._scores[dtype] = scores
+        return self._scores[dtype]
