@@ -8,15 +8,16 @@ from typing import Final
 
 import typer
 
-from kinetics.files.printable import printable
+from kinetics.files.printable import one_line
 
 EXIT_USAGE: Final = 2
 EXIT_INVALID: Final = 3
+_MAX_CHARS: Final = 1500
 
 
 def ended(message: str, code: int) -> typer.Exit:
-    """Say why on stderr; raise what is returned."""
-    typer.echo(f"kinetics: {printable(message)}", err=True)
+    """Say why on stderr, in one line whatever a stranger's file put into it; raise what is returned."""
+    typer.echo(f"kinetics: {one_line(message, limit=_MAX_CHARS)}", err=True)
     return typer.Exit(code)
 
 

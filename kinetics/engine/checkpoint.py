@@ -17,9 +17,11 @@ from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.families import read_config
 from kinetics.engine.weights import LayerWeights, ModelWeights, empty_weights
 from kinetics.files.json_text import parse_json
+from kinetics.files.printable import one_line
 from kinetics.specs.models import ModelSpec
 
 _MAX_LISTED = 8
+_MAX_NAME = 128
 _MAX_JSON_BYTES = 64 * 2**20
 """An index of a thousand layers with experts has a tenth of that."""
 _INDEX = "model.safetensors.index.json"
@@ -90,7 +92,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
             raise ValueError(f"more than {_MAX_JSON_BYTES} bytes")
         read = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON ({error}); is this a model folder?") from None
+        raise ValueError(f"{path}: cannot be read as JSON ({one_line(error)}); is this a model folder?") from None
     if not isinstance(read, dict):
         raise ValueError(f"{path}: must hold a JSON object, got {type(read).__name__}")
     return read
@@ -114,7 +116,7 @@ def _indexed_shards(index: Path) -> list[str]:
     """The file names in an index, which lie beside it and nowhere else."""
     weight_map = _read_json(index).get("weight_map", {})
     names = list(weight_map.values()) if isinstance(weight_map, dict) else [weight_map]
-    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name or len(name) > _MAX_NAME]
     if strange:
         raise ValueError(f"{index}: weight_map must name files of this folder, got {str(strange[0])[:40]!r}")
     return sorted(set(names))
@@ -126,7 +128,9 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: is not a whole safetensors file ({error}); was the copy cut short?") from None
+        raise ValueError(
+            f"{path}: is not a whole safetensors file ({one_line(error)}); was the copy cut short?"
+        ) from None
 
 
 def _targets(weights: ModelWeights, model: ModelSpec) -> dict[str, torch.Tensor]:

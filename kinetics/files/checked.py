@@ -46,6 +46,8 @@ def checked_exactly(value: Mapping[str, Any], kind: type[Checked]) -> Checked:
 
     Raises: BrokenValueError naming the first value that does not fit, or a field that `kind` does not have.
     """
+    if not isinstance(value, Mapping):
+        raise BrokenValueError("the document", "an object", shown(value))
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(value.keys() - names):
         raise BrokenValueError(unknown[0], "left out", shown(value[unknown[0]]))

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from kinetics.files.atomic import to_strict, write_json
+from kinetics.files.json_text import parse_json
 from kinetics.results.store import Document
 
 JOURNAL_SUFFIX = ".journal.jsonl"
@@ -91,8 +92,8 @@ def read_journal(path: Path) -> tuple[Path, Document] | None:
 def _whole_lines(path: Path) -> Iterable[Document]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            yield parse_json(line)
+        except ValueError:
             return
 
 

@@ -7,11 +7,13 @@ file of them.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from kinetics.files.checked import shown
+from kinetics.files.json_text import parse_json
 
 SCHEMA = 1
 RUNS = "runs"
@@ -33,15 +35,15 @@ def read_result(path: Path) -> Document:
     Raises: ValueError, in one line naming the file, if it is missing, not JSON, or not such a file.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: is not JSON ({error}); was the copy cut short?") from None
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
         raise ValueError(f"{path}: is not a result file (no list named benchmarks); make one with pytest bench/")
     if document.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: schema must be {SCHEMA}, got {document.get('schema')!r}; measure again")
+        raise ValueError(f"{path}: schema must be {SCHEMA}, got {shown(document.get('schema'))}; measure again")
     return document
 
 

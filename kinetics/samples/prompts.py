@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from kinetics.distribution import install_command
+from kinetics.files.printable import one_line
 
 PAPER_TEMPLATE: Final = (
     "Solve the following math problem efficiently and clearly.  The last line of your response should be of the "
@@ -56,11 +57,18 @@ class PlainEncoder:
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the package raises bare Exception
-            raise ValueError(f"{folder}: must hold a tokenizer.json that can be read, got: {error}") from error
+            raise ValueError(
+                f"{folder}: must hold a tokenizer.json that can be read, got: {one_line(error)}"
+            ) from error
 
     def encode(self, prompt: str) -> tuple[int, ...]:
         """Tokens of the text."""
-        return tuple(self._tokenizer.encode(prompt).ids)
+        try:
+            return tuple(self._tokenizer.encode(prompt).ids)
+        except Exception as error:  # bare Exception again: a file can be read and still be no tokenizer
+            raise ValueError(
+                f"the tokenizer must encode {one_line(prompt, limit=40)!r}, got: {one_line(error)}"
+            ) from error
 
     def decode(self, token_ids: tuple[int, ...]) -> str:
         """Text of generated tokens, without control tokens."""
@@ -81,7 +89,9 @@ class ChatEncoder:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         except Exception as error:  # many kinds; all mean that the folder's tokenizer is no tokenizer
-            raise ValueError(f"{folder}: must hold a tokenizer that transformers can read, got: {error}") from error
+            raise ValueError(
+                f"{folder}: must hold a tokenizer that transformers can read, got: {one_line(error)}"
+            ) from error
 
     def encode(self, prompt: str) -> tuple[int, ...]:
         """Tokens of the message, up to where the model's answer begins."""

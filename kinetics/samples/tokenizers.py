@@ -6,6 +6,8 @@ A tokenizer here counts and cuts; it does not generate. The right one is the mod
 from pathlib import Path
 from typing import Protocol
 
+from kinetics.files.printable import one_line
+
 
 class Tokenizer(Protocol):
     """Counts tokens and cuts texts after so many."""
@@ -43,16 +45,24 @@ class FileTokenizer:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises bare Exception
-            raise ValueError(f"tokenizer must be a tokenizer.json, got {path}: {error}") from error
+            raise ValueError(f"tokenizer must be a tokenizer.json, got {path}: {one_line(error)}") from error
 
     def count(self, text: str) -> int:
         """Tokens of a text, no special ones added."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return len(self._ids(text))
 
     def cut(self, text: str, max_tokens: int) -> str:
         """The text of the first tokens, decoded."""
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._ids(text)
         return text if len(ids) <= max_tokens else str(self._tokenizer.decode(ids[:max_tokens]))
+
+    def _ids(self, text: str) -> list[int]:
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # bare Exception again: a file can be read and still be no tokenizer
+            raise ValueError(
+                f"the tokenizer must encode {one_line(text, limit=40)!r}, got: {one_line(error)}"
+            ) from error
 
 
 def open_tokenizer(name: str) -> Tokenizer:

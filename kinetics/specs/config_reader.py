@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from kinetics.files.printable import one_line
+
 _HARMLESS: Final = frozenset({
     "_attn_implementation", "_name_or_path", "activation_situ_beta", "activation_situ_linear_beta",
     "add_cross_attention", "architectures", "attention_dropout", "attention_value_scale", "attn_logit_softcapping",
@@ -47,6 +49,9 @@ _MTP_FIELDS: Final = (
     "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_hybrid_override_pattern", "num_mtp_layers",
 )  # fmt: skip
 _MISSING: Final = object()
+_MAX_COUNT: Final = 2**40
+_MAX_LAYERS: Final = 10_000
+"""Layers are listed one by one."""
 
 
 class ConfigReader:
@@ -79,15 +84,15 @@ class ConfigReader:
         return default
 
     def count(self, *keys: str, default: Any = _MISSING) -> int:
-        """A whole number of at least 0 and at most 2**40.
+        """A whole number of at least 0 and at most 2**40, of layers at most ten thousand.
 
         Raises: ValueError naming the field if it is something else.
         """
         value = self.value(*keys, default=default)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**40:
-            raise ValueError(
-                f"{keys[0]} in the config of {self.name} must be an integer from 0 on, got {_shown(value)}"
-            )
+        most = _MAX_LAYERS if "layers" in keys[0] else _MAX_COUNT
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            rule = "an integer from 0 on" if most == _MAX_COUNT else f"an integer in 0..{most}"
+            raise ValueError(f"{keys[0]} in the config of {self.name} must be {rule}, got {_shown(value)}")
         return value
 
     def flag(self, *keys: str, default: bool = False) -> bool:
@@ -111,7 +116,10 @@ class ConfigReader:
                 f"{keys[0]} in the config of {self.name} must have a value for each of {num_layers} layers, "
                 f"got {_shown(value)}"
             )
-        return list(value)[:num_layers]
+        found = list(value)[:num_layers]
+        if strange := [one for one in found if isinstance(one, list | dict)]:
+            raise ValueError(f"{keys[0]} in the config of {self.name} must list plain values, got {_shown(strange[0])}")
+        return found
 
     def must_be(self, key: str, *allowed: object) -> None:
         """Read a field of which only some values are understood.
@@ -155,7 +163,7 @@ class ConfigReader:
         Raises: ValueError naming the first field that says something and is neither read, harmless nor ignored.
         """
         known = self._read | _HARMLESS | set(self._ignored)
-        unknown = [str(key) for key in self._config if key not in known and self.has(key)]
+        unknown = [one_line(key, limit=60) for key in self._config if key not in known and self.has(key)]
         if unknown:
             others = f" ({len(unknown) - 1} more: {', '.join(unknown[1:6])})" if len(unknown) > 1 else ""
             raise ValueError(

@@ -6,12 +6,13 @@ costs. `ignored` fields are let through, and the architecture says so.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from kinetics.files.json_text import parse_json
+from kinetics.files.printable import one_line
 from kinetics.specs.architectures import Architecture, Layer, LayerRun
 from kinetics.specs.config_reader import ConfigReader
 from kinetics.specs.families import grouped_query, hybrid, latent
@@ -42,10 +43,16 @@ def read_architecture(config: Mapping[str, Any], *, name: str, ignored: Collecti
     """
     text, is_wrapped = _text_half(config)
     family = text.get("model_type") or config.get("model_type")
-    if family not in FAMILIES:
-        raise ValueError(f"model_type of {name} must be one of {', '.join(FAMILIES)}, got {family!r}")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ValueError(
+            f"model_type of {name} must be one of {', '.join(FAMILIES)}, got {one_line(repr(family), limit=40)}"
+        )
     reader = ConfigReader(text, name=name, ignored=ignored)
-    layers = FAMILIES[family](reader)
+    try:
+        layers = FAMILIES[family](reader)
+    except (TypeError, AttributeError, LookupError) as error:
+        shown = one_line(error, limit=80)
+        raise ValueError(f"fields of {name} must be as {family} has them, got one of another kind ({shown})") from error
     ties = reader.flag("tie_word_embeddings", default=False)
     ties = bool(config.get("tie_word_embeddings", ties)) if is_wrapped else ties
     left_out = reader.drop_mtp() + (("towers for other senses than text",) if is_wrapped else ())
@@ -73,11 +80,11 @@ def read_config_file(path: Path, *, ignored: Collection[str] = ()) -> Architectu
     try:
         if file.stat().st_size > _MAX_CONFIG_BYTES:
             raise ValueError(f"{file}: a config must be at most {_MAX_CONFIG_BYTES} bytes, got more")
-        config = json.loads(file.read_text(encoding="utf-8-sig"))
+        config = parse_json(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{file}: cannot be read ({error.strerror}); name a config.json or a known model") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{file}: must be a JSON object, got something else ({type(error).__name__})") from error
+    except ValueError as error:
+        raise ValueError(f"{file}: must be a JSON object, got something else ({one_line(error)})") from error
     if not isinstance(config, dict):
         raise ValueError(f"{file}: must be a JSON object, got {type(config).__name__}")
     return read_architecture(config, name=file.resolve().parent.name or str(file), ignored=ignored)

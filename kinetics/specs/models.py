@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from kinetics.files.printable import one_line
 from kinetics.specs.architectures import Architecture, Layer, LayerRun
 from kinetics.specs.attention_layers import GroupedQueryAttention
 from kinetics.specs.mlps import DenseMlp, Experts, Mlp
@@ -119,7 +120,9 @@ class ModelSpec:
         """
         family = config.get("model_type")
         if family not in _FAMILIES:
-            raise ValueError(f"model_type of {name} must be one of {', '.join(_FAMILIES)}, got {family!r}")
+            raise ValueError(
+                f"model_type of {name} must be one of {', '.join(_FAMILIES)}, got {one_line(repr(family), limit=40)}"
+            )
         is_moe = family == "qwen3_moe"
         if is_moe and (config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1):
             raise ValueError(
@@ -136,11 +139,11 @@ class ModelSpec:
             num_q_heads=num_q_heads,
             num_kv_heads=_field(config, "num_key_value_heads", name),
             # Qwen3 states head_dim, and it is not hidden_size / heads for half of the family.
-            head_dim=int(config.get("head_dim") or hidden_size // num_q_heads),
+            head_dim=_field(config, "head_dim", name) if config.get("head_dim") else hidden_size // max(1, num_q_heads),
             intermediate_size=_field(config, "moe_intermediate_size" if is_moe else "intermediate_size", name),
             vocab_size=_field(config, "vocab_size", name),
-            ties_embeddings=bool(config.get("tie_word_embeddings", False)),
-            has_qkv_bias=family == "qwen2" or bool(config.get("attention_bias", False)),
+            ties_embeddings=_flag(config, "tie_word_embeddings", name),
+            has_qkv_bias=family == "qwen2" or _flag(config, "attention_bias", name),
             has_qk_norm=family.startswith("qwen3"),
             # transformers 5 writes num_local_experts, published configs say num_experts.
             num_experts=_field(config, "num_experts" if "num_experts" in config else "num_local_experts", name)
@@ -179,8 +182,15 @@ def _architecture(model: ModelSpec) -> Architecture:
 def _field(config: Mapping[str, Any], key: str, name: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{key} in the config of {name} must be an integer, got {value!r}")
+        raise ValueError(f"{key} in the config of {name} must be an integer, got {one_line(repr(value), limit=40)}")
     return value
+
+
+def _flag(config: Mapping[str, Any], key: str, name: str) -> bool:
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{key} in the config of {name} must be true or false, got {one_line(repr(value), limit=40)}")
+    return bool(value)
 
 
 def _qwen3(

@@ -35,7 +35,10 @@ def published_formats(config: Mapping[str, Any], *, name: str) -> WeightFormats:
             f"quant_method in the config of {name} must be fp8, mxfp4, modelopt or compressed-tensors, got {method!r}; "
             "--weights FORMAT counts in a format of yours"
         )
-    spared = [str(entry) for key in _SPARED_LISTS for entry in stated.get(key) or ()]
+    listed = {key: stated.get(key) or () for key in _SPARED_LISTS}
+    if strange := [key for key, entries in listed.items() if not isinstance(entries, list | tuple)]:
+        raise ValueError(f"{strange[0]} in the quantization_config of {name} must be a list, got another value")
+    spared = [str(entry) for entries in listed.values() for entry in entries]
     spares_dense = any(_SPARED_ATTENTION.search(entry) for entry in spared)
     return WeightFormats(dense=BF16 if spares_dense else found, experts=found)
 

@@ -91,7 +91,6 @@ def _qwen_mlps(config: ConfigReader, num_layers: int) -> list[Mlp]:
     num_experts = config.count("num_experts", "num_local_experts", default=0)
     dense = DenseMlp(width=config.count("intermediate_size")) if config.has("intermediate_size") else None
     if not num_experts:
-        assert dense is not None or config.count("intermediate_size")
         return [DenseMlp(width=config.count("intermediate_size"))] * num_layers
     step = config.count("decoder_sparse_step", default=1)
     named_dense = config.value("mlp_only_layers", default=[])
