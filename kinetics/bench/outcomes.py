@@ -30,17 +30,16 @@ class Outcomes:
         self._plan = plan
         self._machine = machine
         self._started = time.monotonic()
-        self._found: dict[BenchCase, tuple[PlannedCell, Outcome]] = {}
+        self._found: dict[BenchCase, Outcome] = {}
 
     def take(self, case: BenchCase, progress: RunProgress) -> Recordable | Unavailable:
         """The measurement of a case, or why there is none.
 
         Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
         """
-        planned = self._plan.cell_of(case)
-        if case not in self._found or self._found[case][0] is not planned:
-            self._found |= {one: (planned, outcome) for one, outcome in self._measured(planned, progress).items()}
-        _, outcome = self._found.pop(case)
+        if case not in self._found:
+            self._found.update(self._in_time(self._plan.cell_of(case), progress))
+        outcome = self._found.pop(case)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -54,7 +53,7 @@ class Outcomes:
         """
         budget_s = self._settings.time_budget_s
         cell = PlannedCell(file=test, cell=cases[0].cell, deadline_s=budget_s, cases=list(cases))
-        outcomes = self._measured(cell, progress)
+        outcomes = self._in_time(cell, progress)
         taken: list[Recordable | Unavailable] = []
         for case in cases:
             outcome = outcomes[case]
@@ -63,11 +62,12 @@ class Outcomes:
             taken.append(outcome)
         return taken
 
-    def _measured(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
-        if time.monotonic() - self._started > planned.deadline_s:
-            budget = f"{self._settings.time_budget_s:.0f} s"
-            spent = Unavailable(f"time budget: this file's share of {budget} was spent; raise --time-budget")
-            return dict.fromkeys(planned.cases, spent)
+    def left_s(self) -> float:
+        """Seconds of the time budget that are left to the run."""
+        return self._settings.time_budget_s - (time.monotonic() - self._started)
+
+    def measure(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
+        """Measure a cell now, whatever the time; what physics forbids is invalid."""
         if not self._machine.is_probed:
             progress.say("measuring this machine's ceilings")
             _ = self._machine.ceilings
@@ -77,6 +77,13 @@ class Outcomes:
             if not isinstance(outcome, Unavailable | Exception) and (why := self._machine.why_impossible(outcome)):
                 outcomes[case] = InvalidMeasurementError(why)
         return outcomes
+
+    def _in_time(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
+        if time.monotonic() - self._started > planned.deadline_s:
+            budget = f"{self._settings.time_budget_s:.0f} s"
+            spent = Unavailable(f"time budget: this file's share of {budget} was spent; raise --time-budget")
+            return dict.fromkeys(planned.cases, spent)
+        return self.measure(planned, progress)
 
 
 def _run_cell(machine: BenchMachine, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Outcome]:

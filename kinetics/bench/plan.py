@@ -38,13 +38,15 @@ class BenchPlan:
         for file, case in cases:
             self._add(file, case, deadlines_s[file])
 
-    def expect(self, *cases: BenchCase, test: str) -> None:
-        """Take note of cases of one cell that a test makes itself: they are measured together, in the same rounds."""
-        planned = [self._of_case.get(case) for case in cases]
-        if planned[0] is not None and all(one is planned[0] for one in planned):
-            return
-        together = PlannedCell(file=test, cell=cases[0].cell, deadline_s=self._time_budget_s, cases=list(cases))
-        self._of_case.update(dict.fromkeys(cases, together))
+    def expect(self, case: BenchCase, *, test: str) -> None:
+        """Take note of a case that a test makes itself: no selection names it, so it shares a cell with none."""
+        if not self.knows(case):
+            alone = PlannedCell(file=test, cell=case.cell, deadline_s=self._time_budget_s, cases=[case])
+            self._of_case[case] = alone
+
+    def knows(self, case: BenchCase) -> bool:
+        """Whether the case was selected or is expected."""
+        return case in self._of_case
 
     def cell_of(self, case: BenchCase) -> PlannedCell:
         """The cell in which a case is measured."""

@@ -144,6 +144,7 @@ def _record(run: BenchRun, benchmark: Any, case: BenchCase, measured: Recordable
     from kinetics.bench.run_hooks import REPLAY
 
     row = run.row(measured)
+    run.recorded[benchmark.fullname] = case
     benchmark.group = case.cell.model.slug
     benchmark.extra_info.update(row)
     if benchmark.enabled:

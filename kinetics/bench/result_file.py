@@ -12,6 +12,7 @@ from kinetics.files.atomic import to_strict, write_json
 from kinetics.machine.facts import source_state
 from kinetics.prediction.calibration import calibrate
 from kinetics.prediction.step_calibration import calibrate_steps
+from kinetics.results.disturbance import disturbed_rows
 from kinetics.results.journal import RowJournal, recover_journals
 from kinetics.results.store import SCHEMA, Document, Skip, check_writable, result_path, tables_folder
 
@@ -85,6 +86,8 @@ def complete_document(document: Document) -> None:
     """Calibrate the rows of a result file against each other, and make all of it strict JSON, in place."""
     rows = [benchmark["extra_info"] for benchmark in document["benchmarks"]]
     calibrations = {name: fit.as_dict() for name, fit in calibrate(rows).items()}
+    told = disturbed_rows(rows)
+    document.update({"disturbed": told} if told else {})
     calibrations |= {name: fit.as_dict() for name, fit in calibrate_steps(rows).items()}
     strict = to_strict({**document, "calibrations": calibrations})
     document.clear()

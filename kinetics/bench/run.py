@@ -23,6 +23,8 @@ from kinetics_kernels.unavailable import Unavailable
 class BenchRun:
     """Everything that one `pytest bench/` keeps between its tests. `skips`: the cases that left no row, and why.
 
+    `recorded`: the case of each benchmark, by its full name.
+
     Raises: ValueError if the result folder cannot be written.
     """
 
@@ -33,21 +35,22 @@ class BenchRun:
         self.machine = BenchMachine(settings.device, dtype=settings.grid.dtype, folder=self.file.folder)
         self.skips: list[Skip] = []
         self.progress: RunProgress = SilentProgress()
-        self._outcomes = Outcomes(settings, self.plan, self.machine)
+        self.outcomes = Outcomes(settings, self.plan, self.machine)
+        self.recorded: dict[str, BenchCase] = {}
 
     def measure(self, case: BenchCase) -> Recordable | Unavailable:
         """The measurement of a case, or why there is none. Its whole cell is measured on the first call.
 
         Raises: AssertionError if the case computed a wrong result, or whatever its provider raised.
         """
-        return self._outcomes.take(case, self.progress)
+        return self.outcomes.take(case, self.progress)
 
     def measure_together(self, *cases: BenchCase, test: str) -> list[Recordable | Unavailable]:
         """The measurements of cases of one cell that take turns in the same rounds, for a test that compares them.
 
         Raises: as `measure`.
         """
-        return self._outcomes.take_together(cases, test, self.progress)
+        return self.outcomes.take_together(cases, test, self.progress)
 
     def row(self, measured: Recordable) -> Row:
         """The fields of one row, beside the prediction from this session's ceilings."""

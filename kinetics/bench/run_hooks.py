@@ -19,6 +19,7 @@ from pytest_benchmark.session import BenchmarkSession
 from kinetics.bench.plugin import RECORDING
 from kinetics.bench.progress import CellProgress
 from kinetics.bench.run import BenchRun
+from kinetics.bench.second_look import measure_disturbed_again
 from kinetics.cases.steps import BenchCase
 from kinetics.results.store import Skip
 from kinetics.specs.identity import identity_of
@@ -136,15 +137,25 @@ class RunHooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Write the result file, also after Ctrl-C; a benchmark run that recorded nothing does not count as passed."""
         result = yield
-        self._run.progress.close()
         bench_session = self._config._benchmarksession  # type: ignore[attr-defined]
         if bench_session.disabled or bench_session.skip or self._config.option.collectonly:
+            self._run.progress.close()
             return result
         is_partial = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not is_partial:
+            self._look_again(session, bench_session)
+        self._run.progress.close()
         self._run.file.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
         if self._run.file.written is None and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         return result
+
+    def _look_again(self, session: pytest.Session, bench_session: Any) -> None:
+        """Measure again what others disturbed; what is wrong the second time has no row, and the run has failed."""
+        kept = [bench for bench in bench_session.benchmarks if bench.fullname in self._passed]
+        if wrong := measure_disturbed_again(self._run, kept):
+            self._passed -= wrong
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self) -> None:
         """Print what was measured beside what was predicted, what was left out, and where the file is."""

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kinetics.prediction.calibration import calibration_errors
+from kinetics.results.disturbance import disturbed_rows
 from kinetics.results.field import Field, View
 from kinetics.results.fields import shown_in
 from kinetics.results.speedup import Crossover, crossovers, gpu_condition, speedups, step_speedup
@@ -54,7 +55,7 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
         for line in crossover_lines(crossovers(speedups(measured))):
             console.print(line)
         console.print(prediction_line(measured))
-        for line in [*suspicious_lines(measured), *busy_lines(measured)]:
+        for line in [*suspicious_lines(measured), *busy_lines(measured), *disturbed_lines(measured)]:
             console.print(line)
     for line in skip_lines(document.get("skipped", [])):
         console.print(line, markup=False)
@@ -201,6 +202,12 @@ def busy_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         f"Busy machine: between samples it read at {100 * statistics.median(shares):.0f} % of its own ceiling; "
         "other programs took part in every time above. Do not publish this run"
     ]
+
+
+def disturbed_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The rows that others disturbed and that were not quiet the second time either."""
+    told = disturbed_rows(rows)
+    return [f"Disturbed: {escape(told)}. Their times are worth nothing; do not publish this run"] if told else []
 
 
 def skip_lines(skipped: Sequence[dict[str, str]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 MAX_OTHERS_CPU_SHARE: Final = 0.15
@@ -13,6 +13,14 @@ MIN_CANARY_SHARE: Final = 0.6
 """Of the read bandwidth that was measured when the run began."""
 MAX_TEMPERATURE_C: Final = 95.0
 """Makers hold clocks down from about there on."""
+
+
+def disturbed_rows(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """How many rows of a file were disturbed, and what the first one says; None if none was."""
+    found = [row for row in rows if row.get("disturbed")]
+    if not found:
+        return None
+    return f"{len(found)} of {len(rows)} rows, such as {found[0].get('case')}: {found[0]['disturbed']}"
 
 
 def disturbance(row: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """Cases that are compared take turns in the same rounds, whatever was measured before."""
 
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from kinetics.bench.outcomes import Outcomes
 from kinetics.bench.plan import BenchPlan
 from kinetics.bench.progress import SilentProgress
 from kinetics.cases.kernels import Case, GridOptions, GridSize, cells
+from kinetics.measure.timing import InvalidMeasurementError
 from kinetics.specs.policies import PolicyKind
 
 (CELL,) = cells(
@@ -26,7 +28,9 @@ OURS, THEIRS = (
 )
 
 
-def outcomes_of(monkeypatch: pytest.MonkeyPatch, **answers: Any) -> tuple[Outcomes, BenchPlan, list[list[str]]]:
+def outcomes_of(
+    monkeypatch: pytest.MonkeyPatch, impossible: Mapping[Any, str] = MappingProxyType({}), **answers: Any
+) -> tuple[Outcomes, BenchPlan, list[list[str]]]:
     """Outcomes on no machine, their plan, and the providers of each cell that was run."""
     ran: list[list[str]] = []
 
@@ -37,7 +41,7 @@ def outcomes_of(monkeypatch: pytest.MonkeyPatch, **answers: Any) -> tuple[Outcom
     monkeypatch.setattr("kinetics.bench.outcomes._run_cell", run_cell)
     settings: Any = SimpleNamespace(time_budget_s=60.0)
     plan = BenchPlan(60.0)
-    machine: Any = SimpleNamespace(is_probed=True, device=None)
+    machine: Any = SimpleNamespace(is_probed=True, device=None, why_impossible=impossible.get)
     return Outcomes(settings, plan, machine), plan, ran
 
 
@@ -53,3 +57,11 @@ def test_what_one_of_them_raised_is_raised(monkeypatch: pytest.MonkeyPatch) -> N
     outcomes, _, _ = outcomes_of(monkeypatch, torch_sdpa=AssertionError("wrong result"))
     with pytest.raises(AssertionError, match="wrong result"):
         outcomes.take_together([OURS, THEIRS], "test", SilentProgress())
+
+
+def test_what_physics_forbids_fails_its_test_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes, plan, _ = outcomes_of(monkeypatch, impossible={"too fast": "memory is slower"}, torch_sdpa="too fast")
+    plan.select([("a.py", OURS), ("a.py", THEIRS)])
+    assert outcomes.take(OURS, SilentProgress()) == 1
+    with pytest.raises(InvalidMeasurementError, match="memory is slower"):
+        outcomes.take(THEIRS, SilentProgress())

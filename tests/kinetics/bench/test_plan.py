@@ -39,12 +39,11 @@ def test_files_share_the_time_budget_by_their_cases(cases: list[Case]) -> None:
     assert [plan.cell_of(case).deadline_s for case in cases] == [25.0, 100.0, 100.0, 100.0]
 
 
-def test_cases_asked_for_together_are_measured_together_though_one_was_asked_for_before(cases: list[Case]) -> None:
+def test_a_case_that_a_test_makes_is_measured_alone_unless_it_was_selected(cases: list[Case]) -> None:
     plan = BenchPlan(100.0)
-    plan.expect(cases[0], test="first")
-    alone = plan.cell_of(cases[0])
-    plan.expect(cases[0], test="first")
-    assert plan.cell_of(cases[0]) is alone
-    plan.expect(cases[0], cases[1], test="second")
-    assert plan.cell_of(cases[0]) is plan.cell_of(cases[1]) is not alone
+    plan.select([("a.py", case) for case in cases[:2]])
+    plan.expect(cases[0], test="mine")
+    plan.expect(cases[2], test="mine")
     assert plan.cell_of(cases[0]).cases == cases[:2]
+    assert plan.cell_of(cases[2]).cases == [cases[2]]
+    assert not plan.knows(cases[3])
