@@ -33,7 +33,13 @@ _OPTIONS: Final = (
     ("--kv-budget", "", "tokens kept per KV head by sparse attention, e.g. 512,1k"),
     ("--page-size", "", "tokens per page: 16, 32, 64, 128 or 256 (default 16)"),
     ("--dtype", "", "float32 on a CPU; bfloat16 (default) or float16 on a GPU"),
+    (
+        "--kv-layout",
+        "",
+        "on a GPU: nhd, as peers expect it, or hnd, as the engine keeps it (default nhd, some hnd)",
+    ),
     ("--cache-state", "", "cold, warm or cold,warm (default cold, and one warm case)"),
+    ("--energy", "off", "on: joules of each case, three seconds of it, where a GPU counts them (default off)"),
     ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
     ("--traces", "", "bench/test_aime.py: cost these logs of `kinetics generate` instead of generating"),
     ("--hf-model", "", "bench/test_aime.py: real weights on AIME 2024 instead of the miniature family"),
@@ -49,6 +55,7 @@ class BenchSettings:
     grid: GridOptions
     providers: tuple[str, ...]
     time_budget_s: float
+    meters_energy: bool
     results_dir: Path
     root: Path
 
@@ -98,6 +105,7 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
         cache_states=_listed(
             "--cache-state", option.cache_state, lambda text: _choice("--cache-state", text, CacheState)
         ),
+        kv_layouts=_listed("--kv-layout", option.kv_layout, lambda text: _layout(text, device.kind)),
     )
     for page_size in grid.page_sizes or (16,):
         for budget in kv_budgets(grid):
@@ -107,6 +115,7 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
         grid=grid,
         providers=_listed("--provider", option.provider, _provider),
         time_budget_s=_duration_s(option.time_budget) if option.time_budget else _DEFAULT_TIME_BUDGET_S[device.kind],
+        meters_energy=_switch("--energy", option.energy),
         results_dir=(root / (option.results_dir or RUNS)).resolve(),
         root=root,
     )
@@ -129,6 +138,19 @@ def _choice(name: str, text: str, choices: Any) -> Any:
     if text.strip() not in values:
         raise ValueError(f"{name} must be one of {', '.join(values)}, got {text!r}")
     return choices(text.strip())
+
+
+def _layout(text: str, device_kind: str) -> str:
+    layouts = ("hnd",) if device_kind == "cpu" else ("nhd", "hnd")
+    if text.strip() not in layouts:
+        raise ValueError(f"--kv-layout must be {' or '.join(layouts)} on {device_kind}, got {text!r}")
+    return text.strip()
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"{name} must be on or off, got {text!r}")
+    return text == "on"
 
 
 def _page_size(text: str) -> int:

@@ -149,6 +149,7 @@ class GridOptions:
     kv_budgets: Sequence[int] = ()
     page_sizes: Sequence[int] = ()
     cache_states: Sequence[CacheState] = ()
+    kv_layouts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,9 +251,10 @@ def _points(options: GridOptions, tier: _Tier) -> Iterator[tuple[CacheState, boo
     """
     uses_graph = options.device_kind == "cuda"
     for state in options.cache_states or (CacheState.COLD,):
-        for point in _unique(_plane_points(options, tier)):
-            yield state, uses_graph, False, point
-    if options.cache_states or is_narrowed(options):
+        for is_engine in [uses_graph and layout == "hnd" for layout in options.kv_layouts] or [False]:
+            for point in _unique(_plane_points(options, tier)):
+                yield state, uses_graph, is_engine, point
+    if options.cache_states or options.kv_layouts or is_narrowed(options):
         return
     for batch, context_len in tier.engine_layout:
         yield CacheState.COLD, uses_graph, True, (tier.plane_model, batch, context_len)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _CPU_STREAM_BYTES = 256 * 2**20
+_CUDA_STREAM_BYTES = 2**30
 _MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
 
 
@@ -88,7 +89,7 @@ def _cuda_rates(device: Device, dtype: str) -> dict[str, list[Rate]]:
 
     cache_bytes = last_level_cache_bytes(device)
     with torch.cuda.device(device.index):
-        large = torch.randn(max(8 * cache_bytes, 2**30) // 4, device=device.torch_name)
+        large = torch.randn(max(8 * cache_bytes, _CUDA_STREAM_BYTES) // 4, device=device.torch_name)
         small = torch.randn(cache_bytes // 4 // 4, device=device.torch_name)
         target = torch.empty_like(large)
         square = torch.randn(_MATMUL_SIZE["cuda"], _MATMUL_SIZE["cuda"], device=device.torch_name)

@@ -19,7 +19,9 @@ from kinetics.files.lines import DataFileError
 from kinetics.results.fields import check_fields
 from kinetics.results.reader import MAX_FRACTION_OF_CEILING
 from kinetics.results.store import Document, read_result, tables_folder
+from kinetics.specs.identity import identity_of
 
+MEASURABLE: Final = ("cpu", "cuda")
 BUSY_SHARE: Final = 0.6
 """Of its own ceiling: a machine that reads more slowly than that between samples has other work to do."""
 _TABLE_SUFFIXES: Final = frozenset({".csv", ".md", ".png", ".svg", ".json"})
@@ -74,6 +76,8 @@ def _check_publishable(document: Document) -> None:
         raise ValueError("a run measured here must be given, got times that others published")
     if document.get("is_pretend") or _machine(document).get("is_pretend"):
         raise ValueError("a run on a device must be given, got one on a pretend device; measure on a real one")
+    if _machine(document) and identity_of(_machine(document)).kind not in MEASURABLE:
+        raise ValueError("a run on a CPU or a CUDA device must be given, got one on neither")
     if not document["benchmarks"]:
         raise ValueError("a run must hold a row, got none")
     slug = _machine(document).get("device_slug")

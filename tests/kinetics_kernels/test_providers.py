@@ -136,3 +136,20 @@ def test_peers_refuse_contexts_of_different_lengths(name):
 def test_an_unknown_provider_is_refused_with_the_names_known():
     with pytest.raises(ValueError, match=r"ours.*got 'nobody'"):
         find_provider("nobody")
+
+
+def test_the_naive_path_keeps_the_best_pages_in_half_precision_too():
+    shape = DecodeShape(batch=2, context_len=1024, num_q_heads=16, num_kv_heads=8, head_dim=128, page_size=16)
+    inputs = make_inputs(shape, dtype=torch.bfloat16, device="cpu", seed=3)
+    summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN, backend="reference")
+    request = DecodeRequest(inputs=inputs, page_summary=summary, selection=SELECTION)
+    found = find_provider("naive_sparse").prepare(request).page_indices()
+    group = inputs.q.double().reshape(2, 8, 2, 128).mean(dim=2)
+    table = inputs.block_table.long()
+    scores = torch.einsum("bhd,bphd->bhp", group, summary.values.double()[table])
+    is_kept = (table[:, None, :, None] == found.long()[:, :, None]).any(dim=-1)
+    is_forced = torch.zeros(64, dtype=torch.bool)
+    is_forced[[0, 61, 62, 63]] = True
+    chosen = scores.masked_fill(~is_kept | is_forced, torch.inf).amin(dim=2)
+    dropped = scores.masked_fill(is_kept | is_forced, -torch.inf).amax(dim=2)
+    assert bool((dropped <= chosen + 1e-6).all())

@@ -75,7 +75,8 @@ def _selected_pages(
     shape = inputs.shape
     table = inputs.block_table[:, : shape.pages_per_request].long()
     q = inputs.q.reshape(shape.batch, shape.num_kv_heads, shape.group_size, shape.head_dim)
-    scores = torch.einsum("bhgd,bphd->bhgp", q, summary.values[table]).mean(dim=2)
+    # float32: scores rounded to half precision would choose other pages than the best.
+    scores = torch.einsum("bhgd,bphd->bhgp", q.float(), summary.values[table].float()).mean(dim=2)
     scores = scores.masked_fill(forced, torch.inf)
     kept = min(selection.num_pages, shape.pages_per_request)
     logical = torch.topk(scores, kept, dim=2).indices.sort(dim=2).values

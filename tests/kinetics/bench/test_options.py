@@ -10,7 +10,8 @@ from kinetics.cases.kernels import CacheState, GridSize
 
 DEFAULTS = {
     "grid": "quick", "device": "cpu", "provider": "", "model": "", "batch": "", "context": "", "kv_budget": "",
-    "page_size": "", "dtype": "", "cache_state": "", "time_budget": "", "results_dir": "",
+    "page_size": "", "dtype": "", "cache_state": "", "kv_layout": "", "energy": "off", "time_budget": "",
+    "results_dir": "",
 }  # fmt: skip
 
 
@@ -29,6 +30,17 @@ def test_defaults_are_the_quick_grid_in_fp32_under_results():
     found = settings()
     assert (found.grid.size, found.grid.dtype, found.providers) == (GridSize.QUICK, "float32", ())
     assert found.results_dir == Path("/somewhere/runs")
+
+
+def test_a_layout_that_the_device_has_not_is_refused():
+    assert settings(kv_layout="hnd").grid.kv_layouts == ("hnd",)
+    with pytest.raises(ValueError, match="--kv-layout must be hnd on cpu, got 'nhd'"):
+        settings(kv_layout="nhd")
+
+
+@pytest.mark.parametrize(("text", "found"), [("on", True), ("off", False)])
+def test_energy_is_metered_when_asked_for(text, found):
+    assert settings(energy=text).meters_energy is found
 
 
 def test_both_cache_states_can_be_asked_for():

@@ -92,3 +92,5 @@ def test_the_engines_layout_is_measured_beside_the_peers_at_the_same_points():
     for cell in engine:
         assert replace(cell, has_engine_layout=False) in found
     assert not any(cell.has_engine_layout for cell in cells(options(device_kind="cuda", batches=[8])))
+    both = cells(options(device_kind="cuda", batches=[8], context_lens=[4096], kv_layouts=["nhd", "hnd"]))
+    assert [cell.kv_layout for cell in both] == ["nhd", "hnd"]
