@@ -72,7 +72,8 @@ class Outcomes:
             progress.say("measuring this machine's ceilings")
             _ = self._machine.ceilings
         progress.describe(planned.cell, num_cases=len(planned.cases))
-        outcomes = dict(_run_cell(self._machine, planned.cell, planned.cases))
+        meters_energy = self._settings.meters_energy
+        outcomes = dict(_run_cell(self._machine, planned.cell, planned.cases, meters_energy=meters_energy))
         for case, outcome in outcomes.items():
             if not isinstance(outcome, Unavailable | Exception) and (why := self._machine.why_impossible(outcome)):
                 outcomes[case] = InvalidMeasurementError(why)
@@ -86,11 +87,13 @@ class Outcomes:
         return self.measure(planned, progress)
 
 
-def _run_cell(machine: BenchMachine, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Outcome]:
+def _run_cell(
+    machine: BenchMachine, cell: Cell | StepCell, cases: Sequence[Any], *, meters_energy: bool
+) -> Mapping[Any, Outcome]:
     if isinstance(cell, StepCell):
         from kinetics.measure.step_runner import StepRunner
 
         return StepRunner(machine.device, machine.conditions).run(cell, cases)
     from kinetics.measure.kernel_runner import CellRunner
 
-    return CellRunner(machine.device, machine.conditions).run(cell, cases)
+    return CellRunner(machine.device, machine.conditions, meters_energy=meters_energy).run(cell, cases)

@@ -40,11 +40,11 @@ _BUDGET_S_PER_CASE = {"cpu": 0.5, "cuda": 0.3}
 class CellRunner:
     """Measures cells on one device under the same conditions, one at a time; nothing of a cell outlives `run`."""
 
-    def __init__(self, device: Device, conditions: Conditions) -> None:
+    def __init__(self, device: Device, conditions: Conditions, *, meters_energy: bool = False) -> None:
         self._device = device
         self._conditions = conditions
         self._cache_bytes = last_level_cache_bytes(device)
-        self._energy = energy_counter(device)
+        self._energy = energy_counter(device) if meters_energy else Unavailable("nobody asked for joules")
 
     def run(self, cell: Cell, cases: Sequence[Case]) -> dict[Case, Outcome]:
         """Measure the cases of one cell, interleaved.

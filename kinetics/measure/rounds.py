@@ -183,6 +183,8 @@ def measure_cuda(
         runs |= {} if run is None else {name: run}
     order = random.Random(seed)  # noqa: S311 - an order of rounds, not a secret
     stamps: list[tuple[str, Any, Any]] = []
+    for run in runs.values():
+        run.repeat()  # an idle device would meet the first event at once, and wait for the launch of what it times
     with _no_garbage_collection():
         for _ in range(plan.num_rounds(sum(run.estimated_s for run in runs.values()))):
             for name in order.sample(list(runs), len(runs)):

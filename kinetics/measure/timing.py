@@ -9,6 +9,7 @@ Imports nothing of this suite: a regression gate loads this file by itself, besi
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +19,10 @@ Call = Callable[[], object]
 
 EVICTION_CACHES = 4
 ROTATION_CACHES = 5
-_MIN_REPLAY_S = 300e-6
-_MAX_CALLS_PER_REPLAY = 256
+MIN_REPLAY_S = 1e-3
+"""Of a timed pass: what an event costs, some microseconds, is then below half a percent."""
+_MAX_CALLS_PER_REPLAY = 1024
+_MAX_SIZING_STEPS = 4
 _MAX_EVENT_GAP = 5.0
 _EVENT_GAP_S = 2e-3
 _MIN_CLOCK_SHARE = 0.8
@@ -87,12 +90,10 @@ class CudaRun:
         self.last_results: list[object] = [None] * len(self._calls)
         for call in self._calls:  # compiles, and fills what is filled on first use
             call()
-        once_s = self._elapsed_s(self._calls[0])
-        passes = max(1, min(_MAX_CALLS_PER_REPLAY, int(_MIN_REPLAY_S / max(once_s, 1e-7))) // len(self._calls))
+        self._uses_graph = use_graph
+        passes = self._size()
         self.num_calls = passes * len(self._calls)
-        self._run: Call = self._captured(passes) if use_graph else lambda: self._eager(passes)
-        self._run()
-        self.estimated_s = self._elapsed_s(self._run)
+        self.estimated_s = self._event_s()
 
     def stamped(self) -> tuple[Any, Any]:
         """Queue one pass between two events; return the events."""
@@ -128,6 +129,30 @@ class CudaRun:
                 "done: it went on another stream"
             )
 
+    def _size(self) -> int:
+        """Passes over all buffers that take long enough; where a launch takes longer than a few, in several steps."""
+        most, passes = max(1, _MAX_CALLS_PER_REPLAY // len(self._calls)), 1
+        self._run = self._repeated(passes)
+        for _ in range(_MAX_SIZING_STEPS):
+            needed = min(most, math.ceil(passes * MIN_REPLAY_S / max(self._event_s(), 1e-7)))
+            if needed <= passes:
+                break
+            passes = needed
+            self._run = self._repeated(passes)
+        return passes
+
+    def _repeated(self, passes: int) -> Call:
+        return self._captured(passes) if self._uses_graph else lambda: self._eager(passes)
+
+    def _event_s(self) -> float:
+        """Seconds of one run on the device: by events, behind another one, so that no launch is in them."""
+        import torch
+
+        self._run()
+        start, end = self.stamped()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end)) * 1e-3
+
     def _eager(self, passes: int) -> None:
         for _ in range(passes):
             self.last_results = [call() for call in self._calls]
@@ -139,17 +164,6 @@ class CudaRun:
         with torch.cuda.graph(graph):
             self._eager(passes)
         return graph.replay
-
-    @staticmethod
-    def _elapsed_s(call: Call) -> float:
-        import torch
-
-        def call_and_wait() -> None:
-            call()
-            torch.cuda.synchronize()
-
-        torch.cuda.synchronize()
-        return timed(call_and_wait)
 
 
 def host_s(call: Call, *, device_kind: str, num_calls: int = 5) -> float:
@@ -166,9 +180,22 @@ def host_s(call: Call, *, device_kind: str, num_calls: int = 5) -> float:
     return statistics.median(timed(call_and_wait) for _ in range(num_calls))
 
 
-def num_rotating_buffers(cache_bytes: int, smallest_call_bytes: int, *, limit: int = 64) -> int:
-    """Buffers to rotate over so that the smallest call's data has left the cache before it is read again."""
-    return max(1, min(limit, -(-ROTATION_CACHES * cache_bytes // max(1, smallest_call_bytes))))
+def num_rotating_buffers(
+    cache_bytes: int,
+    smallest_call_bytes: int,
+    *,
+    limit: int = 64,
+    buffer_bytes: int = 1,
+    budget_bytes: int | None = None,
+) -> int:
+    """Buffers to rotate over so that the smallest call's data has left the cache before it is read again.
+
+    Fewer where so many, of `buffer_bytes` each, do not fit `budget_bytes`: a call that touches little may need a whole
+    cache around it.
+    """
+    wanted = min(limit, -(-ROTATION_CACHES * cache_bytes // max(1, smallest_call_bytes)))
+    fitting = wanted if budget_bytes is None else budget_bytes // max(1, buffer_bytes)
+    return max(1, min(wanted, fitting))
 
 
 def timed(call: Call) -> float:
