@@ -87,7 +87,6 @@ class QuestionWork:
         return trials * self.per_trial + self.shared
 
 
-@lru_cache(maxsize=2**20)  # allocations ask again and again for the same answers
 def sum_steps(policy: AttentionPolicy, *, prompt_len: int, generated: int) -> StepSums:
     """Step t = 1..generated sees prompt_len + t keys, the new one included."""
     last = prompt_len + generated
@@ -100,6 +99,28 @@ def sum_steps(policy: AttentionPolicy, *, prompt_len: int, generated: int) -> St
         attended_keys=attended,
         shared_keys=shared_keys,
         scored_vectors=num_vectors * (policy.sum_blocks(last) - policy.sum_blocks(prompt_len)),
+        shared_vectors=num_vectors * policy.num_blocks(prompt_len) * generated,
+    )
+
+
+def sum_answers(policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int]) -> StepSums:
+    """`sum_steps` of several answers to one prompt, added up."""
+    if len(lengths) == 1:
+        return sum_steps(policy, prompt_len=prompt_len, generated=lengths[0])
+    import numpy as np  # one answer's cost needs no arrays
+
+    ends = prompt_len + np.asarray(lengths, dtype=np.int64)
+    generated = sum(lengths)
+    attended = int(policy.sum_keys(ends).sum()) - len(lengths) * policy.sum_keys(prompt_len)
+    shared_keys = prompt_len * generated if isinstance(policy, Dense) else 0
+    if not isinstance(policy, BlockTopK):
+        return StepSums(attended_keys=attended, shared_keys=shared_keys, scored_vectors=0, shared_vectors=0)
+    scored = int(policy.sum_blocks(ends).sum()) - len(lengths) * policy.sum_blocks(prompt_len)
+    num_vectors = policy.summary.num_vectors
+    return StepSums(
+        attended_keys=attended,
+        shared_keys=shared_keys,
+        scored_vectors=num_vectors * scored,
         shared_vectors=num_vectors * policy.num_blocks(prompt_len) * generated,
     )
 
@@ -121,7 +142,7 @@ def question_work(
     Raises: ValueError if a length is negative or more layers are dense than there are.
     """
     _check_answer(model, options, prompt_len=prompt_len, shortest=min(lengths))
-    num_weights = model.matmul_parameters_per_token if num_parameters is None else num_parameters
+    num_weights = _weights_per_token(model) if num_parameters is None else num_parameters
     num_dense = options.num_dense_layers
     generated = sum(lengths)
     per_trial = Work(flop=2 * num_weights * generated, num_bytes=0)
@@ -134,7 +155,7 @@ def question_work(
         shared += len(lengths) * prefill
     for layers, layer_policy in ((model.num_layers - num_dense, policy), (num_dense, Dense())):
         if layers:
-            sums = [sum_steps(layer_policy, prompt_len=prompt_len, generated=n) for n in lengths]
+            sums = sum_answers(layer_policy, prompt_len=prompt_len, lengths=lengths)
             layer = _layer_work(model, sums, element_bytes=options.element_bytes)
             per_trial += layers * layer.per_trial
             shared += layers * layer.shared
@@ -186,17 +207,20 @@ def tera_eflop(work: Work, *, intensity: float, combine: Combine = Combine.SUM) 
     return max(compute, memory) if combine is Combine.MAX else compute + memory
 
 
-def _layer_work(model: ModelSpec, sums: Sequence[StepSums], *, element_bytes: int) -> QuestionWork:
+@lru_cache(maxsize=256)  # a law asks for the cost of thousands of answers of one model
+def _weights_per_token(model: ModelSpec) -> int:
+    return model.matmul_parameters_per_token
+
+
+def _layer_work(model: ModelSpec, sums: StepSums, *, element_bytes: int) -> QuestionWork:
     """Attention and block search of one layer, over all steps of all answers."""
-    attended, shared_keys = sum(s.attended_keys for s in sums), sum(s.shared_keys for s in sums)
-    scored, shared_vectors = sum(s.scored_vectors for s in sums), sum(s.shared_vectors for s in sums)
     heads, dim = model.num_kv_heads, model.head_dim
-    shared_bytes = kv_bytes(shared_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    shared_bytes += summary_bytes(shared_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    all_bytes = kv_bytes(attended, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    all_bytes += summary_bytes(scored, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    flop = attention_flop(attended, num_q_heads=model.num_q_heads, head_dim=dim)
-    flop += summary_flop(scored, num_q_heads=model.num_q_heads, head_dim=dim)
+    shared_bytes = kv_bytes(sums.shared_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    shared_bytes += summary_bytes(sums.shared_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    all_bytes = kv_bytes(sums.attended_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    all_bytes += summary_bytes(sums.scored_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    flop = attention_flop(sums.attended_keys, num_q_heads=model.num_q_heads, head_dim=dim)
+    flop += summary_flop(sums.scored_vectors, num_q_heads=model.num_q_heads, head_dim=dim)
     return QuestionWork(
         per_trial=Work(flop=flop, num_bytes=all_bytes - shared_bytes), shared=Work(flop=0, num_bytes=shared_bytes)
     )

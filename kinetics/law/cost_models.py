@@ -19,7 +19,7 @@ from kinetics.cost.answers import (
     StepSums,
     expected_longest,
     question_work,
-    sum_steps,
+    sum_answers,
 )
 from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, mean_paper_cost, num_published_parameters
 from kinetics.specs.models import ModelSpec
@@ -145,9 +145,8 @@ class MeasuredCost:
         step = self.dense if isinstance(policy, Dense) else self.sparse
         own = shared = 0.0
         for share, layer_policy in ((1 - self.dense_share, policy), (self.dense_share, Dense())):
-            for length in lengths if share else ():
-                sums = sum_steps(layer_policy, prompt_len=prompt_len, generated=length)
-                layer_own, layer_shared = self._keys(sums)
+            if share:
+                layer_own, layer_shared = self._keys(sum_answers(layer_policy, prompt_len=prompt_len, lengths=lengths))
                 own += share * layer_own / len(lengths)
                 shared += share * layer_shared / len(lengths)
         per_trial = step.token * sum(lengths) / len(lengths) + step.key * own

@@ -5,9 +5,18 @@ closed form; bytes and FLOP are made of these counts elsewhere. Steps are named 
 in the cache, the new one included.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Count = TypeVar("Count", int, NDArray[np.int64])
+    """One context length, or an array of them: sums are closed forms of either."""
 
 
 class PolicyKind(Enum):
@@ -48,7 +57,7 @@ class Dense:
         """Keys attended in the step that sees `context_len` keys."""
         return context_len
 
-    def sum_keys(self, context_len: int) -> int:
+    def sum_keys(self, context_len: Count) -> Count:
         """Keys attended in the steps 1..context_len together."""
         return _triangle(context_len)
 
@@ -68,7 +77,7 @@ class TopK:
         """Keys attended in the step that sees `context_len` keys."""
         return min(context_len, self.kv_budget + self.num_sink_tokens)
 
-    def sum_keys(self, context_len: int) -> int:
+    def sum_keys(self, context_len: Count) -> Count:
         """Keys attended in the steps 1..context_len together."""
         return _sum_capped(context_len, self.kv_budget + self.num_sink_tokens)
 
@@ -93,7 +102,7 @@ class Local:
         """Keys attended in the step that sees `context_len` keys."""
         return min(context_len, self.num_local + self.num_sink_tokens)
 
-    def sum_keys(self, context_len: int) -> int:
+    def sum_keys(self, context_len: Count) -> Count:
         """Keys attended in the steps 1..context_len together."""
         return _sum_capped(context_len, self.num_local + self.num_sink_tokens)
 
@@ -132,26 +141,28 @@ class BlockTopK:
         partial = context_len % self.block_size if self.keeps_partial_block else 0
         return min(context_len, self.kv_budget + self.num_sink_tokens + partial)
 
-    def sum_keys(self, context_len: int) -> int:
+    def sum_keys(self, context_len: Count) -> Count:
         """Keys attended in the steps 1..context_len together."""
         cap = self.kv_budget + self.num_sink_tokens
         if not self.keeps_partial_block:
             return _sum_capped(context_len, cap)
         # All keys are attended while the complete blocks fit the cap; the partial block never decides.
-        last_full = min(context_len, (cap // self.block_size + 1) * self.block_size - 1)
+        last_full = _at_most(context_len, (cap // self.block_size + 1) * self.block_size - 1)
         partial = self._sum_partial(context_len) - self._sum_partial(last_full)
-        return _triangle(last_full) + cap * (context_len - last_full) + partial
+        keys: Count = _triangle(last_full) + cap * (context_len - last_full) + partial
+        return keys
 
     def num_blocks(self, context_len: int) -> int:
         """Complete blocks, all of them scored, in the step that sees `context_len` keys."""
         return context_len // self.block_size
 
-    def sum_blocks(self, context_len: int) -> int:
+    def sum_blocks(self, context_len: Count) -> Count:
         """Blocks scored in the steps 1..context_len together."""
-        full, rest = divmod(context_len + 1, self.block_size)
+        full = (context_len + 1) // self.block_size
+        rest = context_len + 1 - full * self.block_size
         return self.block_size * _triangle(full - 1) + rest * full
 
-    def _sum_partial(self, context_len: int) -> int:
+    def _sum_partial(self, context_len: Count) -> Count:
         return _triangle(context_len) - self.block_size * self.sum_blocks(context_len)
 
 
@@ -183,14 +194,19 @@ def policy_label(policy: AttentionPolicy) -> str:
             return f"topk{policy.kv_budget}"
 
 
-def _triangle(n: int) -> int:
+def _triangle(n: Count) -> Count:
     """1 + 2 + ... + n; 0 for n of -1 and 0."""
     return n * (n + 1) // 2
 
 
-def _sum_capped(n: int, cap: int) -> int:
+def _at_most(n: Count, cap: int) -> Count:
+    """min(n, cap), of arrays too."""
+    return n - (n > cap) * (n - cap)
+
+
+def _sum_capped(n: Count, cap: int) -> Count:
     """min(1, cap) + min(2, cap) + ... + min(n, cap)."""
-    growing = min(n, cap)
+    growing = _at_most(n, cap)
     return _triangle(growing) + cap * (n - growing)
 
 
