@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS, TOPK_BUDGETS
-from kinetics.law.allocation import allocate, tabulate
+from kinetics.law.allocation import allocate
 from kinetics.law.cost_models import EFlopCost
 from kinetics.law.frontier import Curve, build_frontier
 from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.run import run_law
+from kinetics.law.strategies import tabulate
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.specs.models import find_model

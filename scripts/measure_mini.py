@@ -2,7 +2,7 @@
 
     python scripts/measure_mini.py --problems 256 --trials 8
 
-Every model solves every problem with the built-in engine on the CPU, in float32. Intervals are 95 % bootstraps over
+Every model solves every problem with the built-in engine on the CPU, in float32. Intervals are at 95 %, over
 problems. Prints a Markdown table, and with --json writes every number.
 """
 
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from kinetics.engine.attention import AttentionSettings
-from kinetics.law.accuracy_estimates import bootstrap_interval, coverage
+from kinetics.law.accuracy_estimates import coverage
+from kinetics.law.intervals import mean_interval
 from kinetics.mini.exam import MAX_CONTEXT, PAGE_SIZE, QUARTERS, ExamResult, sit_exam
 from kinetics.mini.family import MINI_MODELS, contest_problems, model_folder
 from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, policy_label
@@ -49,8 +50,8 @@ class Measured:
     def over_problems(cls, per_problem: list[float]) -> Measured:
         """The mean of one value per problem; problems, not samples, are drawn anew."""
         values = np.array(per_problem)
-        low, high = bootstrap_interval(values)
-        return cls(mean=float(values.mean()), low=float(low), high=float(high))
+        interval = mean_interval(values)
+        return cls(mean=float(values.mean()), low=float(interval.low), high=float(interval.high))
 
     def __str__(self) -> str:
         return f"{self.mean:.1%} [{self.low:.1%}, {self.high:.1%}]"

@@ -18,9 +18,17 @@ from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS
 from kinetics.files.lines import DataFileError
 from kinetics.generate.request import MINI, GenerateRequest, PolicyChoice
 from kinetics.generate.run import GenerateOutcome, run_generate
-from kinetics.law.accuracy_estimates import bootstrap_interval, mean_coverage
-from kinetics.law.allocation import uniform_frontiers
-from kinetics.law.logs import Comparison, compare_with_dense, of_task, tabulate_logs
+from kinetics.law.accuracy_estimates import mean_coverage
+from kinetics.law.intervals import mean_interval
+from kinetics.law.logs import (
+    Comparison,
+    choices_on,
+    compare_with_dense,
+    cost_models_of_logs,
+    in_points,
+    of_task,
+    tabulate_logs,
+)
 from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.run import logs_of
 from kinetics.law.sources import read_samples
@@ -121,7 +129,7 @@ def run_facts(case: AimeCase, outcome: GenerateOutcome) -> dict[str, Any]:
     file = read_trace_file(Path(document["log"]), TraceRules(tokenizer=None, grader=None))
     questions = file.samples.questions
     solved = np.array([question.num_correct / question.num_trials for question in questions])
-    low, high = bootstrap_interval(solved)
+    interval = mean_interval(solved)
     trials = file.samples.min_trials
     return {
         "operation": "aime_generate",
@@ -133,8 +141,8 @@ def run_facts(case: AimeCase, outcome: GenerateOutcome) -> dict[str, Any]:
         "questions": len(questions),
         "trials": trials,
         "pass_at_1": float(solved.mean()),
-        "pass_at_1_low": float(low),
-        "pass_at_1_high": float(high),
+        "pass_at_1_low": float(interval.low),
+        "pass_at_1_high": float(interval.high),
         "pass_at_all": mean_coverage(file.samples, trials=trials),
         "generated_tokens": document["generated_tokens"],
         "generation_s": document["wall_s"],
@@ -177,8 +185,8 @@ def law_request(logs: Path, out: Path, *, files: tuple[Path, ...] = ()) -> LawRe
 
 def compare_logs(logs: Path, out: Path, task: str, cost_name: str) -> list[Comparison]:
     """Sparse against dense frontiers of a folder of logs, for one way of spending on one cost axis."""
-    strategies = tabulate_logs(logs_of(read_samples(law_request(logs, out))))
-    return compare_with_dense(uniform_frontiers(of_task(task, strategies), cost_name))
+    found = logs_of(read_samples(law_request(logs, out)))
+    return compare_with_dense(choices_on(of_task(task, tabulate_logs(found, cost_models_of_logs(found))), cost_name))
 
 
 def comparison_facts(comparison: Comparison, task: str, cost_name: str) -> dict[str, Any]:
@@ -191,7 +199,7 @@ def comparison_facts(comparison: Comparison, task: str, cost_name: str) -> dict[
         "costs_compared": comparison.num_costs,
         "costs_below": comparison.num_below,
         "costs_clearly_below": comparison.num_clearly_below,
-        "smallest_gain_points": 100 * comparison.smallest_gain,
-        "largest_gain_points": 100 * comparison.largest_gain,
+        "smallest_gain_points": in_points(comparison.smallest_gain),
+        "largest_gain_points": in_points(comparison.largest_gain),
         "cost_ratio_at_dense_maximum": comparison.cost_ratio_at_dense_maximum,
     }

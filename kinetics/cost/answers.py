@@ -10,10 +10,7 @@ Weights are read once a step for the whole batch; the law's default is an infini
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
-from math import comb
 from typing import Final
 
 from kinetics.cost.kernels import Work, attention_flop, kv_bytes, summary_bytes, summary_flop
@@ -87,6 +84,7 @@ class QuestionWork:
         return trials * self.per_trial + self.shared
 
 
+@lru_cache(maxsize=2**20)  # allocations ask again and again for the same answers
 def sum_steps(policy: AttentionPolicy, *, prompt_len: int, generated: int) -> StepSums:
     """Step t = 1..generated sees prompt_len + t keys, the new one included."""
     last = prompt_len + generated
@@ -99,28 +97,6 @@ def sum_steps(policy: AttentionPolicy, *, prompt_len: int, generated: int) -> St
         attended_keys=attended,
         shared_keys=shared_keys,
         scored_vectors=num_vectors * (policy.sum_blocks(last) - policy.sum_blocks(prompt_len)),
-        shared_vectors=num_vectors * policy.num_blocks(prompt_len) * generated,
-    )
-
-
-def sum_answers(policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int]) -> StepSums:
-    """`sum_steps` of several answers to one prompt, added up."""
-    if len(lengths) == 1:
-        return sum_steps(policy, prompt_len=prompt_len, generated=lengths[0])
-    import numpy as np  # one answer's cost needs no arrays
-
-    ends = prompt_len + np.asarray(lengths, dtype=np.int64)
-    generated = sum(lengths)
-    attended = int(policy.sum_keys(ends).sum()) - len(lengths) * policy.sum_keys(prompt_len)
-    shared_keys = prompt_len * generated if isinstance(policy, Dense) else 0
-    if not isinstance(policy, BlockTopK):
-        return StepSums(attended_keys=attended, shared_keys=shared_keys, scored_vectors=0, shared_vectors=0)
-    scored = int(policy.sum_blocks(ends).sum()) - len(lengths) * policy.sum_blocks(prompt_len)
-    num_vectors = policy.summary.num_vectors
-    return StepSums(
-        attended_keys=attended,
-        shared_keys=shared_keys,
-        scored_vectors=num_vectors * scored,
         shared_vectors=num_vectors * policy.num_blocks(prompt_len) * generated,
     )
 
@@ -142,7 +118,7 @@ def question_work(
     Raises: ValueError if a length is negative or more layers are dense than there are.
     """
     _check_answer(model, options, prompt_len=prompt_len, shortest=min(lengths))
-    num_weights = _weights_per_token(model) if num_parameters is None else num_parameters
+    num_weights = model.matmul_parameters_per_token if num_parameters is None else num_parameters
     num_dense = options.num_dense_layers
     generated = sum(lengths)
     per_trial = Work(flop=2 * num_weights * generated, num_bytes=0)
@@ -155,7 +131,7 @@ def question_work(
         shared += len(lengths) * prefill
     for layers, layer_policy in ((model.num_layers - num_dense, policy), (num_dense, Dense())):
         if layers:
-            sums = sum_answers(layer_policy, prompt_len=prompt_len, lengths=lengths)
+            sums = [sum_steps(layer_policy, prompt_len=prompt_len, generated=n) for n in lengths]
             layer = _layer_work(model, sums, element_bytes=options.element_bytes)
             per_trial += layers * layer.per_trial
             shared += layers * layer.shared
@@ -184,20 +160,6 @@ def answer_work(
     return work.total(trials)
 
 
-def expected_longest(lengths: Sequence[int], *, trials: int) -> float:
-    """Mean of the longest of `trials` answers drawn without replacement from the observed ones.
-
-    Raises: ValueError if more trials are drawn than there are lengths.
-    """
-    if not 1 <= trials <= len(lengths):
-        raise ValueError(f"trials must lie in 1..{len(lengths)} (the number of lengths), got {trials}")
-    ordered = [0, *sorted(lengths)]
-    num_draws = comb(len(lengths), trials)
-    # P(longest > ordered[i]) = 1 - C(i, trials) / C(n, trials)
-    exceeding = (Fraction(num_draws - comb(i, trials), num_draws) for i in range(len(lengths)))
-    return float(sum(p * (high - low) for p, (low, high) in zip(exceeding, pairwise(ordered), strict=True)))
-
-
 def tera_eflop(work: Work, *, intensity: float, combine: Combine = Combine.SUM) -> float:
     """One number for compute and memory: FLOP and bytes x intensity, in 1e12.
 
@@ -207,20 +169,17 @@ def tera_eflop(work: Work, *, intensity: float, combine: Combine = Combine.SUM) 
     return max(compute, memory) if combine is Combine.MAX else compute + memory
 
 
-@lru_cache(maxsize=256)  # a law asks for the cost of thousands of answers of one model
-def _weights_per_token(model: ModelSpec) -> int:
-    return model.matmul_parameters_per_token
-
-
-def _layer_work(model: ModelSpec, sums: StepSums, *, element_bytes: int) -> QuestionWork:
+def _layer_work(model: ModelSpec, sums: Sequence[StepSums], *, element_bytes: int) -> QuestionWork:
     """Attention and block search of one layer, over all steps of all answers."""
+    attended, shared_keys = sum(s.attended_keys for s in sums), sum(s.shared_keys for s in sums)
+    scored, shared_vectors = sum(s.scored_vectors for s in sums), sum(s.shared_vectors for s in sums)
     heads, dim = model.num_kv_heads, model.head_dim
-    shared_bytes = kv_bytes(sums.shared_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    shared_bytes += summary_bytes(sums.shared_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    all_bytes = kv_bytes(sums.attended_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    all_bytes += summary_bytes(sums.scored_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
-    flop = attention_flop(sums.attended_keys, num_q_heads=model.num_q_heads, head_dim=dim)
-    flop += summary_flop(sums.scored_vectors, num_q_heads=model.num_q_heads, head_dim=dim)
+    shared_bytes = kv_bytes(shared_keys, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    shared_bytes += summary_bytes(shared_vectors, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    all_bytes = kv_bytes(attended, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    all_bytes += summary_bytes(scored, num_kv_heads=heads, head_dim=dim, element_bytes=element_bytes)
+    flop = attention_flop(attended, num_q_heads=model.num_q_heads, head_dim=dim)
+    flop += summary_flop(scored, num_q_heads=model.num_q_heads, head_dim=dim)
     return QuestionWork(
         per_trial=Work(flop=flop, num_bytes=all_bytes - shared_bytes), shared=Work(flop=0, num_bytes=shared_bytes)
     )

@@ -6,9 +6,15 @@ name where the two part. Lengths are tokens, results are in 1e12 FLOP and 1e12 e
 Source: github.com/Infini-AI-Lab/Kinetics, cost_model/utils.py at af7fa57.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK
@@ -50,15 +56,19 @@ def num_published_parameters(model: ModelSpec) -> int:
     return round(PUBLISHED_BILLION_PARAMETERS[model.name] * 1e9)
 
 
+Amount = TypeVar("Amount", float, "NDArray[np.float64]")
+"""One length, or an array of them: the formulas are of either."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperCost:
+class PaperCost(Generic[Amount]):
     """Compute in 1e12 FLOP and memory in 1e12 eFLOP (bytes x intensity)."""
 
-    compute: float
-    memory: float
+    compute: Amount
+    memory: Amount
 
     @property
-    def total(self) -> float:
+    def total(self) -> Amount:
         """eFLOPs: the sum of both."""
         return self.compute + self.memory
 
@@ -68,11 +78,11 @@ def paper_cost(
     policy: AttentionPolicy,
     *,
     prompt_len: float,
-    generated: float,
+    generated: Amount,
     trials: int = 1,
     num_parameters: float | None = None,
     intensity: float = INTENSITY,
-) -> PaperCost:
+) -> PaperCost[Amount]:
     """Cost of `trials` answers as published.
 
     Raises: ValueError for sinks or partial blocks, which the published formulas do not know.
@@ -112,7 +122,7 @@ def mean_paper_cost(
     trials: int = 1,
     num_parameters: float | None = None,
     intensity: float = INTENSITY,
-) -> PaperCost:
+) -> PaperCost[float]:
     """Mean of `paper_cost` over observed lengths, every trial of one draw as long as the others."""
     costs = [
         paper_cost(
@@ -142,11 +152,11 @@ def attention_to_parameter_ratio(model: ModelSpec, *, prompt_len: float, generat
     return attention / (2 * num_published_parameters(model))
 
 
-def _topk_keys(kv_budget: int, *, prompt_len: float, generated: float) -> float:
+def _topk_keys(kv_budget: int, *, prompt_len: float, generated: Amount) -> Amount:
     """Keys of one trial. The warm-up term has the wrong sign: the exact sum is below kv_budget * generated."""
     return kv_budget * generated + 0.5 * max(0, kv_budget - prompt_len) ** 2
 
 
-def _block_keys(kv_budget: int, *, prompt_len: float, generated: float) -> float:
+def _block_keys(kv_budget: int, *, prompt_len: float, generated: Amount) -> Amount:
     """Keys of one trial: the right sign here, but below zero once generated < kv_budget - prompt_len."""
     return kv_budget * generated - 0.5 * max(0, kv_budget - prompt_len) ** 2

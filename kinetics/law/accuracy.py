@@ -1,36 +1,52 @@
-"""Accuracy of sample sets as tables, costs apart: pass@k, majority@k, accuracy within a generation budget.
+"""Accuracy of sample sets as tables, costs apart: how answers ended, pass@k, voting, accuracy within a length.
 
 Works for models whose architecture is unknown too. Every row says whether lengths are tokens or estimates.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from kinetics.cost.published import GENERATION_BUDGETS, TRIALS
-from kinetics.law.accuracy_estimates import bootstrap_interval, correct_within, majority, mean_coverage, mean_length
+from kinetics.cost.published import TRIALS
+from kinetics.law.accuracy_estimates import coverage, mean_length, num_correct_within, outcomes
+from kinetics.law.intervals import FloatArray, mean_interval
+from kinetics.law.strategies import caps_to_longest, has_votes
+from kinetics.law.votes import majorities, weights_by_length
 from kinetics.samples.sample_set import SampleSet
 from kinetics.specs.policies import policy_label
 from kinetics.tables.table import Table, Value
 
-MAJORITY_TRIALS: Final = (8, 32)
-MAJORITY_DRAWS: Final = 200
+VOTING_TRIALS: Final = (8, 32)
 
 
 def accuracy_tables(sets: Sequence[SampleSet], *, seed: int) -> list[Table]:
-    """One row per sample set, and one per sample set and generation budget."""
+    """One row per sample set; one per set and number of trials, with intervals; one per set and length cap."""
+    named = ("model", "dataset", "attention", "lengths")
     columns = (
-        "model", "dataset", "attention", "lengths", "questions", "trials", "mean_generated", "pass_at_1_low",
-        "pass_at_1_high", *(f"pass_at_{n}" for n in TRIALS), *(f"majority_at_{n}" for n in MAJORITY_TRIALS),
+        *named, "questions", "trials", "mean_generated", "right", "cut_off", "wrong", "pass_at_1_low",
+        "pass_at_1_high", *(f"pass_at_{n}" for n in TRIALS), *(f"majority_at_{n}" for n in VOTING_TRIALS),
+        *(f"weighted_majority_at_{n}" for n in VOTING_TRIALS),
     )  # fmt: skip
-    rows = tuple((*_identity(samples), *_scores(samples, seed=seed)) for samples in sets)
-    by_budget = tuple(row for samples in sets for row in _budget_rows(samples))
-    budget_columns = ("model", "dataset", "attention", "lengths", "max_generated", "accuracy", "mean_generated")
+    by_trials = (*named, "trials", "pass_at_trials", "low", "high")
+    by_length = (*named, "max_generated", "accuracy", "mean_generated")
     return [
-        Table(name="accuracy", columns=columns, rows=rows),
-        Table(name="accuracy_by_length", columns=budget_columns, rows=by_budget, prints_markdown=False),
+        Table(name="accuracy", columns=columns, rows=tuple(_row(samples, seed=seed) for samples in sets)),
+        Table(name="accuracy_by_trials", columns=by_trials, rows=_trial_rows(sets, seed=seed), prints_markdown=False),
+        Table(name="accuracy_by_length", columns=by_length, rows=_length_rows(sets), prints_markdown=False),
     ]
+
+
+def _row(samples: SampleSet, *, seed: int) -> tuple[Value, ...]:
+    passed = _passed(samples)
+    interval = mean_interval(passed[1], seed=seed)
+    found = outcomes(samples)
+    counts = (len(samples.questions), samples.min_trials, mean_length(samples))
+    shares = (found.right, found.cut_off, found.wrong, float(interval.low), float(interval.high))
+    coverages = (float(passed[n].mean()) if n in passed else None for n in TRIALS)
+    return (*_identity(samples), *counts, *shares, *coverages, *_votes(samples, seed=seed))
 
 
 def _identity(samples: SampleSet) -> tuple[Value, ...]:
@@ -38,24 +54,48 @@ def _identity(samples: SampleSet) -> tuple[Value, ...]:
     return (samples.model, samples.dataset, policy_label(samples.policy), lengths)
 
 
-def _scores(samples: SampleSet, *, seed: int) -> tuple[Value, ...]:
-    per_question = np.array([question.num_correct / question.num_trials for question in samples.questions])
-    low, high = bootstrap_interval(per_question, seed=seed)
-    coverages = (mean_coverage(samples, trials=n) if n <= samples.min_trials else None for n in TRIALS)
-    majorities = (_mean_majority(samples, n, seed=seed) if n <= samples.min_trials else None for n in MAJORITY_TRIALS)
-    counts = (len(samples.questions), samples.min_trials, mean_length(samples))
-    return (*counts, float(low), float(high), *coverages, *majorities)
+def _passed(samples: SampleSet) -> dict[int, FloatArray]:
+    """pass@k of each question, by k."""
+    return {
+        n: np.array([coverage(q.num_trials, q.num_correct, trials=n) for q in samples.questions])
+        for n in TRIALS
+        if n <= samples.min_trials
+    }
 
 
-def _mean_majority(samples: SampleSet, trials: int, *, seed: int) -> float:
-    shares = [majority(q, trials=trials, num_draws=MAJORITY_DRAWS, seed=seed) for q in samples.questions]
-    return sum(shares) / len(shares)
+def _votes(samples: SampleSet, *, seed: int) -> list[float | None]:
+    """Majority, then weighted majority, at each number of trials; None where too few answers or none can vote."""
+    counts = [n for n in VOTING_TRIALS if n <= samples.min_trials] if has_votes(samples) else []
+    missing: list[float | None] = [None] * (len(VOTING_TRIALS) - len(counts))
+    if not counts:
+        return 2 * missing
+    found: list[float | None] = []
+    for is_weighted in (False, True):
+        shares = [
+            majorities(
+                q, trials=counts, weights=(q.weights or weights_by_length(q)) if is_weighted else None, seed=seed
+            )
+            for q in samples.questions
+        ]
+        found += [*np.mean(shares, axis=0).tolist(), *missing]
+    return found
 
 
-def _budget_rows(samples: SampleSet) -> list[tuple[Value, ...]]:
-    rows = []
-    for budget in GENERATION_BUDGETS:
-        accuracy = float(np.mean([np.mean(correct_within(q, budget)) for q in samples.questions]))
-        generated = float(np.mean([np.mean(np.minimum(q.lengths, budget)) for q in samples.questions]))
-        rows.append((*_identity(samples), budget, accuracy, generated))
-    return rows
+def _trial_rows(sets: Sequence[SampleSet], *, seed: int) -> tuple[tuple[Value, ...], ...]:
+    rows: list[tuple[Value, ...]] = []
+    for samples in sets:
+        for n, passed in _passed(samples).items():
+            interval = mean_interval(passed, seed=seed)
+            rows.append((*_identity(samples), n, float(passed.mean()), float(interval.low), float(interval.high)))
+    return tuple(rows)
+
+
+def _length_rows(sets: Sequence[SampleSet]) -> tuple[tuple[Value, ...], ...]:
+    rows: list[tuple[Value, ...]] = []
+    caps = caps_to_longest(sets)
+    for samples in sets:
+        for budget in caps:
+            accuracy = float(np.mean([num_correct_within(q, budget) / q.num_trials for q in samples.questions]))
+            generated = float(np.mean([np.mean(np.minimum(q.lengths, budget)) for q in samples.questions]))
+            rows.append((*_identity(samples), budget, accuracy, generated))
+    return tuple(rows)

@@ -1,42 +1,38 @@
 """What a question costs: a mean cost per number of trials, under the rule that the caller chooses.
 
-A cost model turns (policy, prompt, observed lengths, trials) into the mean cost of that many trials. Allocations and
-frontiers do not know which of them they optimise: exact or published eFLOPs, or seconds and joules of steps.
+A cost model turns (policy, prompt, observed lengths, trials) into the mean cost of that many trials, for many groups
+of lengths at once. Allocations and frontiers do not know which of them they optimise: exact or published eFLOPs, or
+seconds and joules of steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kinetics.cost.answers import (
-    DEFAULT_OPTIONS,
-    Combine,
-    CostOptions,
-    StepSums,
-    expected_longest,
-    question_work,
-    sum_answers,
-)
-from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, mean_paper_cost, num_published_parameters
+from kinetics.cost.answer_groups import GroupSums, expected_longest, group_work, sum_groups
+from kinetics.cost.answers import DEFAULT_OPTIONS, Combine, CostOptions
+from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, num_published_parameters, paper_cost
+from kinetics.law.intervals import FloatArray
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import AttentionPolicy, BlockSummary, BlockTopK, Dense, Local, TopK
 from kinetics.specs.units import TERA
 
-_MODELLED_CONTEXTS: Final = 5
-"""Contexts at which a modelled step is asked for per answer; between them it is linear."""
+_MODELLED_CONTEXTS: Final = np.unique(np.geomspace(1, 2**21, 240).round())
+"""Contexts at which a modelled step is asked for; between them it is linear."""
 
 
 class CostModel(Protocol):
     """Mean cost of a question for each number of trials."""
 
     def mean_costs(
-        self, policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
-    ) -> list[float]:
-        """One cost per entry of `trials`, averaged over the observed answer lengths."""
+        self, policy: AttentionPolicy, *, prompt_len: int, lengths: ArrayLike, trials: Sequence[int]
+    ) -> FloatArray:
+        """[..., num_trials]: one cost per entry of `trials`, averaged over `lengths`: [..., num_answers] tokens."""
 
 
 CostModelOf = Callable[[ModelSpec], CostModel]
@@ -45,7 +41,7 @@ CostModelOf = Callable[[ModelSpec], CostModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EFlopCost:
-    """Integer counts as 1e12 eFLOP; an intensity of 0 gives the FLOPs-only law.
+    """Counts as 1e12 eFLOP; an intensity of 0 gives the FLOPs-only law.
 
     `reads_prompt_to_longest`: a dense prompt is read until the longest of the trials ends, instead of for the mean
     length as the paper has it. It needs as many observed lengths as trials.
@@ -59,10 +55,10 @@ class EFlopCost:
     reads_prompt_to_longest: bool = False
 
     def mean_costs(
-        self, policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
-    ) -> list[float]:
+        self, policy: AttentionPolicy, *, prompt_len: int, lengths: ArrayLike, trials: Sequence[int]
+    ) -> FloatArray:
         """See `CostModel`."""
-        work = question_work(
+        work = group_work(
             self.model,
             policy,
             prompt_len=prompt_len,
@@ -70,17 +66,12 @@ class EFlopCost:
             num_parameters=self.num_parameters,
             options=self.options,
         )
-        num_answers, num_tokens = len(lengths), sum(lengths)
-        costs = []
-        for n in trials:
-            stretch = 1.0
-            if self.reads_prompt_to_longest and num_tokens:
-                stretch = expected_longest(lengths, trials=n) * num_answers / num_tokens
-            flop = (n * work.per_trial.flop + work.shared.flop) / num_answers
-            num_bytes = (n * work.per_trial.num_bytes + stretch * work.shared.num_bytes) / num_answers
-            compute, memory = flop / TERA, num_bytes * self.intensity / TERA
-            costs.append(max(compute, memory) if self.combine is Combine.MAX else compute + memory)
-        return costs
+        counts = np.asarray(trials, dtype=np.float64)
+        stretch = _stretch(np.asarray(lengths), trials) if self.reads_prompt_to_longest else 1.0
+        flop = work.flop[..., None] * counts + work.shared_flop[..., None]
+        num_bytes = work.num_bytes[..., None] * counts + work.shared_bytes[..., None] * stretch
+        compute, memory = flop / TERA, num_bytes * self.intensity / TERA
+        return np.maximum(compute, memory) if self.combine is Combine.MAX else compute + memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,21 +86,23 @@ class PublishedCost:
     intensity: float = INTENSITY
 
     def mean_costs(
-        self, policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
-    ) -> list[float]:
+        self, policy: AttentionPolicy, *, prompt_len: int, lengths: ArrayLike, trials: Sequence[int]
+    ) -> FloatArray:
         """See `CostModel`."""
-        return [
-            mean_paper_cost(
+        generated = np.asarray(lengths, dtype=np.float64)
+        totals = [
+            paper_cost(
                 self.model,
                 _published_policy(policy),
                 prompt_len=prompt_len,
-                lengths=lengths,
+                generated=generated,
                 trials=n,
-                intensity=self.intensity,
                 num_parameters=counted_as_published(self.model),
+                intensity=self.intensity,
             ).total
             for n in trials
         ]
+        return np.stack([np.mean(total, axis=-1) for total in totals], axis=-1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,27 +132,28 @@ class MeasuredCost:
     shares_prompt: bool = False
 
     def mean_costs(
-        self, policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
-    ) -> list[float]:
+        self, policy: AttentionPolicy, *, prompt_len: int, lengths: ArrayLike, trials: Sequence[int]
+    ) -> FloatArray:
         """See `CostModel`."""
         step = self.dense if isinstance(policy, Dense) else self.sparse
-        own = shared = 0.0
-        for share, layer_policy in ((1 - self.dense_share, policy), (self.dense_share, Dense())):
-            if share:
-                layer_own, layer_shared = self._keys(sum_answers(layer_policy, prompt_len=prompt_len, lengths=lengths))
-                own += share * layer_own / len(lengths)
-                shared += share * layer_shared / len(lengths)
-        per_trial = step.token * sum(lengths) / len(lengths) + step.key * own
-        return [n * per_trial + step.key * shared for n in trials]
+        own, shared = self._keys(sum_groups(policy, prompt_len=prompt_len, lengths=lengths))
+        if self.dense_share:
+            dense_own, dense_shared = self._keys(sum_groups(Dense(), prompt_len=prompt_len, lengths=lengths))
+            own = (1 - self.dense_share) * own + self.dense_share * dense_own
+            shared = (1 - self.dense_share) * shared + self.dense_share * dense_shared
+        per_trial = step.token * np.asarray(lengths, dtype=np.float64).mean(axis=-1) + step.key * own
+        return np.asarray(per_trial[..., None] * np.asarray(trials) + step.key * shared[..., None])
 
     def __mul__(self, factor: float) -> MeasuredCost:
         """The same in other units."""
         return replace(self, dense=self.dense * factor, sparse=self.sparse * factor)
 
-    def _keys(self, sums: StepSums) -> tuple[float, float]:
+    def _keys(self, sums: GroupSums) -> tuple[FloatArray, FloatArray]:
         """(read by every trial, read once for all)."""
         read = sums.attended_keys + self.vector_keys * sums.scored_vectors
-        shared = sums.shared_keys + self.vector_keys * sums.shared_vectors if self.shares_prompt else 0.0
+        if not self.shares_prompt:
+            return read, np.zeros_like(read)
+        shared = sums.shared_keys + self.vector_keys * sums.shared_vectors
         return read - shared, shared
 
 
@@ -172,23 +166,43 @@ class ModelledStepCost:
 
     step_s: Callable[[AttentionPolicy, int], float]
     batch: int
+    _known: dict[AttentionPolicy, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     def mean_costs(
-        self, policy: AttentionPolicy, *, prompt_len: int, lengths: Sequence[int], trials: Sequence[int]
-    ) -> list[float]:
+        self, policy: AttentionPolicy, *, prompt_len: int, lengths: ArrayLike, trials: Sequence[int]
+    ) -> FloatArray:
         """See `CostModel`."""
-        mean_s = sum(self._answer_s(policy, prompt_len, length) for length in lengths) / len(lengths)
-        return [n * mean_s for n in trials]
+        # Step t sees prompt_len + t keys: the sum over steps is the integral between half-way points.
+        start, end = prompt_len + 0.5, prompt_len + np.asarray(lengths, dtype=np.float64) + 0.5
+        seconds = (self._integral(policy, end) - self._integral(policy, start)).mean(axis=-1) / self.batch
+        return np.asarray(seconds[..., None] * np.asarray(trials))
 
-    def _answer_s(self, policy: AttentionPolicy, prompt_len: int, length: int) -> float:
-        contexts = np.linspace(prompt_len + 1, prompt_len + max(1, length), _MODELLED_CONTEXTS)
-        mean_s = float(np.mean([self.step_s(policy, round(context)) for context in contexts]))
-        return length * mean_s / self.batch
+    def _integral(self, policy: AttentionPolicy, context: ArrayLike) -> FloatArray:
+        """Of the seconds of a step over contexts, from 1 on."""
+        steps_s = self._steps_s(policy)
+        grid = _MODELLED_CONTEXTS
+        sums = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (steps_s[1:] + steps_s[:-1]) / 2)])
+        at = np.asarray(context, dtype=np.float64)
+        segment = np.clip(np.searchsorted(grid, at, side="right") - 1, 0, grid.size - 2)
+        here_s = np.interp(at, grid, steps_s)
+        return np.asarray(sums[segment] + (at - grid[segment]) * (steps_s[segment] + here_s) / 2)
+
+    def _steps_s(self, policy: AttentionPolicy) -> FloatArray:
+        if policy not in self._known:
+            self._known[policy] = np.array([self.step_s(policy, int(context)) for context in _MODELLED_CONTEXTS])
+        return self._known[policy]
 
 
 def counted_as_published(model: ModelSpec) -> int:
     """Parameters as the published table counts them; of a model outside it all of them."""
     return num_published_parameters(model) if model.name in PUBLISHED_BILLION_PARAMETERS else model.num_parameters
+
+
+def _stretch(lengths: FloatArray, trials: Sequence[int]) -> FloatArray:
+    """How much longer than the mean the longest of so many trials is: [..., num_trials]."""
+    groups = lengths.reshape(-1, lengths.shape[-1])
+    longest = [[expected_longest(group, trials=n) / max(group.mean(), 1e-9) for n in trials] for group in groups]
+    return np.asarray(longest).reshape(*lengths.shape[:-1], len(trials))
 
 
 def _published_policy(policy: AttentionPolicy) -> AttentionPolicy:

@@ -1,8 +1,18 @@
-"""A law report as one JSON document: plain types, units in the keys; and what a run of the law comes to."""
+"""A law report as one JSON document: plain types, units in the keys; and what a run of the law comes to.
 
+`accuracy` and `best_model` of a frontier are those of one choice for all questions, cross-validated, where samples gave
+them, else the oracle's: `chosen_by` says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
 from typing import Any
 
-from kinetics.law.report import LawReport, ModelResult, TaskResult
+from kinetics.law.choices import Choices
+from kinetics.law.frontier import Curve, Frontier, Switch
+from kinetics.law.report import Gain, LawReport, ModelResult, TaskResult
+from kinetics.law.tables import lengths_label, strategy_values
 
 SCHEMA = 1
 
@@ -36,52 +46,97 @@ def law_document(report: LawReport) -> dict[str, Any]:
 
 
 def _task(report: LawReport, task: TaskResult) -> dict[str, Any]:
+    oracle = {found.kind: found for found in task.oracle}
+    frontiers = task.choices or task.oracle
     return {
         "task": task.task,
         "curves": [_curve(model) for model in task.models],
-        "frontiers": [
-            {
-                "attention": frontier.kind.value,
-                "cost_tera_eflop": frontier.cost.tolist(),
-                "seconds": (frontier.cost / report.tera_eflop_per_s).tolist(),
-                "accuracy": frontier.accuracy.tolist(),
-                "best_model": list(frontier.best_model),
-            }
-            for frontier in task.frontiers
-        ],
+        "frontiers": [_frontier(report, found, oracle.get(found.kind)) for found in frontiers],
         "switch_points": [
-            {"attention": kind.value, "from_cost_tera_eflop": switch.cost, "best_model": switch.model}
-            for kind, switches in task.switches.items()
-            for switch in switches
+            _switch(kind.value, switch) for kind, switches in task.switches.items() for switch in switches
         ],
-        "gains": [
-            {
-                "attention": gain.kind.value,
-                "cost_tera_eflop": gain.cost,
-                "seconds": gain.cost / report.tera_eflop_per_s,
-                "largest_gain_points": gain.points,
-                "dense_maximum_accuracy": gain.dense_maximum,
-                "cost_ratio_at_dense_maximum": gain.cost_ratio,
-                "cost_ratio_on_grid": gain.cost_ratio_on_grid,
-            }
-            for gain in task.gains
-        ],
+        "gains": [_gain(report, gain) for gain in task.gains],
     }
+
+
+def _frontier(report: LawReport, found: Choices | Frontier[Curve], oracle: Frontier[Curve] | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "attention": found.kind.value,
+        "chosen_by": "oracle",
+        "cost_tera_eflop": found.cost.tolist(),
+        "seconds": (found.cost / report.tera_eflop_per_s).tolist(),
+        "accuracy": found.accuracy.tolist(),
+        "best_model": list(found.best_model),
+    }
+    if isinstance(found, Choices):
+        interval = found.interval
+        lengths = [lengths_label(are_estimated=name in report.estimated_models) for name in found.best_model]
+        document |= {
+            "chosen_by": "one choice for all questions",
+            "low": interval.low.tolist(),
+            "high": interval.high.tolist(),
+            "uniform_accuracy": found.chosen_accuracy.tolist(),
+            "strategy": [list(strategy_values(best)) for best in found.best],
+            "lengths": lengths,
+        }
+    if oracle is not None:
+        document |= {
+            "oracle_accuracy": oracle.accuracy.tolist(),
+            "oracle_best_model": list(oracle.best_model),
+        }
+    return document
+
+
+def _switch(attention: str, switch: Switch) -> dict[str, Any]:
+    return {
+        "attention": attention,
+        "from_cost_tera_eflop": switch.cost,
+        "best_model": switch.model,
+        "from_cost_low": switch.low,
+        "from_cost_high": switch.high,
+        "level_with": list(switch.level_with),
+    }
+
+
+def _gain(report: LawReport, gain: Gain) -> dict[str, Any]:
+    document: dict[str, Any] = {"attention": gain.kind.value, "dense_maximum_accuracy": gain.dense_maximum}
+    if gain.lead:
+        document |= {
+            "cost_tera_eflop": gain.lead.cost,
+            "seconds": gain.lead.cost / report.tera_eflop_per_s,
+            "gain_points": asdict(gain.lead.points),
+            "cost_ratio": asdict(gain.lead.cost_ratio),
+        }
+    if gain.oracle:
+        document["oracle"] = {
+            "cost_tera_eflop": gain.oracle.cost,
+            "seconds": gain.oracle.cost / report.tera_eflop_per_s,
+            "largest_gain_points": gain.oracle.points,
+            "dense_maximum_accuracy": gain.oracle.dense_maximum,
+            "cost_ratio_at_dense_maximum": gain.oracle.cost_ratio,
+            "cost_ratio_on_grid": gain.oracle.cost_ratio_on_grid,
+        }
+    return document
 
 
 def _curve(model: ModelResult) -> dict[str, Any]:
-    arrays = {
-        "accuracy": model.curve.accuracy,
-        "low": model.low,
-        "high": model.high,
-        "half_oracle_accuracy": model.half_oracle,
-        "held_out_accuracy": model.held_out,
-        "uniform_accuracy": model.uniform,
-    }
-    return {
-        "attention": model.curve.kind.value,
-        "model": model.curve.model,
-        "lengths": "estimated" if model.has_estimated_lengths else "tokens",
-        "max_trials": model.max_trials,
-        "cost_tera_eflop": model.curve.cost.tolist(),
-    } | {name: values.tolist() for name, values in arrays.items() if values is not None}
+    document: dict[str, Any] = {"attention": model.kind.value, "model": model.model}
+    if model.facts:
+        document |= {
+            "lengths": lengths_label(are_estimated=model.facts.has_estimated_lengths),
+            "cut_off": model.facts.cut_off,
+            "max_trials": model.facts.max_trials,
+        }
+    if model.choices:
+        interval = model.choices.interval
+        document |= {
+            "cost_tera_eflop": model.choices.cost.tolist(),
+            "accuracy": model.choices.accuracy.tolist(),
+            "low": interval.low.tolist(),
+            "high": interval.high.tolist(),
+            "uniform_accuracy": model.choices.chosen_accuracy.tolist(),
+        }
+    if model.oracle:
+        document |= {"cost_tera_eflop": model.oracle.cost.tolist(), "oracle_accuracy": model.oracle.accuracy.tolist()}
+    halves = {"half_oracle_accuracy": model.half_oracle, "held_out_accuracy": model.held_out}
+    return document | {name: values.tolist() for name, values in halves.items() if values is not None}

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 
 from kinetics.cost.published import INTENSITY
-from kinetics.law.allocation import StrategyTable, allocate, chosen_spending
-from kinetics.law.frontier import FloatArray
+from kinetics.law.allocation import allocate, chosen_spending
+from kinetics.law.intervals import FloatArray
+from kinetics.law.strategies import StrategyTable
 from kinetics.specs.models import ModelSpec
 
 MIN_FIT_POINTS: Final = 5

@@ -12,9 +12,8 @@ from typing import Final, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from kinetics.law.intervals import FloatArray
 from kinetics.specs.policies import PolicyKind
-
-FloatArray = NDArray[np.float64]
 
 NO_MODEL: Final = "none"
 """Named best where every model's accuracy is 0: the published code names a model there."""
@@ -82,35 +81,32 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frontier(Generic[Best]):
-    """The best accuracy at or below each cost under one kind of attention, and what reaches it; None below the first.
-
-    `per_resample` [num_resamples, num_costs]: the same over questions drawn anew, where samples gave it. Frontiers of
-    one set of questions share the draws, so that differences between them are paired.
-    """
+    """The best accuracy at or below each cost under one kind of attention, and what reaches it, if anything."""
 
     kind: PolicyKind
     cost: FloatArray
     accuracy: FloatArray
     best: tuple[Best | None, ...]
-    per_resample: FloatArray | None = None
 
     @property
     def best_model(self) -> tuple[str, ...]:
         """The model that reaches the accuracy, `none` where nothing is solved."""
         return tuple(best.model if best else NO_MODEL for best in self.best)
 
-    def quantile(self, percent: float) -> FloatArray:
-        """A percentile over resamples, per cost."""
-        assert self.per_resample is not None
-        return np.asarray(np.percentile(self.per_resample, percent, axis=0))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """From this cost on, another model is the best."""
+    """From this cost on, another model is the best.
+
+    Of samples, whose questions could have been others: `low` and `high` hold the cost at which the two models draw
+    level with 95 % confidence, and `level_with` are models that are no clearly worse at `high`.
+    """
 
     cost: float
     model: str
+    low: float | None = None
+    high: float | None = None
+    level_with: tuple[str, ...] = ()
 
 
 def build_frontier(curves: Sequence[Curve]) -> Frontier[Curve]:

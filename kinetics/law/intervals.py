@@ -12,6 +12,7 @@ strategy there could be.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -37,6 +38,15 @@ class Interval:
         return (self.low > 0) | (self.high < 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def mean_interval(per_question: FloatArray, *, seed: int = 0) -> Interval:
     """Of the mean over questions of values from 0 to 1; `per_question`: [num_questions, ...]."""
     return _resampled(per_question, np.zeros(per_question.shape[1:]), np.ones(per_question.shape[1:]), seed=seed)
@@ -52,22 +62,23 @@ def difference_interval(per_question: FloatArray, *, seed: int = 0) -> Interval:
     return _resampled(per_question, -reach, reach, seed=seed)
 
 
-def ratio_interval(numerator: FloatArray, denominator: FloatArray) -> Interval:
-    """Of a ratio of two means over the same questions, both above 0; [num_questions] each.
+def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval:
+    """Of a product of means over a product of means, all of the same questions; [num_questions, num_factors] each.
 
     Student's t on the jackknife of the logarithm, with half the degrees of freedom: lengths and costs are skewed. The
-    interval is everything if there are fewer than three questions.
+    interval is everything with fewer than three questions, or means that are not above 0.
     """
-    num_questions = len(numerator)
-    if num_questions < 3:
+    num_questions = len(numerators)
+    sums = [values.sum(axis=0) - values for values in (numerators, denominators)]
+    if num_questions < 3 or min(values.min() for values in sums) <= 0:
         return Interval(low=np.asarray(0.0), high=np.asarray(np.inf))
     from scipy.special import stdtrit  # a law without samples starts without scipy
 
-    left_out = np.log((numerator.sum() - numerator) / (denominator.sum() - denominator))
-    squares = float(((left_out - left_out.mean()) ** 2).sum())
+    logarithms = np.log(sums[0]).sum(axis=1) - np.log(sums[1]).sum(axis=1)
+    squares = float(((logarithms - logarithms.mean()) ** 2).sum())
     error = np.sqrt((num_questions - 1) / num_questions * squares)
     reach = float(stdtrit((num_questions - 1) / 2, 0.5 + CONFIDENCE / 2)) * error
-    ratio = numerator.mean() / denominator.mean()
+    ratio = numerators.mean(axis=0).prod() / denominators.mean(axis=0).prod()
     return Interval(low=np.asarray(ratio * np.exp(-reach)), high=np.asarray(ratio * np.exp(reach)))
 
 
@@ -76,10 +87,19 @@ def _resampled(per_question: FloatArray, lowest: FloatArray, highest: FloatArray
 
     The same seed draws the same questions, whatever the quantity.
     """
-    drawn_from = np.concatenate([per_question, lowest[None], highest[None]])
-    num_questions = len(drawn_from)
+    shape = per_question.shape[1:]
+    columns = np.concatenate([per_question, lowest[None], highest[None]]).reshape(len(per_question) + 2, -1)
+    # Along a grid of costs the same strategy is the best for long: each is resampled once.
+    is_new = np.ones(columns.shape[1], dtype=bool)
+    is_new[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    means = _draws(len(columns), seed) @ columns[:, is_new]
+    low, high = np.percentile(means, _TAILS, axis=0)[:, np.cumsum(is_new) - 1]
+    return Interval(low=low.reshape(shape), high=high.reshape(shape))
+
+
+@lru_cache(maxsize=16)
+def _draws(num_questions: int, seed: int) -> FloatArray:
+    """Shares of each question in each draw: [NUM_RESAMPLES, num_questions]."""
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions), size=NUM_RESAMPLES)
-    means = np.tensordot(draws / num_questions, drawn_from, axes=1)
-    low, high = np.percentile(means, _TAILS, axis=0)
-    return Interval(low=low, high=high)
+    return np.asarray(draws / num_questions)

@@ -1,38 +1,50 @@
 """The law from logs of one's own: every strategy that they answer exactly, on several cost axes, and the tables of it.
 
-Shorter caps and fewer trials follow from the same samples; another KV budget is another log. One choice is made for
-all questions, so no accuracy here knows the answers. "The paper on your hardware" sets the cheapest strategy by the
-paper's B200 eFLOPs beside the cheapest by seconds here.
+One choice is made for all questions, so no accuracy here knows the answers. "The paper on your hardware" sets the
+cheapest strategy by the paper's B200 eFLOPs beside the cheapest by seconds here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from kinetics.cost.published import TERA_EFLOP_PER_B200_S, TRIALS
-from kinetics.law.accuracy_estimates import bootstrap_interval
-from kinetics.law.allocation import NUM_RESAMPLES, Strategy, StrategyTable, tabulate, uniform_frontiers
+from kinetics.law.choices import Choices, choices_by_kind, cost_grid, lead_over_dense
 from kinetics.law.claims import BEST_OF_N, LONG_COT
-from kinetics.law.frontier import Frontier, cost_ratio
+from kinetics.law.intervals import difference_interval
+from kinetics.law.lengthening import compare_lengths
 from kinetics.law.measured_costs import EFLOP, JOULES, LOG_COSTS, MEASURED, PREDICTED, MeasuredDevice, log_cost_models
+from kinetics.law.strategies import (
+    CostModelsOf,
+    Rule,
+    StrategyTable,
+    equal_caps,
+    has_votes,
+    join,
+    tabulate,
+    tabulate_votes,
+)
+from kinetics.law.tables import (
+    STRATEGY_COLUMNS,
+    dollar_columns,
+    dollar_values,
+    lengthening_table,
+    scores_of,
+    strategy_values,
+)
 from kinetics.samples.log_reader import TraceFile
-from kinetics.samples.sample_set import SampleSet
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import PolicyKind, policy_label
 from kinetics.tables.table import Table, Value
 
 AXES: Final = (EFLOP, PREDICTED, MEASURED, JOULES)
 """What frontiers are drawn over; logs without a cost of that name have none there."""
-NUM_CAPS: Final = 16
-"""Length caps, in equal steps up to the longest there is: as many as the paper has."""
 NUM_LEVELS: Final = 10
 """Accuracy levels of the hardware table: tenths of the highest accuracy."""
-
-Frontiers = Sequence[Frontier[Strategy]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,46 +57,56 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """A sparse frontier against the dense one, at the costs where dense lies between 20 and 90 % of its maximum.
+    """Sparse choices against dense ones, at the costs where dense lies between 20 and 90 % of its maximum.
 
     `num_below`: costs at which sparse is less accurate; `num_clearly_below`: with the whole 95 % interval of the
-    paired difference. `cost_ratio_at_dense_maximum` is 0 if sparse never gets there.
+    paired difference. Gains are None where no cost compares. `cost_ratio_at_dense_maximum` is 0 if sparse never gets
+    there.
     """
 
     kind: PolicyKind
     num_costs: int
     num_below: int
     num_clearly_below: int
-    smallest_gain: float
-    largest_gain: float
+    smallest_gain: float | None
+    largest_gain: float | None
     cost_ratio_at_dense_maximum: float
 
 
-def tabulate_logs(logs: Sequence[Log], *, batch: int = 0, device: MeasuredDevice | None = None) -> StrategyTable:
-    """Every strategy of every log: model x policy x length cap x trials. All logs share questions.
+def tabulate_logs(logs: Sequence[Log], cost_models_of: CostModelsOf, *, seed: int = 0) -> StrategyTable:
+    """Every strategy of every log: model x policy x length cap x answers, and voting. All logs share questions.
 
     Raises: ValueError if they do not.
     """
-    by_set = {(log.file.samples.model, log.file.samples.policy): log for log in logs}
-
-    def log_of(samples: SampleSet) -> Log:
-        return by_set[samples.model, samples.policy]
-
-    return tabulate(
-        [log.file.samples for log in logs],
+    files = {(log.file.samples.model, log.file.samples.policy): log.file for log in logs}
+    sets = [log.file.samples for log in logs]
+    passing = tabulate(
+        sets,
         trials=TRIALS,
-        caps_of=lambda samples: caps_of(log_of(samples).file),
-        cost_models_of=lambda samples: log_cost_models(
-            log_of(samples).file.header, log_of(samples).spec, log_of(samples).file.usages, batch=batch, device=device
-        ),
+        caps_of=lambda samples: caps_of(files[samples.model, samples.policy]),
+        cost_models_of=cost_models_of,
     )
+    voting = [samples for samples in sets if has_votes(samples)]
+    if not voting:
+        return passing
+    return join([passing, tabulate_votes(voting, trials=TRIALS, cost_models_of=cost_models_of, seed=seed)])
+
+
+def cost_models_of_logs(logs: Sequence[Log], *, batch: int = 0, device: MeasuredDevice | None = None) -> CostModelsOf:
+    """The cost models that each log has evidence for."""
+    models = {
+        (log.file.samples.model, log.file.samples.policy): log_cost_models(
+            log.file.header, log.spec, log.file.usages, batch=batch, device=device
+        )
+        for log in logs
+    }
+    return lambda samples: models[samples.model, samples.policy]
 
 
 def caps_of(file: TraceFile) -> list[int]:
     """Length caps in equal steps up to the run's own, or up to the longest answer where the file names none."""
     longest = max(length for question in file.samples.questions for length in question.lengths)
-    most = file.header.max_new_tokens or longest
-    return sorted({-(-most * step // NUM_CAPS) for step in range(1, NUM_CAPS + 1)})
+    return equal_caps(file.header.max_new_tokens or longest)
 
 
 def of_task(task: str, table: StrategyTable) -> StrategyTable:
@@ -102,100 +124,132 @@ def of_task(task: str, table: StrategyTable) -> StrategyTable:
     return table.only(lambda strategy: strategy.max_generated == longest[strategy.label])
 
 
-def compare_with_dense(frontiers: Frontiers) -> list[Comparison]:
-    """Every sparse frontier against the dense one; empty without a dense frontier."""
-    dense = next((frontier for frontier in frontiers if frontier.kind is PolicyKind.DENSE), None)
-    return [_compare(dense, frontier) for frontier in frontiers if frontier is not dense] if dense else []
+def choices_on(table: StrategyTable, axis: str, *, seed: int = 0) -> list[Choices]:
+    """The choices per kind of attention on one cost axis; empty if no strategy has that cost."""
+    priced = table.priced(axis)
+    if not priced.strategies:
+        return []
+    return choices_by_kind(priced, axis, cost_grid(priced.cost[axis].mean(axis=0)), seed=seed)
 
 
-def _compare(dense: Frontier[Strategy], sparse: Frontier[Strategy]) -> Comparison:
-    assert dense.per_resample is not None
-    assert sparse.per_resample is not None
+def compare_with_dense(found: Sequence[Choices]) -> list[Comparison]:
+    """All sparse choices against the dense ones; empty without dense."""
+    dense = next((choices for choices in found if choices.kind is PolicyKind.DENSE), None)
+    return [_compare(dense, choices) for choices in found if choices is not dense] if dense else []
+
+
+def _compare(dense: Choices, sparse: Choices) -> Comparison:
     highest = dense.accuracy.max()
     is_between = (highest > 0) & (dense.accuracy >= 0.2 * highest) & (dense.accuracy <= 0.9 * highest)
     gain = (sparse.accuracy - dense.accuracy)[is_between]
-    high = np.percentile(sparse.per_resample - dense.per_resample, 97.5, axis=0)[is_between]
+    interval = difference_interval(sparse.per_question - dense.per_question, seed=dense.seed)
     return Comparison(
         kind=sparse.kind,
         num_costs=int(is_between.sum()),
         num_below=int((gain < 0).sum()),
-        num_clearly_below=int((high < 0).sum()),
-        smallest_gain=float(gain.min(initial=np.inf)),
-        largest_gain=float(gain.max(initial=-np.inf)),
-        cost_ratio_at_dense_maximum=cost_ratio(dense, sparse, on_grid=True),
+        num_clearly_below=int((interval.high < 0)[is_between].sum()),
+        smallest_gain=float(gain.min()) if gain.size else None,
+        largest_gain=float(gain.max()) if gain.size else None,
+        cost_ratio_at_dense_maximum=lead_over_dense(dense, sparse).cost_ratio.value,
     )
 
 
-def log_tables(table: StrategyTable, *, seed: int = 0) -> list[Table]:
-    """All tables of a set of logs."""
-    frontiers = {axis: uniform_frontiers(table, axis, seed=seed) for axis in AXES}
+def log_tables(
+    logs: Sequence[Log],
+    table: StrategyTable,
+    cost_models_of: CostModelsOf,
+    *,
+    seed: int = 0,
+    dollars_per_hour: float | None = None,
+) -> list[Table]:
+    """All tables of a set of logs; `table`: their strategies, voting and not."""
+    passing = table.of_rule(Rule.PASS)
+    by_rule = {
+        axis: [choices for rule in Rule for choices in choices_on(table.of_rule(rule), axis, seed=seed)]
+        for axis in AXES
+    }
+    sets = [log.file.samples for log in logs]
+    lengthenings = [one for axis in (EFLOP, MEASURED) for one in compare_lengths(sets, cost_models_of, axis, seed=seed)]
     return [
-        _strategies(table, seed=seed),
-        _frontier_points(frontiers),
-        _comparisons(table, seed=seed),
-        _choice_changes(frontiers),
-        _your_hardware(table.priced(MEASURED)),
+        strategy_table(table, dollars_per_hour),
+        frontier_table(by_rule),
+        comparison_table(passing, seed=seed),
+        change_table({axis: choices_on(passing, axis, seed=seed) for axis in AXES}),
+        hardware_table(passing.priced(MEASURED)),
+        *([lengthening_table(lengthenings)] if lengthenings else []),
     ]
 
 
-def _strategies(table: StrategyTable, *, seed: int) -> Table:
+def strategy_table(table: StrategyTable, dollars_per_hour: float | None = None) -> Table:
+    """Every strategy with its accuracy and costs; dollars are those of measured seconds."""
     columns = (
-        "model", "attention", "max_generated", "trials", "accuracy", "low", "high", "generated_tokens", *LOG_COSTS,
+        *STRATEGY_COLUMNS, "accuracy", "low", "high", "generated_tokens", *LOG_COSTS,
+        *dollar_columns(dollars_per_hour),
     )  # fmt: skip
-    low, high = bootstrap_interval(table.accuracy, num_resamples=NUM_RESAMPLES, seed=seed)
-    measures = np.stack([table.accuracy.mean(axis=0), low, high, table.tokens.mean(axis=0)], axis=1)
-    costs = [table.cost[name].mean(axis=0) if name in table.cost else None for name in LOG_COSTS]
+    unknown = np.full(len(table.strategies), np.nan)
+    costs = {name: table.cost[name].mean(axis=0) if name in table.cost else unknown for name in LOG_COSTS}
     rows = tuple(
-        (*_describe(strategy), *measures[i].tolist(), *(None if cost is None else _known(cost[i]) for cost in costs))
-        for i, strategy in enumerate(table.strategies)
-    )
+        (
+            *strategy_values(strategy), *scores.tolist(), *(_known(cost[i]) for cost in costs.values()),
+            *map(_known, dollar_values(costs[MEASURED][i], scores[0], dollars_per_hour)),
+        )
+        for i, (strategy, scores) in enumerate(zip(table.strategies, scores_of(table), strict=True))
+    )  # fmt: skip
     return Table(name="accuracy_per_cost", columns=columns, rows=rows, prints_markdown=False)
 
 
-def _frontier_points(frontiers: dict[str, list[Frontier[Strategy]]]) -> Table:
-    columns = ("axis", "family", "cost", "accuracy", "low", "high", "model", "attention", "max_generated", "trials")
-    rows = []
-    for axis, frontier in _each(frontiers):
-        points = zip(frontier.cost, frontier.accuracy, frontier.quantile(2.5), frontier.quantile(97.5), strict=True)
+def frontier_table(found: Mapping[str, Sequence[Choices]]) -> Table:
+    """The best strategy within each cost, on every axis."""
+    columns = ("axis", "family", "cost", "accuracy", "low", "high", *STRATEGY_COLUMNS)
+    rows: list[tuple[Value, ...]] = []
+    for axis, choices in _each(found):
+        interval = choices.interval
+        points = np.stack([choices.cost, choices.accuracy, interval.low, interval.high], axis=1)
         rows += [
-            (axis, frontier.kind.value, *map(float, point), *(_describe(best) if best else ("", "", None, None)))
-            for point, best in zip(points, frontier.best, strict=True)
+            (axis, choices.kind.value, *point, *strategy_values(best))
+            for point, best in zip(points.tolist(), choices.best, strict=True)
         ]
     return Table(name="trace_frontiers", columns=columns, rows=tuple(rows), prints_markdown=False)
 
 
-def _comparisons(table: StrategyTable, *, seed: int) -> Table:
+def comparison_table(table: StrategyTable, *, seed: int = 0) -> Table:
+    """Sparse against dense for each of the paper's tasks, on every axis."""
     columns = (
         "task", "axis", "family", "costs_compared", "sparse_below", "clearly_below", "smallest_gain_points",
         "largest_gain_points", "cost_ratio_at_dense_maximum",
     )  # fmt: skip
     rows = tuple(
         (
-            task, axis, c.kind.value, c.num_costs, c.num_below, c.num_clearly_below, 100 * c.smallest_gain,
-            100 * c.largest_gain, c.cost_ratio_at_dense_maximum,
+            task, axis, c.kind.value, c.num_costs, c.num_below, c.num_clearly_below, in_points(c.smallest_gain),
+            in_points(c.largest_gain), c.cost_ratio_at_dense_maximum,
         )
         for task in (LONG_COT, BEST_OF_N)
         for axis in AXES
-        for c in compare_with_dense(uniform_frontiers(of_task(task, table), axis, seed=seed))
+        for c in compare_with_dense(choices_on(of_task(task, table), axis, seed=seed))
     )  # fmt: skip
     return Table(name="sparse_against_dense", columns=columns, rows=rows)
 
 
-def _choice_changes(frontiers: dict[str, list[Frontier[Strategy]]]) -> Table:
+def in_points(gain: float | None) -> float | None:
+    """A gain in accuracy as percentage points."""
+    return None if gain is None else 100 * gain
+
+
+def change_table(found: Mapping[str, Sequence[Choices]]) -> Table:
     """Where along each frontier the best model or KV budget changes."""
     rows: list[tuple[Value, ...]] = []
-    for axis, frontier in _each(frontiers):
+    for axis, choices in _each(found):
         previous = ""
-        for cost, accuracy, best in zip(frontier.cost, frontier.accuracy, frontier.best, strict=True):
+        for cost, accuracy, best in zip(choices.cost, choices.chosen_accuracy, choices.best, strict=True):
             if best is not None and best.label != previous and accuracy > 0:
                 previous = best.label
                 label = policy_label(best.policy)
-                rows.append((axis, frontier.kind.value, float(cost), float(accuracy), best.model, label))
+                rows.append((axis, choices.kind.value, float(cost), float(accuracy), best.model, label))
     columns = ("axis", "family", "from_cost", "accuracy", "model", "attention")
     return Table(name="choice_changes", columns=columns, rows=tuple(rows))
 
 
-def _your_hardware(timed: StrategyTable) -> Table:
+def hardware_table(timed: StrategyTable) -> Table:
     """The cheapest choice for each accuracy, by B200 eFLOPs and by seconds here, and what the first costs here."""
     columns = (
         "accuracy", "b200_choice", "b200_max_generated", "b200_trials", "b200_tera_eflop", "b200_s", "here_choice",
@@ -217,13 +271,9 @@ def _your_hardware(timed: StrategyTable) -> Table:
     return Table(name="your_hardware", columns=columns, rows=tuple(rows))
 
 
-def _each(frontiers: dict[str, list[Frontier[Strategy]]]) -> Iterator[tuple[str, Frontier[Strategy]]]:
-    return ((axis, frontier) for axis, group in frontiers.items() for frontier in group)
+def _each(found: Mapping[str, Sequence[Choices]]) -> Iterator[tuple[str, Choices]]:
+    return ((axis, choices) for axis, group in found.items() for choices in group)
 
 
-def _describe(strategy: Strategy) -> tuple[Value, ...]:
-    return (strategy.model, policy_label(strategy.policy), strategy.max_generated, strategy.trials)
-
-
-def _known(cost: float) -> float | None:
-    return float(cost) if np.isfinite(cost) else None
+def _known(value: Value) -> float | None:
+    return float(value) if isinstance(value, float) and np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Figures of records: each function takes results and returns a matplotlib Figure; nothing is shown or measured here.
+"""Figures of the law: each function takes results and returns a matplotlib Figure; nothing is shown or measured here.
 
 matplotlib is imported when a figure is made, so that everything else works without it.
 """
@@ -6,21 +6,35 @@ matplotlib is imported when a figure is made, so that everything else works with
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.law.allocation import StrategyTable, uniform_frontiers
-from kinetics.law.frontier import Curve, Frontier, switch_points
+from kinetics.law.accuracy_estimates import MANY_CUT_OFF
+from kinetics.law.choices import Choices
+from kinetics.law.frontier import Curve, Frontier, Switch
+from kinetics.law.intervals import Estimate
+from kinetics.law.lengthening import Lengthening
+from kinetics.law.logs import choices_on
 from kinetics.law.measured_costs import EFLOP, MEASURED
-from kinetics.law.report import LawReport, TaskResult
-from kinetics.specs.policies import PolicyKind
+from kinetics.law.report import LawReport, ModelResult, TaskResult
+from kinetics.law.strategies import StrategyTable
+from kinetics.specs.policies import PolicyKind, policy_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TASK_TITLES = {"long_cot": "Long chain of thought", "best_of_n": "Best of N"}
+Color = tuple[float, float, float, float]
+
+_TASK_TITLES: Final = {
+    "long_cot": "Long chain of thought", "best_of_n": "Best of N", "majority": "Majority",
+    "weighted_majority": "Weighted majority", "early_stop": "Early stop",
+}  # fmt: skip
+_LABELS: Final = {
+    EFLOP: "cost per question (1e12 eFLOP, B200 intensity)",
+    MEASURED: "cost per question (measured seconds)",
+}
 DASHES: dict[PolicyKind, Any] = dict.fromkeys(PolicyKind, (0, (3, 1, 1, 1)))
 DASHES |= {PolicyKind.DENSE: "--", PolicyKind.TOPK: "-", PolicyKind.BLOCK_TOPK: "-.", PolicyKind.LOCAL: ":"}
 
@@ -33,26 +47,83 @@ def is_plotting_possible() -> bool:
 
 
 def plot_task(report: LawReport, task: TaskResult) -> Figure:
-    """Accuracy against cost of every model, thin, and of the frontiers, thick; below, which model is best where.
+    """Accuracy against cost of every model, thin, and of the frontiers, thick; below, which model is clearly best.
 
-    One colour is one model in all of it. Bands are 95 % bootstrap intervals over questions, where samples gave them.
+    One colour is one model in all of it. Bands are 95 % intervals over questions, where samples gave them; the oracle's
+    frontiers beside them are grey.
     """
     from matplotlib.figure import Figure
 
+    frontiers = task.choices or task.oracle
     figure = Figure(figsize=(9, 6.5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, max(1, len(task.frontiers))))
-    colors = model_colors([model.curve.model for model in task.models])
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, max(1, len(frontiers))))
+    colors = model_colors([model.model for model in task.models])
     _draw_curves(upper, task, colors)
-    _draw_best_models(lower, task.frontiers, colors)
+    if not task.is_oracle:
+        for oracle in task.oracle:
+            label = f"oracle, {oracle.kind.value}"
+            dashes = DASHES[oracle.kind]
+            upper.plot(oracle.cost, oracle.accuracy, color="grey", linestyle=dashes, linewidth=1.5, label=label)
+    for found in frontiers:
+        _draw_frontier(upper, found)
+    upper.legend(fontsize=8, loc="upper left")
+    upper.grid(visible=True, alpha=0.3)
+    grid = frontiers[0].cost
+    _draw_best_models(lower, task.switches, colors, end=float(grid[-1]))
     title = _TASK_TITLES.get(task.task, task.task.replace("_", " "))
     figure.suptitle(plain_text(f"{title}: {report.source}"), fontsize=10)
-    grid = task.frontiers[0].cost
     upper.set(ylabel="accuracy", xscale="log", xlim=(grid[0], grid[-1]), ylim=(0, 1))
     lower.set_xlabel("cost per question, at most (1e12 eFLOP)")
     seconds = upper.secondary_xaxis(
         "top", functions=(lambda cost: cost / report.tera_eflop_per_s, lambda s: s * report.tera_eflop_per_s)
     )
     seconds.set_xlabel(plain_text(f"seconds on {report.device}"))
+    return figure
+
+
+def plot_strategies(table: StrategyTable, *, title: str, seed: int = 0) -> Figure:
+    """Every strategy a dot in its model's colour, frontiers per kind of attention with 95 % bands."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    colors = model_colors([strategy.model for strategy in table.strategies])
+    for axes, cost_name in zip(panels, (EFLOP, MEASURED), strict=True):
+        priced = table.priced(cost_name)
+        for model, color in colors.items():
+            own = [i for i, strategy in enumerate(priced.strategies) if strategy.model == model]
+            costs = priced.cost[cost_name][:, own].mean(axis=0) if own else []
+            axes.scatter(
+                costs, priced.accuracy[:, own].mean(axis=0), s=6, color=color, alpha=0.5, label=plain_text(model)
+            )
+        for found in choices_on(table, cost_name, seed=seed):
+            _draw_frontier(axes, found)
+        axes.set(xlabel=_LABELS[cost_name], xscale="log", ylim=(0, 1))
+        axes.grid(visible=True, alpha=0.3)
+    panels[0].set_ylabel("accuracy (solved by at least one trial)")
+    panels[0].legend(fontsize=8, loc="upper left")
+    figure.suptitle(plain_text(title), fontsize=10)
+    return figure
+
+
+def plot_lengthening(found: Sequence[Lengthening]) -> Figure:
+    """What a sparse answer costs against a dense one: per token, in tokens, and both together; 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.6 + 0.5 * len(found)), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    names = [plain_text(f"{one.model} {policy_label(one.policy)}") for one in found]
+    for axes, title, estimates in (
+        (panels[0], "cost per token", [one.cost_per_token for one in found]),
+        (panels[1], "tokens per answer", [one.tokens for one in found]),
+        (panels[2], "cost per answer", [one.cost for one in found]),
+    ):
+        _draw_estimates(axes, estimates)
+        axes.axvline(1.0, color="grey", linewidth=1)
+        axes.set(title=f"{title}, sparse / dense", xscale="log")
+        axes.grid(visible=True, alpha=0.3)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
     return figure
 
 
@@ -80,7 +151,7 @@ def plain_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
+def model_colors(models: Sequence[str]) -> dict[str, Color]:
     """One colour a model, small models light."""
     from matplotlib import colormaps
 
@@ -89,69 +160,47 @@ def model_colors(models: Sequence[str]) -> dict[str, tuple[float, float, float, 
     return {name: colormaps["viridis_r"](0.1 + 0.9 * i / spread) for i, name in enumerate(names)}
 
 
-def _draw_curves(axes: Axes, task: TaskResult, colors: dict[str, tuple[float, float, float, float]]) -> None:
+def _draw_curves(axes: Axes, task: TaskResult, colors: Mapping[str, Color]) -> None:
     for model in task.models:
-        curve = model.curve
-        color, dashes = colors[curve.model], DASHES[curve.kind]
-        label = plain_text(curve.model) if curve.kind is task.models[0].curve.kind else None
+        curve: Curve | Choices | None = model.choices or model.oracle
+        assert curve is not None
+        label = _curve_label(model) if model.kind is task.models[0].kind else None
+        color, dashes = colors[model.model], DASHES[model.kind]
         axes.plot(curve.cost, curve.accuracy, color=color, linestyle=dashes, linewidth=1, label=label)
-        if model.low is not None and model.high is not None:
-            axes.fill_between(curve.cost, model.low, model.high, color=color, alpha=0.08, linewidth=0)
-    for frontier in task.frontiers:
-        dashes = DASHES[frontier.kind]
-        label = f"frontier, {frontier.kind.value}"
-        axes.plot(frontier.cost, frontier.accuracy, color="black", linestyle=dashes, linewidth=2.2, label=label)
-    axes.legend(fontsize=8, loc="upper left")
-    axes.grid(visible=True, alpha=0.3)
+
+
+def _curve_label(model: ModelResult) -> str:
+    """The model's name, and what makes its curve less than it seems."""
+    said = [plain_text(model.model)]
+    if model.facts and model.facts.has_estimated_lengths:
+        said.append("lengths estimated")
+    if model.facts and model.facts.cut_off > MANY_CUT_OFF:
+        said.append(f"{model.facts.cut_off:.0%} cut off")
+    return ", ".join(said)
+
+
+def _draw_frontier(axes: Axes, found: Choices | Frontier[Curve]) -> None:
+    label, dashes = f"frontier, {found.kind.value}", DASHES[found.kind]
+    axes.plot(found.cost, found.accuracy, color="black", linestyle=dashes, linewidth=2.2, label=label)
+    if isinstance(found, Choices):
+        interval = found.interval
+        axes.fill_between(found.cost, interval.low, interval.high, color="black", alpha=0.1, linewidth=0)
 
 
 def _draw_best_models(
-    axes: Axes, frontiers: Sequence[Frontier[Curve]], colors: dict[str, tuple[float, float, float, float]]
+    axes: Axes, by_kind: Mapping[PolicyKind, Sequence[Switch]], colors: Mapping[str, Color], *, end: float
 ) -> None:
-    for row, frontier in enumerate(frontiers):
-        switches = switch_points(frontier)
-        ends = [*(switch.cost for switch in switches[1:]), float(frontier.cost[-1])]
-        for switch, end in zip(switches, ends, strict=True):
-            axes.barh(row, end - switch.cost, left=switch.cost, height=0.8, color=colors[switch.model], linewidth=0)
-    axes.set_yticks(range(len(frontiers)), [frontier.kind.value for frontier in frontiers])
+    for row, switches in enumerate(by_kind.values()):
+        ends = [*(switch.cost for switch in switches[1:]), end]
+        for switch, stop in zip(switches, ends, strict=False):
+            axes.barh(row, stop - switch.cost, left=switch.cost, height=0.8, color=colors[switch.model], linewidth=0)
+            if switch.low is not None and switch.high is not None:
+                axes.plot([switch.low, switch.high], [row, row], color="black", linewidth=1)
+    axes.set_yticks(range(len(by_kind)), [kind.value for kind in by_kind])
     axes.set_ylabel("best model")
 
 
-_LABELS = {EFLOP: "cost per question (1e12 eFLOP, B200 intensity)", MEASURED: "cost per question (measured seconds)"}
-
-
-def plot_strategies(table: StrategyTable, *, title: str, seed: int = 0) -> Figure:
-    """Every strategy a dot in its model's colour, frontiers per kind of attention with 95 % bootstrap bands."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    colors = model_colors([strategy.model for strategy in table.strategies])
-    for axes, cost_name in zip(panels, (EFLOP, MEASURED), strict=True):
-        _draw_strategies(axes, table.priced(cost_name), cost_name, colors)
-        _draw_frontiers(axes, table, cost_name, seed=seed)
-        axes.set(xlabel=_LABELS[cost_name], xscale="log", ylim=(0, 1))
-        axes.grid(visible=True, alpha=0.3)
-    panels[0].set_ylabel("accuracy (solved by at least one trial)")
-    panels[0].legend(fontsize=8, loc="upper left")
-    figure.suptitle(plain_text(title), fontsize=10)
-    return figure
-
-
-def _draw_strategies(
-    axes: Axes, priced: StrategyTable, cost_name: str, colors: dict[str, tuple[float, float, float, float]]
-) -> None:
-    for model, color in colors.items():
-        own = priced.only(lambda strategy, model=model: strategy.model == model)  # type: ignore[misc]
-        costs = own.cost[cost_name].mean(axis=0) if own.strategies else []
-        accuracies = own.accuracy.mean(axis=0) if own.strategies else []
-        axes.scatter(costs, accuracies, s=6, color=color, alpha=0.5, label=plain_text(model))
-
-
-def _draw_frontiers(axes: Axes, table: StrategyTable, cost_name: str, *, seed: int) -> None:
-    for frontier in uniform_frontiers(table, cost_name, seed=seed):
-        label = f"frontier, {frontier.kind.value}"
-        low, high = frontier.quantile(2.5), frontier.quantile(97.5)
-        dashes = DASHES[frontier.kind]
-        axes.plot(frontier.cost, frontier.accuracy, color="black", linestyle=dashes, linewidth=2, label=label)
-        axes.fill_between(frontier.cost, low, high, color="black", alpha=0.1, linewidth=0)
+def _draw_estimates(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    for row, one in enumerate(estimates):
+        axes.plot([one.low, one.high], [row, row], color="black", linewidth=1.5)
+        axes.plot([one.value], [row], "o", color="black")

@@ -34,6 +34,7 @@ class LawRequest:
     num_dense_layers: int = 0
     reads_prompt_to_longest: bool = False
     seed: int = 0
+    dollars_per_hour: float | None = None
     keeps_going: bool = False
 
 

@@ -16,12 +16,13 @@ from kinetics.distribution import install_command
 from kinetics.law.accuracy import accuracy_tables
 from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
-from kinetics.law.logs import Log, log_tables, tabulate_logs
+from kinetics.law.logs import Log, cost_models_of_logs, log_tables, tabulate_logs
 from kinetics.law.measured_costs import MEASURED, read_measured_device
 from kinetics.law.report import LawReport, published_report
 from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.samples import sample_report
 from kinetics.law.sources import Samples, read_samples
+from kinetics.law.strategies import Rule
 from kinetics.law.tables import law_tables
 from kinetics.tables.table import Table, write_tables
 
@@ -63,7 +64,14 @@ def _law_of_samples(request: LawRequest) -> LawOutcome:
     if not known:
         raise ValueError(_NO_COSTS)
     source = f"{len(known)} sample set(s) from {', '.join(path.name for path in request.files) or request.fetch}"
-    report = sample_report(known, samples.specs, charging_of(request), source=source, seed=request.seed)
+    report = sample_report(
+        known,
+        samples.specs,
+        charging_of(request),
+        source=source,
+        seed=request.seed,
+        dollars_per_hour=request.dollars_per_hour,
+    )
     report = replace(report, notes=report.notes + samples.notes)
     return _written(report, accuracy_tables(samples.sets, seed=request.seed), request, left_out=samples.left_out)
 
@@ -88,8 +96,11 @@ def _law_of_logs(request: LawRequest) -> LawOutcome:
     _refuse_choosing_options(request)
     samples = read_samples(request)
     device = read_measured_device(request.measured) if request.measured else None
-    strategies = tabulate_logs(logs_of(samples), batch=request.batch, device=device)
-    tables = [*log_tables(strategies, seed=request.seed), accuracy_tables(samples.sets, seed=request.seed)[0]]
+    logs = logs_of(samples)
+    cost_models_of = cost_models_of_logs(logs, batch=request.batch, device=device)
+    strategies = tabulate_logs(logs, cost_models_of, seed=request.seed)
+    tables = log_tables(logs, strategies, cost_models_of, seed=request.seed, dollars_per_hour=request.dollars_per_hour)
+    tables.append(accuracy_tables(samples.sets, seed=request.seed)[0])
     written = write_tables(tables, request.out)
     source = f"{len(samples.trace_files)} log(s)"
     figures: list[Path] = []
@@ -98,7 +109,8 @@ def _law_of_logs(request: LawRequest) -> LawOutcome:
         from kinetics.law.plots import plot_strategies
 
         figures, remarks = _save(
-            {LOGS_FIGURE: partial(plot_strategies, strategies, title=source, seed=request.seed)}, request.out
+            {LOGS_FIGURE: partial(plot_strategies, strategies.of_rule(Rule.PASS), title=source, seed=request.seed)},
+            request.out,
         )
     if MEASURED not in strategies.cost:
         remarks.append("no log says how long its answers took: measured seconds are missing")
@@ -156,9 +168,14 @@ def _draw(report: LawReport, request: LawRequest) -> tuple[list[Path], list[str]
     """A figure of every task."""
     if not request.draws_figures:
         return [], []
-    from kinetics.law.plots import plot_task
+    from kinetics.law.plots import plot_lengthening, plot_task
 
-    return _save({f"frontier_{task.task}": partial(plot_task, report, task) for task in report.tasks}, request.out)
+    figures: dict[str, Callable[[], Figure]] = {
+        f"frontier_{task.task}": partial(plot_task, report, task) for task in report.tasks
+    }
+    if report.lengthenings:
+        figures["lengthening"] = partial(plot_lengthening, report.lengthenings)
+    return _save(figures, request.out)
 
 
 def _save(figures: Mapping[str, Callable[[], Figure]], out: Path) -> tuple[list[Path], list[str]]:

@@ -1,4 +1,4 @@
-"""The law from graded samples: oracle and held-out allocations, three ways of charging, refitted exponents.
+"""The law from graded samples: one choice for all questions and the oracle, three ways of charging, voting.
 
 Samples come in as `SampleSet`s, costs as cost models; where either is from is not known here. The report has the shape
 that the published curves give too.
@@ -6,43 +6,67 @@ that the published curves give too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from kinetics.cost.published import GENERATION_BUDGETS, TRIALS
-from kinetics.law.accuracy_estimates import bootstrap_interval, mean_coverage, mean_length
-from kinetics.law.allocation import (
-    StrategyTable,
-    allocate,
-    check_comparable,
-    cross_validate,
-    tabulate,
-    uniform_accuracy,
-)
+from kinetics.cost.published import TRIALS
+from kinetics.law.accuracy_estimates import MANY_CUT_OFF, mean_coverage, mean_length, outcomes
+from kinetics.law.allocation import allocate, cross_validate
 from kinetics.law.charging import Charging
+from kinetics.law.choices import choices_by_kind, choose, cost_grid
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.cost_models import CostModelOf
 from kinetics.law.fits import SpendingFit, balance_budget, fit_spending
-from kinetics.law.frontier import Curve, FloatArray, smooth_as_published
-from kinetics.law.report import PAPER_MODELS, LawReport, ModelResult, judge_claims, task_result
+from kinetics.law.frontier import Curve, smooth_as_published
+from kinetics.law.intervals import FloatArray
+from kinetics.law.lengthening import compare_lengths
+from kinetics.law.report import (
+    PAPER_MODELS,
+    CurveFacts,
+    LawReport,
+    ModelResult,
+    TaskResult,
+    judge_claims,
+    oracle_frontiers,
+)
+from kinetics.law.strategies import (
+    CostModelsOf,
+    Rule,
+    StrategyTable,
+    caps_to_longest,
+    check_comparable,
+    has_votes,
+    join,
+    tabulate,
+    tabulate_votes,
+)
 from kinetics.samples.sample_set import SampleSet
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import PolicyKind
 
-COST_GRID: Final[FloatArray] = np.logspace(np.log10(20), np.log10(4e4), 100)
-"""Cost caps per question in 1e12 eFLOP, as the published notebooks space them."""
-
 LAW, FLOPS, HIDDEN = "", "_flops", "_max"
 """What a task is charged by, as a suffix of its name: the law itself, compute alone, the larger of both."""
+VOTE_TASKS: Final = {
+    "majority": Rule.MAJORITY,
+    "weighted_majority": Rule.WEIGHTED,
+    "early_stop": Rule.EARLY_STOP,
+}
 PAPER_DATASET: Final = "aime24"
 HEADLINE_ACCURACY: Final = 0.717
 """Accuracy at which the paper's first figure compares the two laws."""
 
 
 def sample_report(
-    sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], charging: Charging, *, source: str, seed: int = 0
+    sets: Sequence[SampleSet],
+    specs: Mapping[str, ModelSpec],
+    charging: Charging,
+    *,
+    source: str,
+    seed: int = 0,
+    dollars_per_hour: float | None = None,
 ) -> LawReport:
     """The report that graded samples give.
 
@@ -52,20 +76,15 @@ def sample_report(
     """
     check_comparable(sets)
     ordered = sorted(sets, key=lambda samples: specs[samples.model].num_active_parameters)
-    laws = {LAW: charging.law, FLOPS: charging.flops, HIDDEN: charging.hidden}
-    tables = {task: _tabulate(task, ordered, specs, laws) for task in (LONG_COT, BEST_OF_N)}
-    tasks = []
-    for task, table in tables.items():
-        for suffix in laws:
-            models = [
-                _model_result(task, group, table, suffix, specs, charging, seed=seed) for group in _groups(ordered)
-            ]
-            tasks.append(task_result(task + suffix, models))
+    law = _SampleLaw(sets=ordered, specs=specs, charging=charging, caps=caps_to_longest(ordered), seed=seed)
+    tables = {task: law.tabulate(task, ordered, law.laws) for task in (LONG_COT, BEST_OF_N)}
+    votes = law.tabulate_votes()
+    tasks = [law.task(task, suffix, table) for task, table in tables.items() for suffix in law.laws]
+    tasks += [law.vote_task(task, rule, votes) for task, rule in VOTE_TASKS.items()] if votes else []
+    tasks = [task for task in tasks if task.models]
     fits = _fit_all(tables, specs)
     # The claims are about the paper's questions; other data sets answer none of them.
     is_papers = sets[0].dataset.lower() == PAPER_DATASET
-    estimated = sorted({samples.model for samples in sets if samples.has_estimated_lengths})
-    notes = (f"token counts are estimated from characters for {', '.join(estimated)}",) if estimated else ()
     return LawReport(
         source=source,
         pricing=charging.description,
@@ -73,22 +92,116 @@ def sample_report(
         device=charging.device,
         tasks=tuple(tasks),
         claims=judge_claims(tasks, _numbers(ordered, tables[LONG_COT], fits)) if is_papers else judge_claims([], {}),
-        notes=notes,
+        notes=tuple(_notes(ordered)),
         fits=tuple(fits),
+        lengthenings=tuple(compare_lengths(ordered, law.cost_models_of((LAW,)), LAW, seed=seed)),
+        strategies=join([*tables.values(), *([votes] if votes else [])]),
+        estimated_models=frozenset(samples.model for samples in sets if samples.has_estimated_lengths),
+        dollars_per_hour=dollars_per_hour,
     )
 
 
-def _tabulate(
-    task: str, sets: Sequence[SampleSet], specs: Mapping[str, ModelSpec], laws: Mapping[str, CostModelOf]
-) -> StrategyTable:
-    """How a task turns samples into strategies: trials x KV budget, or generation length x KV budget."""
-    models = {name: {suffix: of(spec) for suffix, of in laws.items()} for name, spec in specs.items()}
-    is_best_of_n = task == BEST_OF_N
-    return tabulate(
-        sets,
-        trials=TRIALS if is_best_of_n else (1,),
-        caps_of=lambda _: (None,) if is_best_of_n else GENERATION_BUDGETS,
-        cost_models_of=lambda samples: models[samples.model],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SampleLaw:
+    """Samples, the smallest model first, with what they are charged by."""
+
+    sets: Sequence[SampleSet]
+    specs: Mapping[str, ModelSpec]
+    charging: Charging
+    caps: Sequence[int]
+    seed: int
+
+    @property
+    def laws(self) -> dict[str, CostModelOf]:
+        """The cost models by suffix."""
+        return {LAW: self.charging.law, FLOPS: self.charging.flops, HIDDEN: self.charging.hidden}
+
+    def cost_models_of(self, laws: Iterable[str]) -> CostModelsOf:
+        """The cost models of a set, by the name of the law: those of its model's architecture."""
+        models = {name: {law: self.laws[law](spec) for law in laws} for name, spec in self.specs.items()}
+        return lambda samples: models[samples.model]
+
+    def tabulate(self, task: str, sets: Sequence[SampleSet], laws: Iterable[str]) -> StrategyTable:
+        """How a task turns samples into strategies: trials x KV budget, or generation length x KV budget."""
+        is_best_of_n = task == BEST_OF_N
+        return tabulate(
+            sets,
+            trials=TRIALS if is_best_of_n else (1,),
+            caps_of=lambda _: (None,) if is_best_of_n else self.caps,
+            cost_models_of=self.cost_models_of(laws),
+        )
+
+    def tabulate_votes(self) -> StrategyTable | None:
+        """What voting makes of the sets whose answers were parsed; None without any."""
+        voting = [samples for samples in self.sets if has_votes(samples)]
+        if not voting:
+            return None
+        return tabulate_votes(voting, trials=TRIALS, cost_models_of=self.cost_models_of((LAW,)), seed=self.seed)
+
+    def task(self, task: str, suffix: str, table: StrategyTable) -> TaskResult:
+        """One way of spending under one way of charging."""
+        grid = cost_grid(table.cost[suffix])
+        models = [self._model(task, suffix, table, group, grid) for group in _groups(self.sets)]
+        return TaskResult(
+            task=task + suffix,
+            models=tuple(models),
+            choices=tuple(choices_by_kind(table, suffix, grid, seed=self.seed)),
+            oracle=oracle_frontiers(models),
+        )
+
+    def vote_task(self, task: str, rule: Rule, votes: StrategyTable) -> TaskResult:
+        """What voting by one rule gives: nobody needs to know the answer, so there is no oracle to show."""
+        table = votes.of_rule(rule)
+        grid = cost_grid(votes.cost[LAW])
+        models = [
+            ModelResult(
+                model=group[0].model,
+                kind=group[0].policy.kind,
+                choices=choose(own, LAW, grid, seed=self.seed),
+                facts=_facts(group, is_of_trials=True),
+            )
+            for group in _groups(self.sets)
+            if (own := table.of_model(group[0].model, group[0].policy.kind)).strategies
+        ]
+        choices = choices_by_kind(table, LAW, grid, seed=self.seed) if models else ()
+        return TaskResult(task=task, models=tuple(models), choices=tuple(choices))
+
+    def _model(
+        self, task: str, suffix: str, table: StrategyTable, group: Sequence[SampleSet], grid: FloatArray
+    ) -> ModelResult:
+        model, kind = group[0].model, group[0].policy.kind
+        own = table.of_model(model, kind)
+        accuracy = allocate(own, suffix, grid).accuracy.mean(axis=0)
+        if suffix == LAW and self.charging.smooths:
+            accuracy = smooth_as_published(accuracy)
+        half_oracle, held_out = self._halves(task, group, grid) if suffix == LAW else (None, None)
+        return ModelResult(
+            model=model,
+            kind=kind,
+            oracle=Curve(model=model, kind=kind, cost=grid, accuracy=accuracy),
+            choices=choose(own, suffix, grid, seed=self.seed),
+            half_oracle=half_oracle,
+            held_out=held_out,
+            facts=_facts(group, is_of_trials=task == BEST_OF_N),
+        )
+
+    def _halves(
+        self, task: str, group: Sequence[SampleSet], grid: FloatArray
+    ) -> tuple[FloatArray | None, FloatArray | None]:
+        """(oracle on half of the samples, its choices scored on the other half); None with a single answer."""
+        if min(samples.min_trials for samples in group) < 2:
+            return None, None
+        halves = cross_validate(group, lambda half: self.tabulate(task, half, (LAW,)), LAW, grid, seed=self.seed)
+        oracle, held_out = (half.mean(axis=0) for half in halves)
+        return oracle, held_out
+
+
+def _facts(group: Sequence[SampleSet], *, is_of_trials: bool) -> CurveFacts:
+    fewest = min(samples.min_trials for samples in group)
+    return CurveFacts(
+        has_estimated_lengths=any(samples.has_estimated_lengths for samples in group),
+        cut_off=max(outcomes(samples).cut_off for samples in group),
+        max_trials=max(n for n in TRIALS if n <= fewest) if is_of_trials else None,
     )
 
 
@@ -100,41 +213,12 @@ def _groups(sets: Sequence[SampleSet]) -> list[list[SampleSet]]:
     return list(groups.values())
 
 
-def _model_result(
-    task: str,
-    group: Sequence[SampleSet],
-    whole: StrategyTable,
-    suffix: str,
-    specs: Mapping[str, ModelSpec],
-    charging: Charging,
-    *,
-    seed: int,
-) -> ModelResult:
-    grid, model, kind = COST_GRID, group[0].model, group[0].policy.kind
-    table = whole.only(lambda strategy: strategy.model == model and strategy.kind is kind)
-    per_question = allocate(table, suffix, grid).accuracy
-    low, high = bootstrap_interval(per_question, seed=seed)
-    accuracy = per_question.mean(axis=0)
-    fewest = min(samples.min_trials for samples in group)
-    half_oracle = held_out = None
-    if suffix == LAW:
-        if fewest > 1:
-            tabulate_half: Callable[[Sequence[SampleSet]], StrategyTable] = lambda half: _tabulate(  # noqa: E731
-                task, half, {model: specs[model]}, {LAW: charging.law}
-            )
-            halves = cross_validate(group, tabulate_half, LAW, grid, seed=seed)
-            half_oracle, held_out = (half.mean(axis=0) for half in halves)
-        accuracy = smooth_as_published(accuracy) if charging.smooths else accuracy
-    return ModelResult(
-        curve=Curve(model=model, kind=kind, cost=grid, accuracy=accuracy),
-        low=low,
-        high=high,
-        half_oracle=half_oracle,
-        held_out=held_out,
-        uniform=uniform_accuracy(table, suffix, grid),
-        has_estimated_lengths=any(samples.has_estimated_lengths for samples in group),
-        max_trials=max(n for n in TRIALS if n <= fewest) if task == BEST_OF_N else None,
-    )
+def _notes(sets: Sequence[SampleSet]) -> list[str]:
+    estimated = sorted({samples.model for samples in sets if samples.has_estimated_lengths})
+    notes = [f"token counts are estimated from characters for {', '.join(estimated)}"] if estimated else []
+    many = {samples.model: outcomes(samples).cut_off for samples in sets}
+    said = [f"{model} {share:.0%}" for model, share in many.items() if share > MANY_CUT_OFF]
+    return notes + ([f"more than {MANY_CUT_OFF:.0%} of the answers were cut off: {', '.join(said)}"] if said else [])
 
 
 def _numbers(sets: Sequence[SampleSet], long_cot: StrategyTable, fits: Sequence[SpendingFit]) -> dict[str, float]:
@@ -158,7 +242,7 @@ def flops_law_penalty(table: StrategyTable, *, accuracy: float) -> float | None:
 
     One choice for all questions, no oracle. None if no strategy reaches the accuracy.
     """
-    dense = table.only(lambda strategy: strategy.kind is PolicyKind.DENSE)
+    dense = table.of_kind(PolicyKind.DENSE)
     able = np.flatnonzero(dense.accuracy.mean(axis=0) >= accuracy)
     if not able.size:
         return None
@@ -170,13 +254,13 @@ def flops_law_penalty(table: StrategyTable, *, accuracy: float) -> float | None:
 
 def _fit_all(tables: Mapping[str, StrategyTable], specs: Mapping[str, ModelSpec]) -> list[SpendingFit]:
     """Growth of tokens and KV budget with cost, per model that has top-k samples and task."""
-    topk = {task: table.only(lambda strategy: strategy.kind is PolicyKind.TOPK) for task, table in tables.items()}
+    topk = {task: table.of_kind(PolicyKind.TOPK) for task, table in tables.items()}
     models = dict.fromkeys(strategy.model for table in topk.values() for strategy in table.strategies)
     fits = [
         fit_spending(
-            table.only(lambda strategy, model=model: strategy.model == model),  # type: ignore[misc]
+            table.of_model(model, PolicyKind.TOPK),
             LAW,
-            COST_GRID,
+            cost_grid(table.cost[LAW]),
             model=model,
             task=task,
             budget_offset=-balance_budget(specs[model]),

@@ -1,90 +1,219 @@
 """A law report as tables: rows of plain values. What is in them is computed elsewhere.
 
-Numbers are written with six digits so that files compare exactly between machines.
+One's own results come first, the paper's claims after them. Numbers are written with six digits so that files compare
+exactly between machines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
+import numpy as np
+
+from kinetics.law.choices import Choices
+from kinetics.law.claims import CheckedClaim
 from kinetics.law.fits import SpendingFit
+from kinetics.law.intervals import Estimate, FloatArray, mean_interval
+from kinetics.law.lengthening import Lengthening
 from kinetics.law.reference_tables import reference_tables
 from kinetics.law.report import LawReport, ModelResult, TaskResult
+from kinetics.law.strategies import Strategy, StrategyTable
+from kinetics.specs.policies import policy_label
 from kinetics.tables.table import Table, Value
+
+SECONDS_PER_HOUR: Final = 3600.0
+STRATEGY_COLUMNS: Final = ("model", "attention", "rule", "agree", "max_generated", "trials")
 
 
 def law_tables(report: LawReport) -> list[Table]:
     """Every table of a report; which there are depends on it."""
-    tables = [_claims(report), _gains(report), _best_models(report), *reference_tables()]
-    tables += [_fits(report.fits)] if report.fits else []
+    tables = [_gains(report), _best_models(report)]
+    if report.lengthenings:
+        tables.append(lengthening_table(report.lengthenings))
+    if report.strategies:
+        tables.append(_strategies(report, report.strategies))
     tables += [_frontier(report, task) for task in report.tasks]
-    tables += [_curves(task) for task in report.tasks if any(model.low is not None for model in task.models)]
-    return tables
+    tables += [_curves(task) for task in report.tasks if not task.is_oracle]
+    tables += [_fits(report.fits)] if report.fits else []
+    return [*tables, _claims(report.claims), *reference_tables()]
 
 
-def _claims(report: LawReport) -> Table:
-    rows = tuple(
-        (c.claim.claim, c.claim.statement, c.claim.published, c.found, c.claim.unit, c.status.value, c.claim.source)
-        for c in report.claims
-    )
-    return Table(name="claims", columns=("claim", "what", "published", "found", "unit", "verdict", "where"), rows=rows)
+def lengths_label(*, are_estimated: bool) -> str:
+    """What tables say of lengths."""
+    return "estimated" if are_estimated else "tokens"
+
+
+def strategy_values(strategy: Strategy | None) -> tuple[Value, ...]:
+    """A strategy under `STRATEGY_COLUMNS`."""
+    if strategy is None:
+        return ("", "", "", None, None, None)
+    return (
+        strategy.model, policy_label(strategy.policy), strategy.rule.value, strategy.agree or None,
+        strategy.max_generated, strategy.trials,
+    )  # fmt: skip
+
+
+def scores_of(table: StrategyTable, *, seed: int = 0) -> FloatArray:
+    """Accuracy, both ends of its interval, and generated tokens of every strategy: [num_strategies, 4]."""
+    interval = mean_interval(table.accuracy, seed=seed)
+    return np.stack([table.accuracy.mean(axis=0), interval.low, interval.high, table.tokens.mean(axis=0)], axis=1)
+
+
+def dollar_values(seconds: float, accuracy: float, dollars_per_hour: float | None) -> tuple[Value, ...]:
+    """Dollars per question, and per right answer; nothing without a price of the hour."""
+    if dollars_per_hour is None:
+        return ()
+    dollars = seconds / SECONDS_PER_HOUR * dollars_per_hour
+    return (dollars, dollars / accuracy if accuracy > 0 else None)
+
+
+def dollar_columns(dollars_per_hour: float | None) -> tuple[str, ...]:
+    """The columns of `dollar_values`."""
+    return () if dollars_per_hour is None else ("dollars", "dollars_per_right_answer")
 
 
 def _gains(report: LawReport) -> Table:
     columns = (
-        "task", "attention", "cost_tera_eflop", "seconds", "largest_gain_points", "dense_maximum_accuracy",
-        "cost_ratio_at_dense_maximum",
+        "task", "attention", "lengths", "cost_tera_eflop", "seconds", "largest_gain_points", "gain_low", "gain_high",
+        "dense_maximum_accuracy", "cost_ratio_at_dense_maximum", "ratio_low", "ratio_high", "oracle_cost_tera_eflop",
+        "oracle_seconds", "oracle_gain_points", "oracle_dense_maximum", "oracle_cost_ratio",
     )  # fmt: skip
-    rows = tuple(
-        (
-            task.task, gain.kind.value, gain.cost, gain.cost / report.tera_eflop_per_s, gain.points,
-            gain.dense_maximum, gain.cost_ratio,
-        )
-        for task in report.tasks
-        for gain in task.gains
-    )  # fmt: skip
-    return Table(name="gains", columns=columns, rows=rows)
+    rows = []
+    for task in report.tasks:
+        lengths = lengths_label(are_estimated=any(model.model in report.estimated_models for model in task.models))
+        for gain in task.gains:
+            lead, oracle = gain.lead, gain.oracle
+            own = _lead_values(report, lead.cost, lead.points) if lead else (None,) * 5
+            ratio = _estimate(lead.cost_ratio) if lead else (None,) * 3
+            rows.append((
+                task.task, gain.kind.value, lengths, *own, gain.dense_maximum if lead else None, *ratio,
+                *((oracle.cost, oracle.cost / report.tera_eflop_per_s, oracle.points, oracle.dense_maximum,
+                   oracle.cost_ratio) if oracle else (None,) * 5),
+            ))  # fmt: skip
+    return Table(name="gains", columns=columns, rows=tuple(rows))
+
+
+def _lead_values(report: LawReport, cost: float, points: Estimate) -> tuple[Value, ...]:
+    return (cost, cost / report.tera_eflop_per_s, *_estimate(points))
+
+
+def _estimate(estimate: Estimate | None) -> tuple[Value, ...]:
+    return (None,) * 3 if estimate is None else (estimate.value, estimate.low, estimate.high)
 
 
 def _best_models(report: LawReport) -> Table:
+    columns = (
+        "task", "attention", "chosen_by", "from_cost_tera_eflop", "from_seconds", "best_model", "lengths",
+        "from_cost_low", "from_cost_high", "level_with",
+    )  # fmt: skip
     rows = tuple(
-        (task.task, kind.value, switch.cost, switch.cost / report.tera_eflop_per_s, switch.model)
+        (
+            task.task, kind.value, "oracle" if task.is_oracle else "one choice for all", switch.cost,
+            switch.cost / report.tera_eflop_per_s, switch.model,
+            lengths_label(are_estimated=switch.model in report.estimated_models), switch.low, switch.high,
+            ", ".join(switch.level_with),
+        )
         for task in report.tasks
         for kind, switches in task.switches.items()
         for switch in switches
-    )
-    columns = ("task", "attention", "from_cost_tera_eflop", "from_seconds", "best_model")
+    )  # fmt: skip
     return Table(name="best_models", columns=columns, rows=rows)
 
 
+def _strategies(report: LawReport, table: StrategyTable) -> Table:
+    columns = (
+        *STRATEGY_COLUMNS, "lengths", "accuracy", "low", "high", "generated_tokens", "cost_tera_eflop", "seconds",
+        *dollar_columns(report.dollars_per_hour),
+    )  # fmt: skip
+    (law, *_) = table.cost
+    cost = table.cost[law].mean(axis=0)
+    rows = tuple(
+        (
+            *strategy_values(strategy), lengths_label(are_estimated=strategy.model in report.estimated_models),
+            *scores.tolist(), float(cost[i]), float(cost[i] / report.tera_eflop_per_s),
+            *dollar_values(cost[i] / report.tera_eflop_per_s, scores[0], report.dollars_per_hour),
+        )
+        for i, (strategy, scores) in enumerate(zip(table.strategies, scores_of(table), strict=True))
+    )  # fmt: skip
+    return Table(name="strategies", columns=columns, rows=rows, prints_markdown=False)
+
+
+def lengthening_table(found: Sequence[Lengthening]) -> Table:
+    """Sparse over dense: cost as cost per token times tokens, accuracy, and how answers ended."""
+    ratios = ("cost", "cost_per_token", "tokens", "gain_points", "tokens_to_first_right")
+    shares = ("right", "cut_off", "wrong")
+    columns = (
+        "model", "attention", "cost_in", "lengths",
+        *(f"{name}{end}" for name in ratios for end in ("", "_low", "_high")),
+        "questions_solved_by_both", *(f"{side}_{name}" for side in ("dense", "sparse") for name in shares),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            one.model, policy_label(one.policy), one.cost_name or "tera_eflop",
+            lengths_label(are_estimated=one.has_estimated_lengths),
+            *_estimate(one.cost), *_estimate(one.cost_per_token), *_estimate(one.tokens), *_estimate(one.gain_points),
+            *_estimate(one.tokens_to_right), one.num_solved,
+            *(value for side in (one.dense, one.sparse) for value in (side.right, side.cut_off, side.wrong)),
+        )
+        for one in found
+    )  # fmt: skip
+    return Table(name="lengthening", columns=columns, rows=rows)
+
+
 def _frontier(report: LawReport, task: TaskResult) -> Table:
-    cost = task.frontiers[0].cost
-    columns: dict[str, list[Value]] = {
+    cost = (task.choices or task.oracle)[0].cost
+    columns: dict[str, Sequence[Value]] = {
         "cost_tera_eflop": cost.tolist(),
         "seconds": (cost / report.tera_eflop_per_s).tolist(),
     }
-    for frontier in task.frontiers:
-        columns[f"{frontier.kind.value}_accuracy"] = frontier.accuracy.tolist()
-        columns[f"{frontier.kind.value}_best_model"] = list(frontier.best_model)
-    return _grid(f"frontier_{task.task}", columns)
+    for found in task.choices:
+        columns |= _choice_columns(report, found)
+    for oracle in task.oracle:
+        columns[f"{oracle.kind.value}_oracle_accuracy"] = oracle.accuracy.tolist()
+        columns[f"{oracle.kind.value}_oracle_best_model"] = oracle.best_model
+    rows = tuple(zip(*columns.values(), strict=True))
+    return Table(name=f"frontier_{task.task}", columns=tuple(columns), rows=rows, prints_markdown=False)
+
+
+def _choice_columns(report: LawReport, found: Choices) -> dict[str, Sequence[Value]]:
+    interval, kind = found.interval, found.kind.value
+    estimated = [
+        lengths_label(are_estimated=best.model in report.estimated_models) if best else "" for best in found.best
+    ]
+    described = list(zip(*map(strategy_values, found.best), strict=True))
+    return {
+        f"{kind}_accuracy": found.accuracy.tolist(),
+        f"{kind}_low": interval.low.tolist(),
+        f"{kind}_high": interval.high.tolist(),
+        f"{kind}_best_model": found.best_model,
+        **{f"{kind}_{name}": described[i] for i, name in enumerate(STRATEGY_COLUMNS) if i},
+        f"{kind}_lengths": estimated,
+    }
 
 
 def _curves(task: TaskResult) -> Table:
     columns = (
-        "attention", "model", "lengths", "max_trials", "cost_tera_eflop", "oracle_accuracy", "low", "high",
-        "half_oracle_accuracy", "held_out_accuracy", "uniform_accuracy",
+        "attention", "model", "lengths", "cut_off", "max_trials", "cost_tera_eflop", "accuracy", "low", "high",
+        "uniform_accuracy", "oracle_accuracy", "half_oracle_accuracy", "held_out_accuracy",
     )  # fmt: skip
     rows = tuple(row for model in task.models for row in _curve_points(model))
     return Table(name=f"curves_{task.task}", columns=columns, rows=rows, prints_markdown=False)
 
 
 def _curve_points(model: ModelResult) -> Iterator[tuple[Value, ...]]:
-    lengths = "estimated" if model.has_estimated_lengths else "tokens"
-    named = (model.curve.kind.value, model.curve.model, lengths, model.max_trials)
-    optional = (model.low, model.high, model.half_oracle, model.held_out, model.uniform)
-    for i, (cost, accuracy) in enumerate(zip(model.curve.cost, model.curve.accuracy, strict=True)):
-        rest = (None if values is None else float(values[i]) for values in optional)
-        yield (*named, float(cost), float(accuracy), *rest)
+    assert model.choices is not None
+    assert model.facts is not None
+    chosen, interval, facts = model.choices, model.choices.interval, model.facts
+    lengths = lengths_label(are_estimated=facts.has_estimated_lengths)
+    named = (model.kind.value, model.model, lengths, facts.cut_off, facts.max_trials)
+    oracle = model.oracle.accuracy if model.oracle else None
+    series = (
+        chosen.cost, chosen.accuracy, interval.low, interval.high, chosen.chosen_accuracy, oracle, model.half_oracle,
+        model.held_out,
+    )  # fmt: skip
+    for i in range(chosen.cost.size):
+        yield (*named, *(None if values is None else float(values[i]) for values in series))
 
 
 def _fits(fits: tuple[SpendingFit, ...]) -> Table:
@@ -102,7 +231,10 @@ def _fits(fits: tuple[SpendingFit, ...]) -> Table:
     return Table(name="fits", columns=columns, rows=rows)
 
 
-def _grid(name: str, columns: dict[str, list[Value]]) -> Table:
-    """A long table from its columns."""
-    rows = tuple(zip(*columns.values(), strict=True))
-    return Table(name=name, columns=tuple(columns), rows=rows, prints_markdown=False)
+def _claims(claims: Sequence[CheckedClaim]) -> Table:
+    columns = ("claim", "what", "published", "found", "unit", "verdict", "where")
+    rows = tuple(
+        (c.claim.claim, c.claim.statement, c.claim.published, c.found, c.claim.unit, c.status.value, c.claim.source)
+        for c in claims
+    )
+    return Table(name="claims", columns=columns, rows=rows)

@@ -19,7 +19,9 @@ class Question:
     """One question and its independent graded answers.
 
     `lengths` are generated tokens. `answers` are what majority voting counts: an empty string casts no vote.
-    `graded_cuts` holds, by generation budget, grades of the texts cut there, where texts were at hand.
+    `is_cut_off`: which were stopped by the length cap; empty where that is not known. `weights`: of the votes, empty
+    where the samples carry none. `graded_cuts` holds, by generation budget, grades of the texts cut there, where texts
+    were at hand.
 
     Raises: ValueError if the answers are none or their facts differ in number.
     """
@@ -29,6 +31,8 @@ class Question:
     lengths: tuple[int, ...]
     is_correct: tuple[bool, ...]
     answers: tuple[str, ...]
+    is_cut_off: tuple[bool, ...] = ()
+    weights: tuple[float, ...] = ()
     graded_cuts: Mapping[int, tuple[bool, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,6 +48,11 @@ class Question:
         return len(self.lengths)
 
     @property
+    def cut_off(self) -> tuple[bool, ...]:
+        """Which answers were stopped by the length cap: none, where that is not known."""
+        return self.is_cut_off or (False,) * self.num_trials
+
+    @property
     def num_correct(self) -> int:
         """Answers graded correct."""
         return sum(self.is_correct)
@@ -53,9 +62,11 @@ class Question:
         return Question(
             question_id=self.question_id,
             prompt_len=self.prompt_len,
-            lengths=tuple(self.lengths[i] for i in trials),
-            is_correct=tuple(self.is_correct[i] for i in trials),
-            answers=tuple(self.answers[i] for i in trials),
+            lengths=tuple([self.lengths[i] for i in trials]),
+            is_correct=tuple([self.is_correct[i] for i in trials]),
+            answers=tuple([self.answers[i] for i in trials]),
+            is_cut_off=tuple([self.is_cut_off[i] for i in trials]) if self.is_cut_off else (),
+            weights=tuple([self.weights[i] for i in trials]) if self.weights else (),
             graded_cuts={budget: tuple(cut[i] for i in trials) for budget, cut in self.graded_cuts.items()},
         )
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinetics.cost.answer_groups import expected_longest, group_work
 from kinetics.cost.answers import (
     Combine,
     CostOptions,
     answer_work,
-    expected_longest,
     question_work,
     sum_steps,
     tera_eflop,
@@ -164,6 +164,29 @@ def test_a_question_is_the_sum_of_its_answers(model, policy, prompt_len, answer_
     assert together.total(trials) == sum(singly[1:], singly[0])
 
 
+groups_of_three = st.lists(st.lists(st.integers(0, 500), min_size=3, max_size=3), min_size=1, max_size=4)
+
+
+@given(models, any_policy, lengths, groups_of_three, st.sampled_from([0, 3]), st.integers(0, 1))
+def test_groups_of_answers_cost_what_their_answers_do(model, policy, prompt_len, groups, batch, num_dense):
+    options = CostOptions(num_dense_layers=num_dense, includes_prefill=True, batch=batch)
+    together = group_work(model, policy, prompt_len=prompt_len, lengths=groups, options=options)
+    for i, group in enumerate(groups):
+        whole = question_work(model, policy, prompt_len=prompt_len, lengths=group, options=options)
+        assert together.flop[i] * 3 == pytest.approx(whole.per_trial.flop, rel=1e-12)
+        assert together.shared_flop[i] * 3 == pytest.approx(whole.shared.flop, rel=1e-12)
+        # Of a weight read by a finite batch, integers lose what is less than a byte.
+        assert together.num_bytes[i] * 3 == pytest.approx(whole.per_trial.num_bytes, rel=1e-12, abs=1)
+        assert together.shared_bytes[i] * 3 == pytest.approx(whole.shared.num_bytes, rel=1e-12)
+
+
+@pytest.mark.parametrize("change", [{"lengths": [[-1, 2]]}, {"options": CostOptions(num_dense_layers=99)}])
+def test_groups_that_make_no_sense_are_refused(change):
+    asked = {"prompt_len": 10, "lengths": [[1, 2]], "options": CostOptions()} | change
+    with pytest.raises(ValueError, match="must"):
+        group_work(find_model("Qwen3-8B"), Dense(), **asked)
+
+
 def test_all_layers_dense_is_dense():
     model, shape = find_model("Qwen3-8B"), {"prompt_len": 200, "generated": 5000}
     options = CostOptions(num_dense_layers=model.num_layers)
@@ -206,7 +229,7 @@ def test_prefill_is_paid_once_for_all_trials():
 def test_expected_longest_equals_the_mean_over_all_draws(observed, data):
     trials = data.draw(st.integers(1, len(observed)))
     by_hand = mean(max(draw) for draw in combinations(observed, trials))
-    assert expected_longest(observed, trials=trials) == pytest.approx(by_hand, abs=1e-12)
+    assert expected_longest(observed, trials=trials) == pytest.approx(by_hand, rel=1e-12, abs=1e-12)
 
 
 def test_max_hides_the_smaller_of_compute_and_memory():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kinetics.law.allocation import Strategy, StrategyTable
 from kinetics.law.fits import PowerLaw, balance_budget, fit_power_law, fit_spending
+from kinetics.law.strategies import Strategy, StrategyTable
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import Dense, TopK
 

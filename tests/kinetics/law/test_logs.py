@@ -10,11 +10,22 @@ import pytest
 
 from kinetics.cost.answers import sum_steps
 from kinetics.cost.published import mean_paper_cost
-from kinetics.law.allocation import Strategy, StrategyTable, uniform_frontiers
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.cost_models import EFlopCost, StepCost
-from kinetics.law.logs import Log, caps_of, compare_with_dense, log_tables, of_task, tabulate_logs
+from kinetics.law.logs import (
+    Log,
+    caps_of,
+    change_table,
+    choices_on,
+    compare_with_dense,
+    comparison_table,
+    cost_models_of_logs,
+    hardware_table,
+    of_task,
+    tabulate_logs,
+)
 from kinetics.law.measured_costs import EFLOP, MEASURED, PUBLISHED, fit_step, log_cost_models
+from kinetics.law.strategies import Rule, Strategy, StrategyTable
 from kinetics.samples.log_reader import TraceRules, read_trace_file
 from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import find_model
@@ -95,12 +106,16 @@ def by_cap_and_trials(table):
     }
 
 
+def passing(logs):
+    return tabulate_logs(logs, cost_models_of_logs(logs)).of_rule(Rule.PASS)
+
+
 def costs_of(log, *, cap=640, trials=1):
-    return by_cap_and_trials(tabulate_logs([log]))[cap, trials][2]
+    return by_cap_and_trials(passing([log]))[cap, trials][2]
 
 
 def test_shorter_caps_and_fewer_trials_are_exact(logs):
-    found = by_cap_and_trials(tabulate_logs(logs[:1]))
+    found = by_cap_and_trials(passing(logs[:1]))
     assert found.keys() == {(40 * i, n) for i in range(1, 17) for n in (1, 2, 4)}
     by_text = sorted(range(3), key=lambda i: logs[0].file.samples.questions[i].question_id)
     accuracy, tokens, _ = found[200, 1]
@@ -205,7 +220,7 @@ def table_of(options):
 
 
 def frontiers_of(options, axis):
-    return uniform_frontiers(table_of(options), axis)
+    return choices_on(table_of(options), axis)
 
 
 BLOCK_POLICY = BlockTopK(block_size=16, top_blocks=2)
@@ -219,13 +234,13 @@ def test_a_frontier_takes_the_best_that_can_be_paid_and_of_equals_the_cheapest()
         option("large", Dense(), [1, 1, 1, 0], exact_tera_eflop=10.0),
     ]
     (frontier,) = frontiers_of(options, EFLOP)
-    at = {cost: i for cost in (1.0, 2.5, 5.0) for i in [int(np.searchsorted(frontier.cost, cost, side="right")) - 1]}
+    at = {cost: i for cost in (1.0, 2.5, 5.0) for i in [int(np.searchsorted(frontier.cost, cost))]}
     assert [frontier.best[i].model for i in at.values()] == ["small", "small", "small"]
     assert frontier.best[-1].model == "large"
     assert frontier.accuracy[-1] == 0.75
     assert np.all(np.diff(frontier.accuracy) >= 0)
-    assert np.all(frontier.quantile(2.5) <= frontier.accuracy + 1e-12)
-    assert np.all(frontier.quantile(97.5) >= frontier.accuracy - 1e-12)
+    assert np.all(frontier.interval.low <= frontier.chosen_accuracy + 1e-12)
+    assert np.all(frontier.interval.high >= frontier.chosen_accuracy - 1e-12)
 
 
 def test_families_are_compared_where_dense_is_neither_hopeless_nor_done():
@@ -258,14 +273,14 @@ def test_a_difference_that_chance_explains_is_below_but_not_clearly():
 
 
 def test_the_paper_s_two_tasks_are_compared_apart(logs):
-    table = tabulate_logs(logs)
+    table = passing(logs)
     long_cot, best_of_n = (of_task(task, table).strategies for task in (LONG_COT, BEST_OF_N))
     assert {(o.label, o.trials) for o in long_cot} == {("m dense", 1), ("m block16_blocktopk2", 1)}
     assert len(long_cot) == 2 * 16
     assert {(o.max_generated, o.trials) for o in best_of_n} == {(640, 1), (640, 2), (640, 4)}
     with pytest.raises(ValueError, match="task must be long_cot or best_of_n, got 'both'"):
         of_task("both", table)
-    table = next(made for made in log_tables(table) if made.name == "sparse_against_dense")
+    table = comparison_table(table)
     assert {row[0] for row in table.rows} == {LONG_COT, BEST_OF_N}
 
 
@@ -274,7 +289,7 @@ def test_the_hardware_table_sets_the_cheapest_choice_there_beside_the_cheapest_h
         option("a", Dense(), [1, 1, 1, 1], exact_tera_eflop=9.0, measured_s=4.0),
         option("b", BLOCK_POLICY, [1, 1, 1, 1], exact_tera_eflop=3.0, measured_s=6.0),
     ]
-    table = next(table for table in log_tables(table_of(options)) if table.name == "your_hardware")
+    table = hardware_table(table_of(options).priced(MEASURED))
     row = dict(zip(table.columns, table.rows[-1], strict=True))
     assert row["accuracy"] == 1.0
     assert row["b200_choice"] == "b block16_blocktopk2"
@@ -289,7 +304,8 @@ def test_where_the_choice_changes_is_listed_once_per_change():
         option("small", Dense(), [1, 1, 0, 0], exact_tera_eflop=4.0, measured_s=4.0),
         option("large", Dense(), [1, 1, 1, 0], exact_tera_eflop=100.0, measured_s=2.0),
     ]
-    table = next(table for table in log_tables(table_of(options)) if table.name == "choice_changes")
+    made = table_of(options)
+    table = change_table({axis: choices_on(made, axis) for axis in (EFLOP, MEASURED)})
     models = {axis: [row[4] for row in table.rows if row[0] == axis] for axis in (EFLOP, MEASURED)}
     assert models == {EFLOP: ["small", "large"], MEASURED: ["small", "large"]}
 
@@ -301,4 +317,5 @@ def test_nothing_solved_gives_no_comparison_and_no_hardware_rows():
     ]
     (found,) = compare_with_dense(frontiers_of(options, EFLOP))
     assert found.num_costs == 0
-    assert next(table for table in log_tables(table_of(options)) if table.name == "your_hardware").rows == ()
+    assert found.smallest_gain is found.largest_gain is None
+    assert hardware_table(table_of(options).priced(MEASURED)).rows == ()

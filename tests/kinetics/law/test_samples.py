@@ -11,13 +11,13 @@ import pytest
 from kinetics.cost.answers import Combine, answer_work, tera_eflop
 from kinetics.cost.published import PUBLISHED_BILLION_PARAMETERS
 from kinetics.law.accuracy_estimates import mean_coverage
-from kinetics.law.allocation import tabulate
 from kinetics.law.charging import Charging
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.cost_models import EFlopCost
 from kinetics.law.frontier import smooth_as_published
 from kinetics.law.published import ClaimStatus
 from kinetics.law.samples import flops_law_penalty, sample_report
+from kinetics.law.strategies import caps_to_longest, tabulate
 from kinetics.law.tables import law_tables
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.sample_tables import read_sample_table
@@ -73,22 +73,68 @@ def test_both_tasks_are_charged_by_three_laws(small_report):
 
 
 def test_flops_alone_are_cheapest_and_hiding_costs_less_than_adding(small_report):
-    by_name = {task.task: task.frontiers[0].accuracy for task in small_report.tasks}
-    assert (by_name["long_cot_flops"] >= by_name["long_cot_max"]).all()
-    assert (by_name["long_cot_max"] >= by_name["long_cot"]).all()
-    assert (by_name["long_cot_flops"] > by_name["long_cot"]).any()
+    costs = np.array([20.0, 60.0, 200.0, 600.0, 2000.0])
+    flops, hidden, law = (
+        np.interp(costs, found.cost, found.accuracy, left=0.0)
+        for name in ("long_cot_flops", "long_cot_max", LONG_COT)
+        for found in [next(task for task in small_report.tasks if task.task == name).oracle[0]]
+    )
+    assert (flops >= hidden).all()
+    assert (hidden >= law).all()
+    assert (flops > law).any()
 
 
-def test_the_two_budgets_of_a_family_share_a_curve(small_report):
-    attentions = [model.curve.kind for model in small_report.tasks[0].models]
-    assert attentions == [PolicyKind.DENSE, PolicyKind.TOPK]
+def test_the_two_budgets_of_a_kind_share_a_curve(small_report):
+    assert [model.kind for model in small_report.tasks[0].models] == [PolicyKind.DENSE, PolicyKind.TOPK]
 
 
-def test_intervals_hold_the_curve_and_the_held_out_curve_is_there(small_report):
+def test_intervals_hold_the_chosen_and_the_oracle_is_no_worse(small_report):
     for model in small_report.tasks[0].models:
-        assert (model.low <= model.curve.accuracy + 1e-9).all()
-        assert (model.high >= model.curve.accuracy - 1e-9).all()
-        assert model.held_out.shape == model.half_oracle.shape == model.curve.accuracy.shape
+        choices = model.choices
+        assert (choices.interval.low <= choices.chosen_accuracy + 1e-9).all()
+        assert (choices.interval.high >= choices.chosen_accuracy - 1e-9).all()
+        assert model.oracle.accuracy[-1] >= choices.chosen_accuracy[-1]
+        assert model.held_out.shape == model.half_oracle.shape == model.oracle.accuracy.shape
+
+
+@pytest.mark.parametrize("longest", [900, 30000, 100_000])
+def test_no_curve_is_cut_off_before_its_samples_are(longest):
+    samples = make_set("Qwen3-8B", Dense(), length=longest, num_trials=8)
+    long_cot, best_of_n = (
+        next(task for task in report_of([samples]).tasks if task.task == name) for name in (LONG_COT, BEST_OF_N)
+    )
+    assert long_cot.models[0].choices.chosen_accuracy[-1] == pytest.approx(mean_coverage(samples, trials=1))
+    assert long_cot.models[0].oracle.accuracy[-1] == pytest.approx(mean_coverage(samples, trials=1))
+    assert best_of_n.models[0].oracle.accuracy[-1] == pytest.approx(mean_coverage(samples, trials=8))
+
+
+def test_majorities_are_priced_beside_pass_at_k_where_answers_were_parsed():
+    silent = make_set("Qwen3-8B", Dense())
+    voting = replace(
+        silent,
+        questions=tuple(
+            replace(q, answers=tuple("7" if right else "3" for right in q.is_correct)) for q in silent.questions
+        ),
+    )
+    names = [task.task for task in report_of([voting]).tasks]
+    assert names[-3:] == ["majority", "weighted_majority", "early_stop"]
+    by_name = {task.task: task for task in report_of([voting]).tasks}
+    assert by_name["majority"].oracle == ()
+    assert (by_name["majority"].choices[0].chosen_accuracy <= by_name[BEST_OF_N].oracle[0].accuracy.max()).all()
+    assert not {"majority", "early_stop"} & {task.task for task in report_of([silent]).tasks}
+
+
+def test_dollars_follow_from_seconds_and_right_answers():
+    samples = [make_set("Qwen3-8B", Dense())]
+    report = sample_report(
+        samples, {"Qwen3-8B": find_model("Qwen3-8B")}, CHARGING, source="t", dollars_per_hour=36.0
+    )  # fmt: skip
+    table = next(table for table in law_tables(report) if table.name == "strategies")
+    for row in (dict(zip(table.columns, row, strict=True)) for row in table.rows):
+        assert row["dollars"] == pytest.approx(row["seconds"] / 100)
+        assert row["accuracy"] == 0 or row["dollars_per_right_answer"] == pytest.approx(
+            row["dollars"] / row["accuracy"]
+        )
 
 
 def test_a_frontier_over_other_models_judges_no_claim_about_frontiers(small_report):
@@ -138,8 +184,8 @@ def test_the_flops_law_pays_for_choosing_a_small_model_that_thinks_long():
 def test_paper_curves_are_smoothed_and_others_are_not():
     sets = [make_set("Qwen3-8B", Dense())]
     specs = {"Qwen3-8B": find_model("Qwen3-8B")}
-    plain = sample_report(sets, specs, CHARGING, source="t").tasks[0].models[0].curve.accuracy
-    smooth = sample_report(sets, specs, replace(CHARGING, smooths=True), source="t").tasks[0].models[0].curve.accuracy
+    plain = sample_report(sets, specs, CHARGING, source="t").tasks[0].models[0].oracle.accuracy
+    smooth = sample_report(sets, specs, replace(CHARGING, smooths=True), source="t").tasks[0].models[0].oracle.accuracy
     assert np.array_equal(smooth, smooth_as_published(plain))
     assert not np.array_equal(smooth, plain)
 
@@ -171,10 +217,10 @@ def published_sets():
     return few, architectures
 
 
-def best_length(model, question, *, cap):
+def best_length(model, question, *, cap, caps):
     """Algorithm 2 for one question, one policy and one cap."""
     best = 0.0
-    for budget in range(2048, 32769, 2048):
+    for budget in caps:
         cut = [min(n, budget) for n in question.lengths]
         works = [answer_work(model, Dense(), prompt_len=question.prompt_len, generated=n) for n in cut]
         if sum(tera_eflop(work, intensity=562.5) for work in works) / len(works) <= cap:
@@ -188,16 +234,19 @@ def test_published_samples_give_both_tables(published_sets):
     sets, specs = published_sets
     report = sample_report(sets, specs, CHARGING, source="published samples")
     for task in report.tasks:
-        assert {model.curve.model for model in task.models} == set(specs)
+        assert {model.model for model in task.models} == set(specs)
     long_cot, best_of_n = report.tasks[0], report.tasks[3]
     for samples in sets:
-        (alone,) = [model for model in long_cot.models if model.curve.model == samples.model]
-        best = [best_length(specs[samples.model], q, cap=alone.curve.cost[-1]) for q in samples.questions]
-        assert alone.curve.accuracy[-1] == pytest.approx(np.mean(best), abs=1e-12)
-        assert alone.has_estimated_lengths == (samples.model == "Qwen3-4B")
-        (many,) = [model for model in best_of_n.models if model.curve.model == samples.model]
-        assert many.max_trials == 8
-        assert many.curve.accuracy.max() <= mean_coverage(samples, trials=8) + 1e-12
+        (alone,) = [model for model in long_cot.models if model.model == samples.model]
+        best = [
+            best_length(specs[samples.model], q, cap=alone.oracle.cost[-1], caps=caps_to_longest(sets))
+            for q in samples.questions
+        ]
+        assert alone.oracle.accuracy[-1] == pytest.approx(np.mean(best), abs=1e-12)
+        assert alone.facts.has_estimated_lengths == (samples.model == "Qwen3-4B")
+        (many,) = [model for model in best_of_n.models if model.model == samples.model]
+        assert many.facts.max_trials == 8
+        assert many.oracle.accuracy.max() <= mean_coverage(samples, trials=8) + 1e-12
     assert report.notes == ("token counts are estimated from characters for Qwen3-4B",)
 
 
@@ -206,4 +255,4 @@ def test_reports_are_the_same_every_time():
     first, second = report_of(sets), report_of(sets)
     for one, two in zip(first.tasks[0].models, second.tasks[0].models, strict=True):
         assert np.array_equal(one.held_out, two.held_out)
-        assert np.array_equal(one.low, two.low)
+        assert np.array_equal(one.choices.interval.low, two.choices.interval.low)

@@ -10,8 +10,9 @@ import pytest
 
 from kinetics.cost.published import paper_cost
 from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
-from kinetics.law.allocation import allocate, tabulate
+from kinetics.law.allocation import allocate
 from kinetics.law.cost_models import PublishedCost
+from kinetics.law.strategies import tabulate
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.log_header import read_header
 from kinetics.samples.log_reader import TraceRules, question_id, read_trace_answers, read_trace_file
