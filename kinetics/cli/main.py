@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from kinetics.cli import bench, compare, gate, generate, law, machine, mini, publish
+from kinetics.cli import bench, compare, gate, generate, law, machine, mini, predict, publish
 
 app = typer.Typer(
     name="kinetics",
@@ -29,8 +29,8 @@ app.command(epilog="Example: kinetics recover runs")(bench.recover)
 app.command(epilog="Example: kinetics probe --device cpu --json")(machine.probe)
 app.command(epilog="Example: kinetics providers --device cuda --json")(machine.providers)
 app.command(
-    epilog="Example: kinetics predict --model qwen3_8b --operation block_topk --batch 8 --context 32k --on H200"
-)(machine.predict)
+    epilog="Example: kinetics predict --model deepseek-ai/DeepSeek-V3.2 --on H200,B200 --batch 64 --context 32k --tp 8"
+)(predict.predict)
 app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_topk --kv-budget 1024 --block-size 16")(
     law.cost
 )

@@ -76,11 +76,15 @@ def time_cases(
 def find_fit(
     cases: Cases, device: Accelerator, framework: str, *, fits: Sequence[SiliconFit] | None = None
 ) -> SiliconFit | None:
-    """The fit of the kernel that most of such shapes were measured with: the framework's own, or another's."""
+    """The fit of the kernel that most of such shapes were measured with: the framework's own, or another's.
+
+    Fits that include the host are passed over: a decode step is launched as one graph.
+    """
     by_kind = _by_kind() if fits is None else _indexed(fits)
     for one in (framework, *(other for other in FRAMEWORKS if other != framework)):
         for variant in _variants(cases):
-            found = by_kind.get((device.name, one, cases.operation, cases.dtype, variant))
+            kind = (device.name, one, cases.operation, cases.dtype, variant)
+            found = [fit for fit in by_kind.get(kind, ()) if not fit.includes_host]
             if found:
                 return max(
                     found, key=lambda fit: (not fit.outside(cases), fit.num_rows, version_key(fit.kernel.version))

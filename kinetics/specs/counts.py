@@ -22,3 +22,21 @@ def parse_count(text: str) -> int:
     if count < 1:
         raise ValueError(f"a count must be a positive integer such as 1024 or 32k, got {text!r}")
     return count
+
+
+def parse_counts(text: str) -> list[int]:
+    """Several counts: `1,16,64`, or `4k..128k` doubling from the first up to the last.
+
+    Raises: ValueError if one of them is not a positive count, or a range runs backwards.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        count, end = parse_count(first), parse_count(last if dots else first)
+        if end < count:
+            raise ValueError(f"a range of counts must not run backwards, got {part!r}; write {last}..{first}")
+        while count < end:
+            found.append(count)
+            count *= 2
+        found.append(end)
+    return list(dict.fromkeys(found))

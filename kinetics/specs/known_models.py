@@ -11,11 +11,14 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kinetics.specs.architectures import Architecture
 from kinetics.specs.model_config import read_architecture, read_config_file
 from kinetics.specs.models import MODEL_SPECS, spelling
+
+_SHAPELESS: Final = ("hf", "it", "instruct", "base", "chat", "bf16")
+"""Endings of names that say how a model was trained or kept, not what shape it has."""
 
 
 def find_architecture(name: str, *, ignored_fields: Collection[str] = ()) -> Architecture:
@@ -25,12 +28,12 @@ def find_architecture(name: str, *, ignored_fields: Collection[str] = ()) -> Arc
     """
     if name.endswith(".json") or (Path(name).is_dir() and (Path(name) / "config.json").exists()):
         return read_config_file(Path(name), ignored=ignored_fields)
-    wanted = spelling(name.rsplit("/", maxsplit=1)[-1])
+    wanted = _spelled(name)
     for spec in MODEL_SPECS:
-        if spelling(spec.name) == wanted:
+        if _spelled(spec.name) == wanted:
             return spec.architecture
     for row in _rows():
-        if spelling(row["model"].rsplit("/", maxsplit=1)[-1]) == wanted:
+        if _spelled(row["model"]) == wanted:
             return read_architecture(row["config"], name=row["model"], ignored=ignored_fields)
     raise ValueError(f"model must be a known one or a config.json, got {name!r}; {_suggestion(wanted)}")
 
@@ -40,8 +43,16 @@ def known_model_names() -> list[str]:
     return [spec.name for spec in MODEL_SPECS] + [row["model"] for row in _rows()]
 
 
+def _spelled(name: str) -> str:
+    """Letters and digits of a name without its owner, and without words that change no shape."""
+    own = spelling(name.rsplit("/", maxsplit=1)[-1]).removeprefix("meta")
+    for word in _SHAPELESS:
+        own = own.removesuffix(word)
+    return own
+
+
 def _suggestion(wanted: str) -> str:
-    names = {spelling(name.rsplit("/", maxsplit=1)[-1]): name for name in known_model_names()}
+    names = {_spelled(name): name for name in known_model_names()}
     near = get_close_matches(wanted, names, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(names[one] for one in near)}?"

@@ -112,6 +112,12 @@ def test_a_model_is_found_under_every_usual_spelling(spelled):
     assert find_architecture(spelled).name == "deepseek-ai/DeepSeek-V3.2"
 
 
+def test_words_that_change_no_shape_are_no_part_of_a_name():
+    assert find_architecture("Llama-3.1-70B-Instruct").name == "meta-llama/Meta-Llama-3.1-70B"
+    assert find_architecture("gemma-3-12b").name == "google/gemma-3-12b-it"
+    assert len({find_architecture(name).name for name in known_model_names()}) == len(known_model_names())
+
+
 def test_an_unknown_name_gets_the_nearest_ones():
     with pytest.raises(ValueError, match=r"got 'deepseek-v33'; did you mean .*deepseek-ai/DeepSeek-V3"):
         find_architecture("deepseek-v33")

@@ -1,0 +1,321 @@
+"""The verb `predict`: how long a step takes there, part by part, what fits, and what a token costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from kinetics.cli.errors import one_line_errors
+from kinetics.cli.option_class import options_from
+
+if TYPE_CHECKING:
+    from kinetics.prediction.predict import Target
+    from kinetics.prediction.step_sweep import Sweep, SweepRow
+    from kinetics.specs.architectures import Architecture
+    from kinetics.specs.hardware import Accelerator
+    from kinetics.specs.policies import AttentionPolicy
+
+EXIT_DOES_NOT_FIT: Final = 1
+STEP: Final = "step"
+
+
+class SortBy(Enum):
+    """What rows can be sorted by."""
+
+    GIVEN = "given"
+    TIME = "time"
+    TOKENS = "tokens"
+    PRICE = "price"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """Options of `kinetics predict`."""
+
+    model: Annotated[str, typer.Option(help="A known model, a config.json or its folder.")] = "qwen3_8b"
+    on: Annotated[
+        str, typer.Option(help="Devices such as H200,B200, separated by commas; `here` probes this machine.")
+    ] = "here"
+    operation: Annotated[
+        str,
+        typer.Option(
+            help="step: a whole decode step, from fits of measured kernels. By ceilings alone: step_dense, "
+            "step_block_topk, step_local, or one layer's dense, block_topk, append, score, select, search."
+        ),
+    ] = STEP
+    batch: Annotated[str, typer.Option(help="Requests decoded together, such as 1,16,64.")] = "1"
+    context: Annotated[str, typer.Option(help="Keys in each cache, such as 32k, or 4k..128k doubling.")] = "32k"
+    tp: Annotated[
+        str, typer.Option("--tp", "--num-devices", help="Devices that share the model, such as 8 or 1,2,4.")
+    ] = "1"
+    framework: Annotated[str, typer.Option(help="Whose kernels: vllm, sglang or trtllm.")] = "vllm"
+    attention: Annotated[
+        str,
+        typer.Option(
+            help="own, dense, or policies such as block64_blocktopk16, local1024, topk1024; separated by commas. "
+            "By default the model's own, and dense beside it where its own is sparse."
+        ),
+    ] = ""
+    kv_dtype: Annotated[str, typer.Option(help="Of the cache: bf16, fp8, int4 or fp4.")] = "bf16"
+    weights: Annotated[
+        str, typer.Option(help="bf16, fp8, fp8_block, nvfp4, mxfp4 or int4; as the config says by default.")
+    ] = ""
+    ignore_field: Annotated[
+        list[str] | None, typer.Option(help="A field of the config to count without; may be repeated.")
+    ] = None
+    dollars_per_hour: Annotated[str, typer.Option(help="Of one device: 3.50 for all of them, or H200=3.50,B200=6.")] = (
+        ""
+    )
+    tokens_per_answer: Annotated[float | None, typer.Option(help="With --accuracy: dollars per right answer.")] = None
+    accuracy: Annotated[float | None, typer.Option(help="Share of answers that are right, above 0 and up to 1.")] = None
+    sort: Annotated[SortBy, typer.Option(help="The rows: quickest, most tokens/s or cheapest first.")] = SortBy.GIVEN
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows to this file.")] = None
+    figure: Annotated[Path | None, typer.Option(help="Also draw times over context into this file.")] = None
+    kv_budget: Annotated[str, typer.Option(help="For --operation: tokens kept per KV head.")] = "1k"
+    page_size: Annotated[int, typer.Option(help="For --operation: tokens per page.")] = 16
+    link_gb_per_s: Annotated[float | None, typer.Option(help="For --operation: of one device to the others.")] = None
+    device: Annotated[str, typer.Option(help="Which device `here` is: auto, cpu, cuda or cuda:<index>.")] = "auto"
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")] = (
+        False
+    )
+
+
+@options_from(PredictOptions)
+def predict(options: PredictOptions) -> None:
+    """Predict decode steps, or one layer's attention, on named devices or here: times, memory, tokens, dollars.
+
+    Steps on named devices are composed of fits of kernels that others measured there, each with its source and with
+    the band that its held-out errors make; what was not measured is a lower bound by data sheet, and says so.
+    """
+    with one_line_errors():
+        if options.operation == STEP and options.on != "here":
+            all_fit = _predict_steps(options)
+        else:
+            all_fit = True
+            _predict_by_ceilings(options)
+    if not all_fit:
+        raise typer.Exit(EXIT_DOES_NOT_FIT)
+
+
+def _predict_steps(options: PredictOptions) -> bool:
+    """Print every step asked for; whether all of them fit into memory."""
+    from kinetics.prediction.step_sweep import sweep_rows
+    from kinetics.prediction.sweep_tables import row_document, sweep_table
+
+    sweep = _sweep(options)
+    rows = _sorted(list(sweep_rows(sweep)), options.sort)
+    answers = _answers(options)
+    table = sweep_table(rows, **answers)
+    if options.csv is not None:
+        _write(options.csv, table.as_csv())
+    if options.figure is not None:
+        from kinetics.report.predicted_steps import draw_steps, save_figure
+
+        save_figure(draw_steps(rows, title=f"{sweep.architecture.name}, {options.framework} kernels"), options.figure)
+    if options.as_json:
+        document = {
+            "schema": 1,
+            "model": sweep.architecture.name,
+            "steps": [row_document(row, **answers) for row in rows],
+        }
+        _print_json(document)
+    else:
+        _print_steps(sweep, rows, answers)
+    return all(row.fits for row in rows)
+
+
+def _print_steps(sweep: Sweep, rows: list[SweepRow], answers: dict[str, float]) -> None:
+    from kinetics.prediction.sweep_tables import (
+        PART_COLUMNS,
+        SWEEP_COLUMNS,
+        misfits,
+        parts_table,
+        remarks,
+        sweep_table,
+    )
+    from kinetics.tables.display import table_for_people
+
+    for line in misfits(rows):
+        typer.echo(f"DOES NOT FIT: {line}", err=True)
+    typer.echo(table_for_people(sweep_table(rows, **answers), SWEEP_COLUMNS).as_text())
+    cases = {(row.device.name, row.num_devices, row.query.batch, row.query.context_len) for row in rows}
+    if len(cases) == 1:
+        for row in rows:
+            table = parts_table(row)
+            typer.echo(f"\n{table.name}\n{table_for_people(table, PART_COLUMNS).as_text()}")
+    typer.echo("\n" + "\n".join(remarks(sweep, rows)))
+
+
+def _sweep(options: PredictOptions) -> Sweep:
+    """Everything asked for, read.
+
+    Raises: ValueError naming the option that is wrong.
+    """
+    from kinetics.prediction.step_sweep import Sweep
+    from kinetics.specs.cache_formats import find_cache_format
+    from kinetics.specs.counts import parse_counts
+    from kinetics.specs.hardware import find_accelerator
+    from kinetics.specs.known_models import find_architecture
+    from kinetics.specs.weight_formats import same_format
+
+    architecture = find_architecture(options.model, ignored_fields=options.ignore_field or ())
+    devices = [find_accelerator(name) for name in _listed(options.on, "--on")]
+    return Sweep(
+        architecture=architecture,
+        devices=list(dict.fromkeys(devices)),
+        framework=options.framework,
+        policies=_policies(options.attention, architecture),
+        batches=parse_counts(options.batch),
+        context_lens=parse_counts(options.context),
+        device_counts=parse_counts(options.tp),
+        cache=find_cache_format(options.kv_dtype),
+        weights=same_format(options.weights) if options.weights else None,
+        dollars_per_hour=_prices(options.dollars_per_hour, devices),
+    )
+
+
+def _policies(text: str, architecture: Architecture) -> dict[str, AttentionPolicy | None]:
+    from kinetics.prediction.step_sweep import own_policies
+    from kinetics.specs.policy_options import parse_policy
+
+    if not text:
+        return own_policies(architecture)
+    return {label: None if label == "own" else parse_policy(label) for label in _listed(text, "--attention")}
+
+
+def _prices(text: str, devices: list[Accelerator]) -> dict[str, float]:
+    """Dollars an hour by device: one figure for all, or one each.
+
+    Raises: ValueError for a price that is no positive number, or of a device that is not asked for.
+    """
+    from kinetics.specs.hardware import find_accelerator
+
+    if not text:
+        return {}
+    if "=" not in text:
+        return dict.fromkeys((device.name for device in devices), _dollars(text))
+    prices = {}
+    for part in _listed(text, "--dollars-per-hour"):
+        name, _, amount = part.partition("=")
+        device = find_accelerator(name)
+        if device not in devices:
+            raise ValueError(f"--dollars-per-hour must price devices of --on, got {name!r}; add it to --on")
+        prices[device.name] = _dollars(amount)
+    return prices
+
+
+def _dollars(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 < amount < 1e6:
+        raise ValueError(f"--dollars-per-hour must be a number above 0, got {text!r}")
+    return amount
+
+
+def _answers(options: PredictOptions) -> dict[str, float]:
+    """What a right answer takes, if it is asked for.
+
+    Raises: ValueError if only one of the two options is given, or one is out of range.
+    """
+    tokens, accuracy = options.tokens_per_answer, options.accuracy
+    if tokens is None and accuracy is None:
+        return {}
+    if tokens is None or accuracy is None or not options.dollars_per_hour:
+        raise ValueError(
+            "--tokens-per-answer, --accuracy and --dollars-per-hour must be given together, got one without the others"
+        )
+    if not (0 < tokens < 1e9 and 0 < accuracy <= 1):
+        raise ValueError(
+            f"--tokens-per-answer must be above 0 and --accuracy in (0, 1], got {tokens:g} and {accuracy:g}"
+        )
+    return {"tokens_per_answer": tokens, "accuracy": accuracy}
+
+
+def _sorted(rows: list[SweepRow], by: SortBy) -> list[SweepRow]:
+    """Rows in the order asked for, those that fit first unless the order is the given one.
+
+    Raises: ValueError for an order by price without prices.
+    """
+    if by is SortBy.GIVEN:
+        return rows
+    if by is SortBy.PRICE and any(row.dollars_per_million_tokens is None for row in rows):
+        raise ValueError("--sort price needs --dollars-per-hour of every device, got a device without one")
+    keys = {
+        SortBy.TIME: lambda row: row.time.seconds,
+        SortBy.TOKENS: lambda row: -row.tokens_per_s,
+        SortBy.PRICE: lambda row: row.dollars_per_million_tokens,
+    }
+    return sorted(rows, key=lambda row: (not row.fits, keys[by](row)))
+
+
+def _predict_by_ceilings(options: PredictOptions) -> None:
+    """One layer or step by measured ceilings, or by data sheet alone: a lower bound."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kinetics.prediction.predict import PredictedCase, data_sheet_target, predict_case
+    from kinetics.specs.counts import parse_count
+    from kinetics.specs.units import GIGA
+
+    asked = PredictedCase(
+        model=options.model, operation="step_dense" if options.operation == STEP else options.operation,
+        batch=parse_count(options.batch), context_len=parse_count(options.context),
+        kv_budget=parse_count(options.kv_budget), page_size=options.page_size, num_devices=parse_count(options.tp),
+        link_bytes_per_s=None if options.link_gb_per_s is None else options.link_gb_per_s * GIGA,
+    )  # fmt: skip
+    names = _listed(options.on, "--on")
+    targets = [_this_machine(options.device) if name == "here" else data_sheet_target(name) for name in names]
+    found = [predict_case(asked, target) for target in targets]
+    if options.as_json:
+        _print_json(found[0] if len(found) == 1 else {"schema": 1, "predictions": found})
+        return
+    for predicted in found:
+        table = Table("", "", title=f"{predicted['case']} on {predicted['device']}", show_header=False)
+        for name, value in predicted.items():
+            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        Console().print(table)
+
+
+def _this_machine(device: str) -> Target:
+    """The device at hand, probed now."""
+    from kinetics.machine.device import available_bytes, resolve_device
+    from kinetics.machine.probe import probe as measure_ceilings
+    from kinetics.prediction.predict import Target
+    from kinetics.specs.dtypes import default_dtype
+
+    resolved = resolve_device(device)
+    dtype = default_dtype(resolved.kind)
+    return Target(
+        name=resolved.name, dtype=dtype, ceilings=measure_ceilings(resolved, dtype).ceilings,
+        memory_bytes=available_bytes(resolved), source="measured now",
+    )  # fmt: skip
+
+
+def _listed(text: str, option: str) -> list[str]:
+    """Parts between commas.
+
+    Raises: ValueError naming the option if there is none.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ValueError(f"{option} must name something, got {text!r}")
+    return parts
+
+
+def _write(path: Path, text: str) -> None:
+    from kinetics.files.atomic import write_texts
+
+    write_texts({path.name: text}, path.parent)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    from kinetics.files.atomic import to_strict
+
+    print(json.dumps(to_strict(document), indent=1, allow_nan=False))

@@ -1,0 +1,55 @@
+"""The figure of predicted steps: time over context, a line a device, attention and batch, with its band."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinetics.prediction.step_sweep import SweepRow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DASHES = ("-", "--", ":", "-.")
+
+
+def draw_steps(rows: Sequence[SweepRow], *, title: str) -> Figure:
+    """Milliseconds of a step over context on logarithmic axes; crosses mark what does not fit into memory."""
+    from matplotlib.figure import Figure
+
+    lines: dict[tuple[str, str, int, int], list[SweepRow]] = defaultdict(list)
+    for row in rows:
+        lines[row.device.name, row.attention, row.query.batch, row.num_devices].append(row)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    attentions = list(dict.fromkeys(key[1] for key in lines))
+    colours: dict[tuple[str, int, int], str] = {}
+    for (device, attention, batch, count), group in lines.items():
+        colour = colours.setdefault((device, batch, count), f"C{len(colours) % 10}")
+        contexts = [row.query.context_len for row in group]
+        label = f"{count} x {device}, {attention}, batch {batch}"
+        dash = _DASHES[attentions.index(attention) % len(_DASHES)]
+        axes.plot(contexts, [1e3 * row.time.seconds for row in group], dash, color=colour, label=label, marker=".")
+        low, high = ([1e3 * getattr(row.time, end) for row in group] for end in ("low_s", "high_s"))
+        axes.fill_between(contexts, low, high, color=colour, alpha=0.12, linewidth=0)
+        misfits = [(row.query.context_len, 1e3 * row.time.seconds) for row in group if not row.fits]
+        axes.plot(*zip(*misfits, strict=True), "x", color=colour) if misfits else None
+    axes.set(xscale="log", yscale="log", xlabel="context (tokens)", ylabel="decode step (ms)", title=title)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.supxlabel("bands: 90 % of unseen rows, part by part; x: does not fit into memory", fontsize="x-small")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the file's name says.
+
+    Raises: ValueError naming the file if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"figure {path} cannot be written ({error}); name a .png, .svg or .pdf") from error
