@@ -70,7 +70,11 @@ class PreparedDecode:
 
 
 class Provider(Protocol):
-    """One implementation of decode attention. `distribution`: the package that it comes in, as pip calls it."""
+    """One implementation of decode attention. `distribution`: the package that it comes in, as pip calls it.
+
+    A provider that sets `reads_contiguous_copy` reads `peer_kinds.contiguous.contiguous_cache`, whose memory all such
+    providers share; its `prepared_bytes` are those of the copy.
+    """
 
     name: str
     distribution: str

@@ -10,30 +10,32 @@ from __future__ import annotations
 import statistics
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from kinetics.cases.cell_memory import MEMORY_SHARE, CellPlan, Holding, cell_memory, plan_cell
 from kinetics.cases.kernel_work import NUM_LAUNCHES, work_of
 from kinetics.cases.kernels import ATTENTION, CacheState, Case, Cell
-from kinetics.cost.memory import MemoryNeed
 from kinetics.machine.company import CompanyWatch
 from kinetics.machine.conditions import Conditions
-from kinetics.machine.device import Device, last_level_cache_bytes
+from kinetics.machine.device import Device, available_bytes, last_level_cache_bytes
 from kinetics.machine.energy import energy_counter, joules_per_call
-from kinetics.measure.cell_inputs import shape_of
 from kinetics.measure.kernel_trial import KernelTrials, Trial
 from kinetics.measure.kernel_workload import provider_case
 from kinetics.measure.memory import run_within_memory
 from kinetics.measure.rounds import Candidate, Measurement, Meter, RoundPlan, measure_cpu, measure_cuda
 from kinetics.measure.timing import EVICTION_CACHES, CpuEvictor, num_rotating_buffers
 from kinetics.results.kernel_row import Measured
-from kinetics.specs.dtypes import element_bytes
+from kinetics.specs.units import GIBI
 from kinetics_kernels.providers import find_provider
 from kinetics_kernels.unavailable import Unavailable
 
 Outcome = Measured | Unavailable | Exception
 
+_LEAST_ROTATION = 2
+"""Caches that the rotating buffers must overflow before a peer is dropped for their sake."""
 _BUDGET_S_PER_CASE = {"cpu": 0.5, "cuda": 0.3}
 
 
@@ -53,11 +55,16 @@ class CellRunner:
         """
         outcomes: dict[Case, Outcome] = {case: why for case in cases if (why := self._unavailable_for(case))}
         runnable = [case for case in cases if case not in outcomes]
-        need = self._memory_need(cell, runnable)
         if not runnable:
             return outcomes
+        plan = self._plan(cell, runnable)
+        outcomes |= {one.case: self._no_room(one) for one in plan.dropped}
+        kept = [one.case for one in plan.kept]
+        eviction_bytes = EVICTION_CACHES * self._cache_bytes if self._device.kind == "cpu" else 0
+        need = cell_memory(cell, plan.kept, num_buffers=plan.num_buffers, eviction_bytes=eviction_bytes)
+        measure = partial(self._measured, cell, kept, num_buffers=plan.num_buffers)
         with self._conditions.held():
-            return outcomes | run_within_memory(runnable, need, self._device, lambda: self._measured(cell, runnable))
+            return outcomes | run_within_memory(kept, need, self._device, measure)
 
     def _unavailable_for(self, case: Case) -> Unavailable | None:
         if case.operation not in ATTENTION:
@@ -68,40 +75,36 @@ class CellRunner:
         )
         return None if unavailable is None else Unavailable(f"{case.provider}: {unavailable}")
 
-    def _num_buffers(self, cell: Cell, cases: Sequence[Case]) -> int:
-        """One on a CPU, where the cache is evicted instead; enough to overflow L2 on a GPU, if cold."""
-        if self._device.kind == "cpu" or cell.cache_state is CacheState.WARM:
-            return 1
-        return num_rotating_buffers(self._cache_bytes, min(work_of(case).num_bytes for case in cases))
+    def _plan(self, cell: Cell, cases: Sequence[Case]) -> CellPlan:
+        """One buffer on a CPU, where the cache is evicted instead; on a GPU enough to overflow L2, if cold."""
+        holdings = [self._holding(case) for case in cases]
+        smallest_bytes = min(work_of(case).num_bytes for case in cases)
+        is_rotating = self._device.kind == "cuda" and cell.cache_state is CacheState.COLD
+        wanted = num_rotating_buffers(self._cache_bytes, smallest_bytes) if is_rotating else 1
+        least = min(wanted, -(-_LEAST_ROTATION * self._cache_bytes // smallest_bytes))
+        free_bytes = available_bytes(self._device)
+        return plan_cell(cell, holdings, wanted_buffers=wanted, least_buffers=least, available_bytes=free_bytes)
 
-    def _memory_need(self, cell: Cell, cases: Sequence[Case]) -> MemoryNeed:
-        shape, size = shape_of(cell), element_bytes(cell.dtype)
-        page_bytes = 2 * shape.page_size * shape.num_kv_heads * shape.head_dim * size
-        num_pages = shape.batch * (shape.pages_per_request + 1)
-        decoders = [case for case in cases if case.operation in ATTENTION]
-        prepared = sum(
-            find_provider(case.provider).prepared_bytes(provider_case(case, device_kind=self._device.kind))
-            for case in decoders
-        )
-        copies = self._num_buffers(cell, cases) if cases else 1
-        head_bytes = shape.context_len * shape.head_dim * 8
-        return MemoryNeed(
-            parts={
-                "kv": copies * num_pages * page_bytes,
-                "summaries": copies * num_pages * shape.num_kv_heads * shape.head_dim * size,
-                "providers": copies * prepared,
-                # The oracle widens one request's keys and values to float64 and holds a few of its intermediates.
-                "proof": 6 * shape.num_kv_heads * head_bytes,
-                "eviction": EVICTION_CACHES * self._cache_bytes if self._device.kind == "cpu" else 0,
-            }
-        )
+    def _holding(self, case: Case) -> Holding:
+        if case.operation not in ATTENTION:
+            return Holding(case=case)
+        provider = find_provider(case.provider)
+        if getattr(provider, "reads_contiguous_copy", False):
+            return Holding(case=case, reads_copy=True)
+        own_bytes = provider.prepared_bytes(provider_case(case, device_kind=self._device.kind))
+        return Holding(case=case, own_bytes=own_bytes)
 
-    def _measured(self, cell: Cell, cases: Sequence[Case]) -> dict[Case, Outcome]:
+    def _no_room(self, one: Holding) -> Unavailable:
+        what = "the contiguous copy it reads" if one.reads_copy else f"its {one.own_bytes / GIBI:.1f} GiB"
+        free = f"{available_bytes(self._device) / GIBI:.1f} GiB free x {MEMORY_SHARE:.2f}"
+        return Unavailable(f"{one.case.provider}: no room for {what} beside our kernels, {free}")
+
+    def _measured(self, cell: Cell, cases: Sequence[Case], *, num_buffers: int) -> dict[Case, Outcome]:
         trials = KernelTrials(
             cell,
             cases,
             device=self._device.torch_name,
-            num_buffers=self._num_buffers(cell, cases),
+            num_buffers=num_buffers,
             conditions=self._conditions,
         )
         if not trials.sound:

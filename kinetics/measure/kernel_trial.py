@@ -25,6 +25,7 @@ from kinetics.measure.oracle import Oracle
 from kinetics.measure.rounds import Candidate, Measurement, Pass
 from kinetics.measure.selection_overlap import selection_overlap
 from kinetics.measure.timing import InvalidMeasurementError, host_s
+from kinetics_kernels.unavailable import Unavailable
 
 _SECOND_SEEDS = 1_000_000
 """Seeds of the second proof's values, above those of all buffers."""
@@ -52,7 +53,7 @@ class KernelTrials:
     def __init__(
         self, cell: Cell, cases: Sequence[Case], *, device: str, num_buffers: int, conditions: Conditions
     ) -> None:
-        self.failures: dict[Case, Exception] = {}
+        self.failures: dict[Case, Exception | Unavailable] = {}
         self._conditions = conditions
         self._watched = [
             WatchedInputs(make_cell_inputs(cell, device=device, seed=seed), seed=seed) for seed in range(num_buffers)
@@ -77,7 +78,9 @@ class KernelTrials:
 
     def conclude(self, measured: Measurement) -> None:
         """Take note of what was seen while the cases were timed, and prove what was timed on values drawn anew."""
-        self.failures |= {trial.case: fault for trial in self.sound if (fault := measured.faults.get(str(trial.case)))}
+        for trial in self.sound:
+            if fault := measured.faults.get(str(trial.case)):
+                self._fail(trial.case, fault)
         self._find_who_overwrote()
         for trial in self.sound:
             if pages := trial.prepared[0].pages:
@@ -176,17 +179,22 @@ class KernelTrials:
         raise InvalidMeasurementError("a call must leave its inputs as they are, got some overwritten")
 
     def _guarded(self, case: Case, act: Callable[..., Any], *arguments: Any) -> Any:
-        """What `act` returns; what it raises is this case's failure, but for memory that ran out."""
+        """What `act` returns; what it raises is this case's failure."""
         try:
             try:
                 return act(*arguments)
             finally:
                 self._conditions.enforce()
         except Exception as failure:
-            if is_out_of_memory(failure):
-                raise
-            self.failures[case] = failure
+            self._fail(case, failure)
             return None
+
+    def _fail(self, case: Case, failure: Exception) -> None:
+        """Memory that ran out is a reason to leave the case out, and the others go on without it."""
+        if is_out_of_memory(failure):  # the exception itself would hold on to the memory
+            self.failures[case] = Unavailable(f"{case.provider}: out of memory beside the others of its cell")
+        else:
+            self.failures[case] = failure
 
 
 def _kept_results(trial: Trial) -> Pass:

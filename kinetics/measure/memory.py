@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from kinetics.cases.cell_memory import MEMORY_SHARE
 from kinetics.cost.memory import MemoryNeed
 from kinetics.machine.device import Device, available_bytes
 from kinetics_kernels.unavailable import Unavailable
@@ -15,14 +16,12 @@ from kinetics_kernels.unavailable import Unavailable
 AnyCase = TypeVar("AnyCase")
 AnyOutcome = TypeVar("AnyOutcome")
 
-_MEMORY_SHARE = 0.9
-
 
 def run_within_memory(
     cases: Sequence[AnyCase], need: MemoryNeed, device: Device, measure: Callable[[], dict[AnyCase, AnyOutcome]]
 ) -> dict[AnyCase, AnyOutcome | Unavailable]:
     """What `measure` returns, or for every case the reason why its memory was not enough; freed in the end."""
-    if unavailable := need.unavailable_within(available_bytes(device), share=_MEMORY_SHARE):
+    if unavailable := need.unavailable_within(available_bytes(device), share=MEMORY_SHARE):
         return dict.fromkeys(cases, unavailable)
     try:
         return {**measure()}

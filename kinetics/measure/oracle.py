@@ -9,7 +9,6 @@ import torch
 
 from kinetics.measure.cell_inputs import CellInputs
 from kinetics_kernels.block_topk import reference as block_topk_reference
-from kinetics_kernels.shapes import PageSummary
 from kinetics_kernels.testing import Attended, reference_dense, reference_sparse
 
 
@@ -40,9 +39,9 @@ class Oracle:
     def scores(self, dtype: torch.dtype) -> torch.Tensor:
         """Scores [batch, num_kv_heads, max_pages] from the summaries as stored; -inf where no page is."""
         if dtype not in self._scores:
-            inputs = self._inputs
-            summary = PageSummary(kind=inputs.page_summary.kind, values=inputs.page_summary.values.to(dtype))
+            inputs, q = self._inputs, self._inputs.decode.q.to(dtype)
             scores = torch.empty(inputs.scores.shape, dtype=dtype, device=inputs.scores.device)
-            block_topk_reference.score_pages(inputs.decode.q.to(dtype), inputs.decode.cache, summary, scores=scores)
+            # Summaries are widened head by head: all of them at once would take gigabytes at long contexts.
+            block_topk_reference.score_pages(q, inputs.decode.cache, inputs.page_summary, scores=scores)
             self._scores[dtype] = scores
         return self._scores[dtype]

@@ -68,6 +68,8 @@ class GpuPeer(ABC):
 class ContiguousGpuPeer(GpuPeer):
     """A peer that knows no pages: it gets a contiguous cache and one context length for free."""
 
+    reads_contiguous_copy = True
+
     def prepared_bytes(self, case: ProviderCase) -> int:
         """A contiguous copy of the cache."""
         return contiguous_bytes(case)

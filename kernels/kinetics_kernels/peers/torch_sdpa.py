@@ -22,6 +22,7 @@ class TorchSdpa:
     name = "torch_sdpa"
     distribution = "torch"
     operations = (DENSE,)
+    reads_contiguous_copy = True
 
     def version(self) -> str:
         """Version of torch."""
