@@ -7,14 +7,16 @@ import dataclasses
 import pytest
 import torch
 
+from kinetics.engine import generator as engine_generator
 from kinetics.engine.attention import AttentionSettings
-from kinetics.engine.decode_step import graph_unavailable_on
+from kinetics.engine.decode_step import DecodeBuffers, EagerStep, graph_unavailable_on
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.generator import Generator
+from kinetics.engine.sampling import sample
 from kinetics.engine.step_meter import StepMeter
-from kinetics.specs.generation import FinishReason, GenerationRequest, SamplingSettings
+from kinetics.specs.generation import FinishReason, GenerationRequest, RepetitionRule, SamplingSettings
 from kinetics.specs.policies import BlockTopK
-from tests.support.decoding import random_prompts
+from tests.support.decoding import Decoding, random_prompts
 from tests.support.small_models import MAX_POSITION, VOCAB_SIZE
 
 SETTINGS = AttentionSettings(backend="reference", num_splits=1)
@@ -175,3 +177,69 @@ def test_a_graph_is_refused_on_a_cpu_with_the_reason(decoder):
     assert "needs a CUDA device" in str(graph_unavailable_on(torch.device("cpu")))
     with pytest.raises(ValueError, match="decode eagerly"):
         make_generator(decoder, uses_graph=True)
+
+
+def test_the_tokens_are_those_drawn_one_by_one_from_the_logits_of_each_place(decoder):
+    wild = SamplingSettings(temperature=1.5)
+    prompt = random_prompts([17], vocab_size=VOCAB_SIZE)[0]
+    drawn, decoding = [], Decoding(decoder, [prompt], settings=SETTINGS)
+    for place in range(30):
+        drawn += sample(decoding.logits, [wild], [7], [place])
+        decoding.step(torch.tensor(drawn[-1:]))
+    one = request("a", prompt.tolist(), max_new_tokens=30, sampling=wild, seed=7)
+    (completion,) = make_generator(decoder)([one])
+    assert list(completion.token_ids) == drawn
+    assert len(set(drawn)) > 10
+
+
+def test_each_request_ends_by_its_own_rule_of_repetition(decoder):
+    """Stop tokens make it circle: whatever is drawn, only one token is left."""
+    prompt = random_prompts([9], vocab_size=VOCAB_SIZE)[0].tolist()
+    one_token = SamplingSettings(temperature=1.0, top_k=1)
+    head = decoder.weights.head.clone().zero_()
+    circling = Decoder(decoder.spec, dataclasses.replace(decoder.weights, head=head))
+    rules = {"none": None, "short": RepetitionRule(window=8), "long": RepetitionRule(window=16)}
+    requests = [
+        dataclasses.replace(request(name, prompt, max_new_tokens=40, sampling=one_token), repetition=rule)
+        for name, rule in rules.items()
+    ]
+    done = {one.request_id: one for one in make_generator(circling)(requests)}
+    assert {name: len(one.token_ids) for name, one in done.items()} == {"none": 40, "short": 8, "long": 16}
+    assert {name: one.finish for name, one in done.items()} == {
+        "none": FinishReason.LENGTH, "short": FinishReason.REPETITION, "long": FinishReason.REPETITION,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "longest"), [(40, 40), (None, MAX_POSITION), (10 * MAX_POSITION, MAX_POSITION)])
+def test_prompt_and_answer_fit_the_context_asked_for_and_the_model(decoder, asked, longest):
+    fits = request("fits", [1] * (longest - 3), max_new_tokens=3)
+    too_long = request("too long", [1] * (longest - 3), max_new_tokens=4)
+    done = {one.request_id: one for one in make_generator(decoder, max_context=asked)([fits, too_long])}
+    assert len(done["fits"].token_ids) == 3
+    assert f"must fit {longest} tokens, got {longest - 3} + 4" in done["too long"].reason
+
+
+def test_the_clock_runs_from_the_layout_of_a_step_until_its_tokens_are_drawn(decoder, monkeypatch):
+    """What a step does takes seconds of a known clock; what is outside takes none of them."""
+    now_s, order = [0.0], []
+
+    def taking(seconds, what, function):
+        def timed(*args, **kwargs):
+            order.append(what)
+            now_s[0] += seconds
+            return function(*args, **kwargs)
+
+        return timed
+
+    monkeypatch.setattr(engine_generator, "sample", taking(1.0, "draw", engine_generator.sample))
+    monkeypatch.setattr(DecodeBuffers, "fill", taking(10.0, "fill", DecodeBuffers.fill))
+    monkeypatch.setattr(EagerStep, "__call__", taking(100.0, "step", EagerStep.__call__))
+    read_j = taking(1000.0, "joules", lambda: now_s[0])
+    meter = StepMeter(read_j, clock=taking(0.0, "clock", lambda: now_s[0]))
+    generator = make_generator(decoder, meter=meter)
+    order.clear()
+    (completion,) = generator([request("a", [1, 2, 3], max_new_tokens=3)])
+    one_step = ["joules", "clock", "fill", "step", "draw", "clock", "joules"]
+    assert order == ["draw", *one_step, *one_step], "the first token comes from the prefill"
+    assert completion.usage.decode_s == 2 * 111.0
+    assert completion.usage.energy_j == 2 * 1111.0

@@ -91,3 +91,13 @@ def test_places_and_seeds_give_unrelated_numbers():
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
         SamplingSettings(**wrong)
+
+
+@pytest.mark.parametrize("settings", [SamplingSettings(temperature=1.0), SamplingSettings(temperature=0.6, top_p=0.95)])
+def test_every_place_of_an_answer_is_drawn_with_a_number_of_its_own(settings):
+    """Equal logits: whoever draws two places with one number draws one token twice."""
+    logits = torch.zeros(300, 1000)
+    seeds, places = [5] * 300, list(range(300))
+    together = sample(logits, [settings] * 300, seeds, places)
+    assert len(set(together)) > 200
+    assert together == [sample(logits[:1], [settings], [5], [place])[0] for place in places]

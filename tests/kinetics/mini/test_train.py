@@ -12,7 +12,7 @@ from kinetics.cli.main import app
 from kinetics.engine.checkpoint import load_weights, read_spec
 from kinetics.mini.contest import PROMPT_SYMBOLS
 from kinetics.mini.family import mini_spec
-from kinetics.mini.muon import orthogonalized
+from kinetics.mini.muon import Muon, orthogonalized
 from kinetics.mini.network import NUM_SINK_TOKENS, PAGE_SIZE, sparse_mask
 from kinetics.mini.train import CHECKPOINT_NAME, CURVE_STEPS, Trainer, TrainingPlan, train
 
@@ -159,3 +159,28 @@ def test_the_command_refuses_an_unknown_model_and_shows_an_example():
     assert isinstance(refused.exception, ValueError)
     assert "mini-50k, mini-200k, mini-800k" in str(refused.exception)
     assert "Example: kinetics mini train" in CliRunner().invoke(app, ["mini", "train", "--help"]).output
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (12, 4), (4, 12)])
+def test_muon_steps_as_its_formula_says(shape):
+    """Momentum of 0.9, a look ahead (Nesterov) along it, decay by the rate, tall matrices stepping further."""
+    rate, momentum, decay = 0.02, 0.9, 0.1
+    generator = torch.Generator().manual_seed(3)
+    gradients = [torch.randn(shape, generator=generator) for _ in range(3)]
+    matrix = torch.randn(shape, generator=generator).requires_grad_()
+    expected, average = matrix.detach().clone(), torch.zeros(shape)
+    optimizer = Muon([matrix], lr=rate, momentum=momentum, weight_decay=decay)
+    for gradient in gradients:
+        matrix.grad = gradient.clone()
+        optimizer.step()
+        average = momentum * average + (1 - momentum) * gradient
+        ahead = (1 - momentum) * gradient + momentum * average
+        expected = (1 - rate * decay) * expected
+        expected -= rate * max(1.0, shape[0] / shape[1]) ** 0.5 * orthogonalized(ahead)
+        torch.testing.assert_close(matrix.detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_muon_leaves_alone_what_has_no_gradient():
+    matrix = torch.ones(3, 3, requires_grad=True)
+    Muon([matrix], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(matrix, torch.ones(3, 3))

@@ -358,3 +358,15 @@ def test_half_a_surrogate_pair_at_the_end_of_an_answer_is_a_character_that_was_c
     path = own_log(tmp_path, OWN_SAMPLE | {"prediction": ["so \\boxed{25} \ud83d"]})
     ((answer,), _) = read_trace_answers(path, keeps_going=False)
     assert answer.text == "so \\boxed{25} \ufffd"
+
+
+@pytest.mark.parametrize("budget", range(1, 7))
+def test_a_text_is_cut_after_exactly_as_many_tokens_as_the_budget(tmp_path, budget):
+    path = tmp_path / "aime24_qwen3-8b_dense.jsonl"
+    path.write_text(
+        json.dumps({"query": "q?", "choices": ["5"], "prediction": ["hm hm so \\boxed{5} and on"], "score": 1})
+    )
+    rules = TraceRules(tokenizer=WordTokenizer(), grader=grade_strict, cut_budgets=(budget,))
+    (question,) = read_trace_file(path, rules).samples.questions
+    assert question.lengths == (6,)
+    assert question.graded_cuts == {budget: (budget >= 4,)}

@@ -160,3 +160,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(ValueError, match="cannot be made"):
         SampleLog.create(tmp_path / "runs" / "log.jsonl", HEADER)
+
+
+def test_every_line_is_synced_whole_before_append_returns(path, monkeypatch):
+    """What a computer holds in its memory is lost with its power."""
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_size), real(descriptor)))
+    with SampleLog.create(path, HEADER) as log:
+        for number in range(3):
+            assert synced[-1] == path.stat().st_size
+            log.append(sample("a", number))
+        assert synced[-1] == path.stat().st_size
+    assert len(set(synced)) == 4
