@@ -17,6 +17,7 @@ from kinetics_kernels.dtypes import dtype_name
 from kinetics_kernels.shapes import PagedCache, PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.validation.tensors import (
     check_cache,
+    check_held_in,
     check_int32,
     check_like,
     check_num_splits,
@@ -90,16 +91,16 @@ def append_kv(
 
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = resolve_backend(backend, cache.k_cache)
     check_rank(k, "k", "[batch, num_kv_heads, head_dim]")
+    backend = resolve_backend(backend, k, is_narrow=cache.is_narrow)
     check_cache(cache, batch=k.shape[0])
-    check_like(k, "k", cache.k_cache, "k_cache")
+    check_held_in(k, "k", cache)
     layout = "[batch, num_kv_heads, head_dim] of the cache"
     check_shape(k, "k", (k.shape[0], cache.num_kv_heads, cache.head_dim), layout)
-    check_like(v, "v", cache.k_cache, "k_cache")
+    check_like(v, "v", k, "k")
     check_shape(v, "v", tuple(k.shape), "the shape of k")
     if page_summary is not None:
-        check_page_summary_fits(page_summary, cache)
+        check_page_summary_fits(page_summary, cache, like=k)
     if not k.is_cuda:
         check_values(cache)
     load_backend("kv_cache", backend).append_kv(k, v, cache, page_summary=page_summary)
@@ -115,19 +116,21 @@ def summarize_pages(
     """Summarise every page the requests use from the keys it holds, as after a prefill.
 
     Rows of other physical pages are left as they are in `out`; without it they are NaN, so that scoring a page nobody
-    summarised is loud.
+    summarised is loud, and the dtype is that of the keys, of 8-bit keys bfloat16.
 
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
-    backend = resolve_backend(backend, cache.k_cache)
     check_cache(cache, batch=cache.block_table.shape[0])
     if out is None:
         extrema = (2,) if kind is PageSummaryKind.MIN_MAX else ()
         shape = (cache.num_physical_pages, *extrema, cache.num_kv_heads, cache.head_dim)
-        out = PageSummary(kind=kind, values=cache.k_cache.new_full(shape, float("nan")))
+        dtype = torch.bfloat16 if cache.is_narrow else cache.k_cache.dtype
+        values = torch.full(shape, float("nan"), dtype=dtype, device=cache.k_cache.device)
+        out = PageSummary(kind=kind, values=values)
     elif out.kind is not kind:
         raise ValueError(f"out must be a summary of kind {kind.value}, got {out.kind.value}; make one of that kind")
-    check_page_summary_fits(out, cache)
+    backend = resolve_backend(backend, out.values, is_narrow=cache.is_narrow)
+    check_page_summary_fits(out, cache, like=out.values if cache.is_narrow else cache.k_cache)
     if not cache.k_cache.is_cuda:
         check_values(cache)
     load_backend("kv_cache", backend).summarize_pages(cache, page_summary=out)
@@ -150,7 +153,7 @@ def score_pages(
     Raises: ValueError if the tensors do not fit each other, the limits, or the backend.
     """
     backend = _check_decode(q, cache, backend=backend)
-    check_page_summary_fits(page_summary, cache)
+    check_page_summary_fits(page_summary, cache, like=q)
     if not q.is_cuda:
         check_values(cache, q=q)
     scores = _empty_scores(q, cache)
@@ -315,7 +318,7 @@ class _Attention:
     ) -> torch.Tensor:
         """Score, select, attend."""
         q, cache = self._q, self._cache
-        check_page_summary_fits(page_summary, cache)
+        check_page_summary_fits(page_summary, cache, like=q)
         if not q.is_cuda:
             check_values(cache, q=q)
         scores = _empty_scores(q, cache)
@@ -338,10 +341,10 @@ class _Attention:
 
 
 def _check_decode(q: torch.Tensor, cache: PagedCache, *, backend: str) -> str:
-    backend = resolve_backend(backend, q)
     check_rank(q, "q", "[batch, num_q_heads, head_dim]")
+    backend = resolve_backend(backend, q, is_narrow=cache.is_narrow)
     check_cache(cache, batch=q.shape[0])
-    check_like(cache.k_cache, "k_cache", q, "q")
+    check_held_in(q, "q", cache)
     check_query(q, num_kv_heads=cache.num_kv_heads, head_dim=cache.head_dim)
     return backend
 

@@ -19,8 +19,10 @@ BACKEND_DTYPES = {
 }
 
 
-def resolve_backend(backend: str, data: torch.Tensor) -> str:
+def resolve_backend(backend: str, data: torch.Tensor, *, is_narrow: bool = False) -> str:
     """The backend to run, checked against the device and dtype of the data; "auto" follows the device.
+
+    `is_narrow`: the cache holds 8-bit floats; `data` is what goes into it or comes out.
 
     Raises: ValueError if the backend is unknown, or cannot run this device or dtype.
     """
@@ -37,6 +39,8 @@ def resolve_backend(backend: str, data: torch.Tensor) -> str:
             f"backend 'gpu' needs CUDA tensors, got device {data.device}; pass backend='cpu' or 'reference', "
             "or set TRITON_INTERPRET=1 before the first import to interpret the kernels"
         )
+    if is_narrow and backend == "cpu":
+        raise ValueError("backend 'cpu' takes no cache of float8_e4m3fn, got one; widen it or pass backend='reference'")
     if data.dtype not in BACKEND_DTYPES[backend]:
         supported = ", ".join(map(dtype_name, BACKEND_DTYPES[backend]))
         raise ValueError(

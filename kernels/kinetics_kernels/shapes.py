@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,10 @@ Count = TypeVar("Count")
 SUPPORTED_HEAD_DIMS = (64, 128)
 SUPPORTED_PAGE_SIZES = (16, 32, 64, 128, 256)
 MAX_GROUP_SIZE = 16
+
+
+Layout = Literal["nhd", "hnd"]
+"""How a page lies in memory: slot after slot, or head after head."""
 
 
 def num_pages_for(context_len: Count, page_size: int) -> Count:
@@ -70,12 +74,22 @@ class PagedCache:
     `k_cache`, `v_cache`: [num_physical_pages, page_size, num_kv_heads, head_dim] with any strides, so NHD and HND are
     one code path. `block_table`: int32 [batch, max_pages] of physical page ids; entries past a request's last page are
     never read. `seq_lens`: int32 [batch], counting the token being decoded.
+
+    A cache of 8-bit floats (float8_e4m3fn) has scales, `k_scale` and `v_scale`: float32 [num_physical_pages,
+    num_kv_heads], powers of two; a key is what is stored times the scale of its page and head.
     """
 
     k_cache: torch.Tensor
     v_cache: torch.Tensor
     block_table: torch.Tensor
     seq_lens: torch.Tensor
+    k_scale: torch.Tensor | None = None
+    v_scale: torch.Tensor | None = None
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether keys and values are stored in 8 bits, with scales."""
+        return self.k_scale is not None
 
     @property
     def num_physical_pages(self) -> int:

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from kinetics_kernels.block_topk import reference as block_topk_reference
 from kinetics_kernels.dense import reference as dense_reference
-from kinetics_kernels.shapes import DecodeShape, PagedCache, num_pages_for
+from kinetics_kernels.shapes import DecodeShape, Layout, PagedCache, num_pages_for
 
 ERROR_FACTOR = 2
 """A kernel may err this many times as much as plain torch of its dtype."""
 BAND_ROUNDINGS = 4
 """Roundings of the largest value allowed on top: short sums in plain torch can be exact by luck."""
-
-Layout = Literal["nhd", "hnd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ skip_module_unless_kernels_run()
 
 from kinetics_kernels.block_topk import gpu as block_topk  # noqa: E402 - after the skip: triton may be missing
 from kinetics_kernels.dense import gpu as dense  # noqa: E402
-from kinetics_kernels.gpu_runtime.configs import DecodeConfig  # noqa: E402
+from kinetics_kernels.gpu_runtime.configs import PLAIN, VARIANTS, DecodeConfig  # noqa: E402
 from kinetics_kernels.gpu_runtime.paged_attention import PagedAttention, attend_as_planned, launch_merge  # noqa: E402
 from kinetics_kernels.gpu_runtime.split_rule import MAX_SPLITS, SplitPlan  # noqa: E402
 
@@ -142,7 +142,7 @@ def test_a_ragged_batch_sharing_out_its_tokens_is_right(plan: SplitPlan, dtype: 
         torch.full_like(inputs.q[..., 0], float("nan"), dtype=torch.float32),
     )
     config = DecodeConfig(tile_tokens=64, num_warps=4, num_stages=2)
-    attend_as_planned(attention_of(inputs), plan=plan, config=config, out=out, lse=lse)
+    attend_as_planned(attention_of(inputs), plan=plan, config=config, variant=VARIANTS[PLAIN], out=out, lse=lse)
     assert_dense_correct(out, inputs, lse=lse)
 
 
@@ -153,7 +153,7 @@ def test_a_tile_may_be_smaller_or_larger_than_a_page(tile_tokens: int, page: int
     out = torch.full_like(inputs.q, float("nan"))
     config = DecodeConfig(tile_tokens=tile_tokens, num_warps=4, num_stages=2)
     plan = SplitPlan(num_splits=2, min_split_tokens=1, programs_per_head=None)
-    attend_as_planned(attention_of(inputs), plan=plan, config=config, out=out, lse=None)
+    attend_as_planned(attention_of(inputs), plan=plan, config=config, variant=VARIANTS[PLAIN], out=out, lse=None)
     assert_dense_correct(out, inputs)
 
 
@@ -206,7 +206,7 @@ def test_a_nan_in_one_partial_stays_visible_after_the_merge(dtype: torch.dtype) 
     partial_out = torch.ones((1, 1, 3, 64), device=DEVICE)
     partial_lse = torch.tensor([[[0.0, float("nan"), 1.0]]], device=DEVICE)
     out = torch.zeros((1, 1, 64), dtype=dtype, device=DEVICE)
-    launch_merge(partial_out, partial_lse, out=out, lse=None)
+    launch_merge(partial_out, partial_lse, variant=VARIANTS[PLAIN], out=out, lse=None)
     assert out.isnan().all()
 
 

@@ -20,7 +20,7 @@ if not IS_INTERPRETED:
     pytest.skip("planted bugs may read anywhere: interpreted only, by test_gpu_interpreter.py", allow_module_level=True)
 
 from kinetics_kernels.block_topk import gpu_score, gpu_select
-from kinetics_kernels.gpu_runtime import online_softmax, paged_attention, split_decode
+from kinetics_kernels.gpu_runtime import merged_decode, online_softmax, paged_attention, split_attention, split_decode
 from kinetics_kernels.kv_cache import gpu as kv_cache
 
 SHAPE = DecodeShape(batch=2, context_len=200, num_q_heads=8, num_kv_heads=2, head_dim=64, page_size=16)
@@ -76,33 +76,33 @@ def check_selection() -> None:
 
 MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
     "wrong_token_stride": (
-        split_decode,
-        "token_offsets(page_ids, tile_start, k_stride_page, k_stride_token, ",
-        "token_offsets(page_ids, tile_start, k_stride_page, k_stride_head, ",
+        split_attention,
+        "token_offsets(page_ids, tile_start, k_strides, ",
+        "token_offsets(page_ids, tile_start, (k_strides[0], k_strides[2]), ",
         check_dense,
     ),
     "dropped_tail_token": (
-        split_decode,
+        split_attention,
         "token_mask = tail_start + tl.arange(0, TILE_TOKENS) < end",
         "token_mask = tail_start + tl.arange(0, TILE_TOKENS) < end - 1",
         check_dense,
     ),
     "unmasked_tail": (
-        split_decode,
-        'logits = tl.where(token_mask[None, :], logits, float("-inf"))',
+        split_attention,
+        'logits = tl.where(token_mask[None, :], logits * k_scales, float("-inf"))',
         "logits += 0",
         check_dense,
     ),
     "page_off_by_one": (
-        split_decode,
+        split_attention,
         "page = tile_start // PAGE_SIZE",
         "page = tile_start // PAGE_SIZE + 1",
         check_dense,
     ),
     "stale_prefetched_page": (
-        split_decode,
-        "list_ptr, table_stride_page, tile_start + TILE_TOKENS, end,",
-        "list_ptr, table_stride_page, tile_start, end,",
+        split_attention,
+        "list_ptr, list_stride, tile_start + TILE_TOKENS, end,",
+        "list_ptr, list_stride, tile_start, end,",
         check_dense,
     ),
     "forgotten_rescale": (
@@ -117,7 +117,7 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
         "weight_sums + weights",
         check_dense,
     ),
-    "base_2_lse": (split_decode, "lse_stride_head, log2_sum * LN_2)", "lse_stride_head, log2_sum)", check_dense),
+    "base_2_lse": (split_decode, "lse_strides[1], log2_sum * LN_2)", "lse_strides[1], log2_sum)", check_dense),
     "unweighted_merge": (
         split_decode,
         "tl.sum(partials * weights[:, None], axis=0)",
@@ -125,15 +125,15 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
         check_dense,
     ),
     "full_last_page": (
-        split_decode,
+        split_attention,
         "last_page_tokens = (seq_len - 1) % PAGE_SIZE + 1",
         "last_page_tokens = PAGE_SIZE",
         check_sparse,
     ),
     "dense_list_for_every_head": (
         split_decode,
-        "+ kv_head * table_stride_head",
-        "+ 0 * table_stride_head",
+        "+ kv_head * table_strides[1]",
+        "+ 0 * table_strides[1]",
         check_sparse,
     ),
     "newest_key_not_in_its_summary": (kv_cache, "total += newest", "total += 0", check_append),
@@ -184,7 +184,7 @@ def plant(module: ModuleType, old: str, new: str, *, folder: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "mutant", mutant)
     spec.loader.exec_module(mutant)
     kernels = {name: kernel for name, kernel in vars(module).items() if type(kernel).__name__ == "InterpretedFunction"}
-    for user in (module, split_decode, paged_attention):
+    for user in (module, split_attention, split_decode, merged_decode, paged_attention):
         for kernel_name, kernel in kernels.items():
             if getattr(user, kernel_name, None) is kernel:
                 monkeypatch.setattr(user, kernel_name, getattr(mutant, kernel_name))

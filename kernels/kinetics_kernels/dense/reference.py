@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from kinetics_kernels.kv_cache import e4m3
 from kinetics_kernels.shapes import PagedCache, num_pages_for
 
 
@@ -32,8 +33,11 @@ def attend_to_pages(
     softmax_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`attend` to the first `num_tokens` tokens of one KV head that lie in these pages, in the order given."""
-    keys = cache.k_cache[page_ids.long(), :, kv_head].flatten(0, 1)[:num_tokens]
-    values = cache.v_cache[page_ids.long(), :, kv_head].flatten(0, 1)[:num_tokens]
+    keys, values = cache.k_cache[page_ids.long(), :, kv_head], cache.v_cache[page_ids.long(), :, kv_head]
+    if cache.k_scale is not None and cache.v_scale is not None:
+        keys = e4m3.widen(keys, cache.k_scale[page_ids.long(), kv_head, None].expand(-1, cache.page_size))
+        values = e4m3.widen(values, cache.v_scale[page_ids.long(), kv_head, None].expand(-1, cache.page_size))
+    keys, values = keys.flatten(0, 1)[:num_tokens], values.flatten(0, 1)[:num_tokens]
     return attend(q, keys, values, softmax_scale=softmax_scale)
 
 

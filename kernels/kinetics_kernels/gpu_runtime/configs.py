@@ -1,4 +1,4 @@
-"""Tile sizes, warps and pipeline depth per GPU architecture.
+"""Tile sizes, warps, pipeline depth and ways to launch, per GPU architecture.
 
 A table, never an autotuner: a timed run must not search, and the machine code checked in CI must be the code that
 runs. An architecture without a row uses the nearest row of its vendor, and says so.
@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
+
+import torch
+
+from kinetics_kernels.gpu_runtime.device import gpu_device_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +34,45 @@ class DecodeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchVariant:
+    """One way to launch the same computation.
+
+    `is_overlapped`: each kernel is launched before the one before it has ended. `search_ways`: into how many parts a
+    step of the selection cuts the range of scores. `merges_in_place`: the last program of a query group to finish
+    merges its splits, instead of a launch of its own.
+    """
+
+    is_overlapped: bool
+    search_ways: int
+    merges_in_place: bool
+
+
+PLAIN = "plain"
+FAST = "fast"
+
+VARIANTS: dict[str, LaunchVariant] = {
+    PLAIN: LaunchVariant(is_overlapped=False, search_ways=2, merges_in_place=False),
+    "overlapped": LaunchVariant(is_overlapped=True, search_ways=2, merges_in_place=False),
+    "eight_way": LaunchVariant(is_overlapped=False, search_ways=8, merges_in_place=False),
+    "merged": LaunchVariant(is_overlapped=False, search_ways=2, merges_in_place=True),
+    FAST: LaunchVariant(is_overlapped=True, search_ways=8, merges_in_place=True),
+}
+"""Each improvement alone, to be told apart on a device, and all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuConfig:
-    """Everything the launchers need to know about one architecture."""
+    """Everything the launchers need to know about one architecture.
+
+    `variant`: the name of the variant used unless another is asked for. `can_overlap`: whether its kernels can wait for
+    each other; where they cannot, no variant makes them. `converts_e4m3`: whether its instructions know 8-bit floats.
+    """
 
     dense: DecodeConfig
     sparse: DecodeConfig
+    variant: str
+    can_overlap: bool
+    converts_e4m3: bool
     programs_per_multiprocessor: int
     min_dense_split_tokens: int
     min_sparse_split_tokens: int
@@ -42,6 +83,9 @@ class GpuConfig:
 _LARGE_SHARED_MEMORY = GpuConfig(
     dense=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
     sparse=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
+    variant=PLAIN,
+    can_overlap=True,
+    converts_e4m3=True,
     programs_per_multiprocessor=2,
     min_dense_split_tokens=256,
     min_sparse_split_tokens=64,
@@ -60,12 +104,14 @@ _100_KIB_SHARED_MEMORY = replace(
 )
 _64_KIB_SHARED_MEMORY = replace(
     _LARGE_SHARED_MEMORY,
+    can_overlap=False,
+    converts_e4m3=False,
     dense=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
     sparse=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
 )
 
 GPU_CONFIGS: dict[str, GpuConfig] = {
-    "sm_80": _LARGE_SHARED_MEMORY,
+    "sm_80": replace(_LARGE_SHARED_MEMORY, can_overlap=False, converts_e4m3=False),
     "sm_90": _LARGE_SHARED_MEMORY,
     "sm_100": _BLACKWELL,
     "sm_120": _100_KIB_SHARED_MEMORY,
@@ -80,6 +126,36 @@ def gpu_config(arch: str) -> GpuConfig:
     Raises: ValueError if no architecture of that vendor has a configuration.
     """
     return GPU_CONFIGS[nearest_arch(arch)]
+
+
+_asked_for: ContextVar[str | None] = ContextVar("asked_for_variant", default=None)
+
+
+@contextmanager
+def use_variant(name: str) -> Iterator[None]:
+    """Inside, launch this variant instead of the architecture's own.
+
+    Raises: ValueError if there is none of this name.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}; pass one of these")
+    token = _asked_for.set(name)
+    try:
+        yield
+    finally:
+        _asked_for.reset(token)
+
+
+def launch_variant(arch: str) -> LaunchVariant:
+    """How to launch on this architecture: as asked for, or as its configuration says."""
+    config = gpu_config(arch)
+    variant = VARIANTS[_asked_for.get() or config.variant]
+    return variant if config.can_overlap else replace(variant, is_overlapped=False)
+
+
+def converts_e4m3(tensor: torch.Tensor) -> bool:
+    """Whether the GPU of this tensor converts 8-bit floats itself."""
+    return gpu_config(gpu_device_of(tensor).arch).converts_e4m3
 
 
 @cache

@@ -7,6 +7,7 @@ each request by its true length: splits left without a token exit at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_SPLITS = 128
 """The merge holds one partial of each split in registers."""
@@ -34,6 +35,7 @@ class SplitPlan:
     programs_per_head: int | None
 
 
+@lru_cache(maxsize=1024)
 def plan_splits(
     *,
     batch: int,

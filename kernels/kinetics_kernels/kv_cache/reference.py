@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from kinetics_kernels.kv_cache import e4m3
 from kinetics_kernels.shapes import PagedCache, PageSummary, PageSummaryKind, num_pages_for
 
 
@@ -23,10 +24,14 @@ def append_kv(k: torch.Tensor, v: torch.Tensor, cache: PagedCache, *, page_summa
     for request, context_len in enumerate(cache.seq_lens.tolist()):
         logical_page, slot = divmod(context_len - 1, page_size)
         page = int(cache.block_table[request, logical_page])
-        cache.k_cache[page, slot] = k[request]
-        cache.v_cache[page, slot] = v[request]
+        if cache.k_scale is None or cache.v_scale is None:
+            cache.k_cache[page, slot] = k[request]
+            cache.v_cache[page, slot] = v[request]
+        else:
+            e4m3.write_slot(cache.k_cache, cache.k_scale, page=page, slot=slot, vectors=k[request])
+            e4m3.write_slot(cache.v_cache, cache.v_scale, page=page, slot=slot, vectors=v[request])
         if page_summary is not None:
-            page_summary.values[page] = summarize_keys(cache.k_cache[page, : slot + 1], kind=page_summary.kind)
+            page_summary.values[page] = summarize_keys(_keys_of(cache, page, slot + 1), kind=page_summary.kind)
 
 
 def summarize_pages(cache: PagedCache, *, page_summary: PageSummary) -> None:
@@ -36,4 +41,10 @@ def summarize_pages(cache: PagedCache, *, page_summary: PageSummary) -> None:
         for logical_page in range(num_pages_for(context_len, page_size)):
             page = int(cache.block_table[request, logical_page])
             num_tokens = min(page_size, context_len - logical_page * page_size)
-            page_summary.values[page] = summarize_keys(cache.k_cache[page, :num_tokens], kind=page_summary.kind)
+            page_summary.values[page] = summarize_keys(_keys_of(cache, page, num_tokens), kind=page_summary.kind)
+
+
+def _keys_of(cache: PagedCache, page: int, num_tokens: int) -> torch.Tensor:
+    """The first keys of a page, as they are, or widened where they are stored in 8 bits."""
+    keys = cache.k_cache[page, :num_tokens]
+    return keys if cache.k_scale is None else e4m3.widen(keys, cache.k_scale[page].expand(num_tokens, -1))

@@ -12,15 +12,17 @@ import torch
 
 from kinetics_kernels.block_topk import gpu as block_topk
 from kinetics_kernels.dense import gpu as dense
+from kinetics_kernels.gpu_runtime.configs import FAST, use_variant
 from kinetics_kernels.kv_cache import gpu as kv_cache
 from kinetics_kernels.machine_code.compile import Launch, record_launches
-from kinetics_kernels.shapes import PagedCache, PageSelection, PageSummary, PageSummaryKind
+from kinetics_kernels.shapes import Layout, PagedCache, PageSelection, PageSummary, PageSummaryKind
 
 BATCH, NUM_Q_HEADS, NUM_KV_HEADS = 8, 32, 8
 CAPACITY_TOKENS = 32768
 NUM_PHYSICAL_PAGES = 2**17
 """Above 2 GiB of keys at any page size: no compiler may assume 32-bit offsets."""
 NUM_SELECTED_PAGES = 64
+E4M3 = torch.float8_e4m3fn
 
 
 def watched_launches(arch: str) -> dict[str, Launch]:
@@ -50,18 +52,43 @@ def _cases() -> dict[str, Callable[[], None]]:
     cases["dense/one_split"] = partial(decode_dense, num_splits=1)
     for page_size in (16, 64):
         cases[f"sparse/page_{page_size}"] = partial(decode_sparse, page_size=page_size)
-    return cases
+    cases["sparse/hnd"] = partial(decode_sparse, layout="hnd")
+    mean = PageSummaryKind.MEAN
+    fast: dict[str, Callable[[], None]] = {
+        "append": partial(append, mean),
+        "score": partial(score, mean),
+        "select_2048": partial(select, 2048),
+        "select_8192": partial(select, 8192),
+        "dense": decode_dense,
+        "dense_batch_1": partial(decode_dense, batch=1),
+        "sparse": decode_sparse,
+    }
+    narrow: dict[str, Callable[[], None]] = {
+        "append": partial(append, mean, dtype=E4M3),
+        "summarize": partial(summarize, mean, dtype=E4M3),
+        "dense": partial(decode_dense, dtype=E4M3),
+        "sparse": partial(decode_sparse, dtype=E4M3),
+        "sparse_page_64": partial(decode_sparse, page_size=64, dtype=E4M3),
+    }
+    cases |= {f"fast/{name}": partial(launched_fast, call) for name, call in fast.items()}
+    return cases | {f"e4m3/{name}": call for name, call in narrow.items()}
 
 
-def append(kind: PageSummaryKind | None) -> None:
+def launched_fast(call: Callable[[], None]) -> None:
+    """A call by the variant with every improvement."""
+    with use_variant(FAST):
+        call()
+
+
+def append(kind: PageSummaryKind | None, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Append one token per request, maintaining a summary of this kind."""
     k = _data(BATCH, NUM_KV_HEADS, 128)
-    kv_cache.append_kv(k, k, _cache(), page_summary=kind and _summary(kind))
+    kv_cache.append_kv(k, k, _cache(dtype=dtype), page_summary=kind and _summary(kind))
 
 
-def summarize(kind: PageSummaryKind) -> None:
+def summarize(kind: PageSummaryKind, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Summarise every page."""
-    kv_cache.summarize_pages(_cache(), page_summary=_summary(kind))
+    kv_cache.summarize_pages(_cache(dtype=dtype), page_summary=_summary(kind))
 
 
 def score(kind: PageSummaryKind) -> None:
@@ -81,16 +108,24 @@ def select(num_pages: int) -> None:
     )
 
 
-def decode_dense(*, page_size: int = 16, head_dim: int = 128, num_splits: int = 0) -> None:
+def decode_dense(
+    *,
+    page_size: int = 16,
+    head_dim: int = 128,
+    num_splits: int = 0,
+    batch: int = BATCH,
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
     """Dense decode, with its merge when it is split."""
-    cache = _cache(page_size=page_size, head_dim=head_dim, max_pages=CAPACITY_TOKENS // page_size)
-    q, lse = _query(head_dim=head_dim), _float32(BATCH, NUM_Q_HEADS)
+    max_pages = CAPACITY_TOKENS // page_size
+    cache = _cache(page_size=page_size, head_dim=head_dim, max_pages=max_pages, batch=batch, dtype=dtype)
+    q, lse = _query(head_dim=head_dim, batch=batch), _float32(batch, NUM_Q_HEADS)
     dense.paged_decode(q, cache, softmax_scale=0.1, num_splits=num_splits, out=q, lse=lse)
 
 
-def decode_sparse(*, page_size: int) -> None:
+def decode_sparse(*, page_size: int = 16, layout: Layout = "nhd", dtype: torch.dtype = torch.bfloat16) -> None:
     """Decode over selected pages, with its merge."""
-    cache, q = _cache(page_size=page_size), _query()
+    cache, q = _cache(page_size=page_size, layout=layout, dtype=dtype), _query()
     page_indices = _int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES)
     block_topk.sparse_paged_decode(q, cache, page_indices, softmax_scale=0.1, num_splits=0, out=q, lse=None)
 
@@ -107,13 +142,31 @@ def _int32(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.int32, device="meta")
 
 
-def _query(*, head_dim: int = 128) -> torch.Tensor:
-    return _data(BATCH, NUM_Q_HEADS, head_dim)
+def _query(*, head_dim: int = 128, batch: int = BATCH) -> torch.Tensor:
+    return _data(batch, NUM_Q_HEADS, head_dim)
 
 
-def _cache(*, page_size: int = 16, head_dim: int = 128, max_pages: int = CAPACITY_TOKENS // 16) -> PagedCache:
-    keys = _data(NUM_PHYSICAL_PAGES, page_size, NUM_KV_HEADS, head_dim)
-    return PagedCache(k_cache=keys, v_cache=keys, block_table=_int32(BATCH, max_pages), seq_lens=_int32(BATCH))
+def _cache(
+    *,
+    page_size: int = 16,
+    head_dim: int = 128,
+    max_pages: int = CAPACITY_TOKENS // 16,
+    batch: int = BATCH,
+    layout: Layout = "nhd",
+    dtype: torch.dtype = torch.bfloat16,
+) -> PagedCache:
+    inner = (page_size, NUM_KV_HEADS) if layout == "nhd" else (NUM_KV_HEADS, page_size)
+    keys = torch.empty((NUM_PHYSICAL_PAGES, *inner, head_dim), dtype=dtype, device="meta")
+    keys = keys if layout == "nhd" else keys.transpose(1, 2)
+    scale = _float32(NUM_PHYSICAL_PAGES, NUM_KV_HEADS) if dtype == E4M3 else None
+    return PagedCache(
+        k_cache=keys,
+        v_cache=keys,
+        block_table=_int32(batch, max_pages),
+        seq_lens=_int32(batch),
+        k_scale=scale,
+        v_scale=scale,
+    )
 
 
 def _summary(kind: PageSummaryKind) -> PageSummary:

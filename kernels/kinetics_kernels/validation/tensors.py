@@ -26,9 +26,39 @@ def check_cache(cache: PagedCache, *, batch: int, like: torch.Tensor | None = No
     check_head_dim(cache.head_dim)
     check_shape(v_cache, "v_cache", tuple(k_cache.shape), "the shape of k_cache")
     check_like(v_cache, "v_cache", k_cache, "k_cache")
+    check_scales(cache)
     check_table(cache.block_table, cache.seq_lens, batch=batch, like=k_cache)
     if like is not None:
         check_device(k_cache, "k_cache", like)
+
+
+def check_scales(cache: PagedCache) -> None:
+    """A cache of 8-bit floats has a scale for each page and head; others have none."""
+    for name, scale in (("k_scale", cache.k_scale), ("v_scale", cache.v_scale)):
+        if (scale is not None) != (cache.k_cache.dtype == torch.float8_e4m3fn):
+            got = f"{'none' if scale is None else 'one'} for {dtype_name(cache.k_cache.dtype)}"
+            raise ValueError(
+                f"{name} must be given for float8_e4m3fn and nothing else, got {got}; make the cache with narrow_cache"
+            )
+        if scale is not None:
+            expected = (cache.num_physical_pages, cache.num_kv_heads)
+            check_shape(scale, name, expected, "[num_physical_pages, num_kv_heads]")
+            if scale.dtype != torch.float32:
+                raise ValueError(f"{name} must be float32, got {dtype_name(scale.dtype)}; convert it with .float()")
+            check_device(scale, name, cache.k_cache)
+    if cache.k_scale is not None and cache.v_scale is not None and cache.k_scale.stride() != cache.v_scale.stride():
+        strides = cache.k_scale.stride()
+        raise ValueError(
+            f"v_scale must have the strides of k_scale, {strides}, got {cache.v_scale.stride()}; make both contiguous"
+        )
+
+
+def check_held_in(data: torch.Tensor, subject: str, cache: PagedCache) -> None:
+    """Data lies where the cache lies, in its dtype unless that is of 8 bits."""
+    if cache.k_scale is None:
+        check_like(cache.k_cache, "k_cache", data, subject)
+    else:
+        check_device(cache.k_cache, "k_cache", data)
 
 
 def check_query(q: torch.Tensor, *, num_kv_heads: int, head_dim: int) -> None:
@@ -74,13 +104,13 @@ def check_page_summary(page_summary: PageSummary, *, like: torch.Tensor) -> tupl
                 "page_summary.values (MIN_MAX) must hold a minimum and a maximum per page, "
                 f"got {values.shape[1]} rows; build it with summarize_pages"
             )
-    check_like(values, "page_summary.values", like, "k_cache")
+    check_like(values, "page_summary.values", like, "the data")
     return values.shape[-2], values.shape[-1]
 
 
-def check_page_summary_fits(page_summary: PageSummary, cache: PagedCache) -> None:
-    """A page summary has one row per physical page of the cache and its heads and head_dim."""
-    heads_and_dim = check_page_summary(page_summary, like=cache.k_cache)
+def check_page_summary_fits(page_summary: PageSummary, cache: PagedCache, *, like: torch.Tensor) -> None:
+    """A page summary has one row per physical page of the cache, its heads and head_dim, and the dtype of the data."""
+    heads_and_dim = check_page_summary(page_summary, like=like)
     got = (page_summary.values.shape[0], *heads_and_dim)
     expected = (cache.num_physical_pages, cache.num_kv_heads, cache.head_dim)
     if got != expected:
