@@ -59,7 +59,8 @@ class PreparedDecode:
     chooses them by other means than the scores of page summaries. `plan` is host work that a step repeats whenever
     lengths change, timed apart; None where nothing is planned. `refresh` copies keys and values anew into the memory
     that `prepare` copied them to, and is called when they have changed, before the query does; None where they are
-    read where they lie.
+    read where they lie. `lse` is what the last call of `run` wrote beside its output, [batch, num_q_heads]: at long
+    contexts a forgotten token hides in the rounding of the output, but not in the LSE; None where none is written.
     """
 
     run: Callable[[], torch.Tensor]
@@ -67,6 +68,7 @@ class PreparedDecode:
     keeps_best_scores: bool = True
     plan: Callable[[], None] | None = None
     refresh: Callable[[], None] | None = None
+    lse: Callable[[], torch.Tensor] | None = None
 
 
 class Provider(Protocol):

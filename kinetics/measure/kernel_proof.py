@@ -123,6 +123,10 @@ def _prove_output(decode: PreparedDecode, inputs: CellInputs, reference: Callabl
     exact, low_precision = reference(torch.float64), reference(out.dtype)
     error = assert_within_error_budget(at_once, oracle=exact.out, low_precision=low_precision.out, subject="output")
     assert torch.equal(out, at_once), "output must stay as it is once a call has returned"
+    if decode.lse is not None:
+        # Float32 whatever the data: a token forgotten at a long context shows here when 16 bits of output hide it.
+        single = reference(torch.float32)
+        assert_within_error_budget(decode.lse(), oracle=exact.lse, low_precision=single.lse, subject="LSE")
     return error
 
 

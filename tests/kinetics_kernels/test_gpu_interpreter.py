@@ -20,7 +20,15 @@ HERE = Path(__file__).parent
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the same tests run on the CUDA device here")
 @pytest.mark.parametrize(
-    "module", ["test_gpu_decode.py", "test_gpu_pages.py", "test_gpu_stream_read.py", "test_mutations.py"]
+    "module",
+    [
+        "test_gpu_decode.py",
+        "test_gpu_pages.py",
+        "test_gpu_e4m3.py",
+        "test_gpu_stream_read.py",
+        "gpu_runtime/test_variants.py",
+        "test_mutations.py",
+    ],
 )
 def test_kernels_hold_their_promises_in_the_interpreter(module: str) -> None:
     triton = pytest.importorskip("triton")

@@ -10,7 +10,14 @@ import pytest
 triton = pytest.importorskip("triton")
 
 from kinetics_kernels.machine_code.cases import watched_launches  # noqa: E402 - after the skip: triton may be missing
-from kinetics_kernels.machine_code.compile import TARGETS, MachineCode, compile_launch, count_amdgcn, count_sass  # noqa: E402
+from kinetics_kernels.machine_code.compile import (  # noqa: E402
+    TARGETS,
+    MachineCode,
+    assembly_of,
+    compile_launch,
+    count_amdgcn,
+    count_sass,
+)
 from kinetics_kernels.machine_code.table import Row, differences, read_table  # noqa: E402
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -35,8 +42,10 @@ def compiled(target: str) -> dict[str, MachineCode]:
 
 
 def attention(target: str) -> dict[str, MachineCode]:
-    codes = {case: code for case, code in compiled(target).items() if case.endswith("/split_decode")}
-    assert len(codes) >= 7
+    codes = {
+        case: code for case, code in compiled(target).items() if case.endswith(("/split_decode", "/merged_decode"))
+    }
+    assert len(codes) >= 14
     return codes
 
 
@@ -52,18 +61,43 @@ def test_attention_runs_on_tensor_cores(target: str) -> None:
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("sm_")])
 def test_the_main_loop_copies_16_bytes_at_a_time_asynchronously(target: str) -> None:
-    from kinetics_kernels.gpu_runtime.configs import gpu_config
+    from kinetics_kernels.gpu_runtime.configs import decode_config, gpu_config
 
     for case, code in attention(target).items():
-        config = gpu_config(target).sparse if case.startswith("sparse") else gpu_config(target).dense
+        is_narrow = case.startswith("e4m3")
+        config = decode_config(gpu_config(target), is_page_list="sparse" in case, is_narrow=is_narrow)
         head_dim = 64 if "head_dim_64" in case else 128
-        tile_bytes = 2 * config.tile_tokens * head_dim * 2
-        # All of one tile of keys and values, and nothing in narrower pieces.
+        # All of one tile of keys and values, and nothing in narrower pieces; of 8 bits the keys alone, because values
+        # are laid out for a product over tokens, which takes them in pieces of 8 bytes.
+        tile_bytes = config.tile_tokens * head_dim * (1 if is_narrow else 4)
         assert code.loop_async_copies * 16 * config.num_warps * 32 == tile_bytes, case
 
 
 def test_amd_attention_loads_16_bytes_at_a_time() -> None:
     assert all(code.wide_loads for code in attention("gfx942").values())
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100", "sm_120"])
+def test_partials_are_published_before_they_are_counted_and_read_where_all_meet(target: str) -> None:
+    code = assembly_of(watched_launches(target)["fast/sparse/merged_decode"], target)
+    count = next(at for at, text in enumerate(code) if "ATOMG" in text)
+    last_partial = max(at for at, text in enumerate(code[:count]) if "STG" in text)
+    between, after = code[last_partial:count], code[count:]
+    barrier = next(at for at, text in enumerate(between) if "BAR.SYNC" in text)
+    assert any("MEMBAR" in text and "GPU" in text for text in between[barrier:])
+    assert "STRONG.GPU" in code[count]
+    loads = [text for text in after if "LDG" in text]
+    assert loads
+    assert all("STRONG.GPU" in text for text in loads)
+
+
+@pytest.mark.parametrize("target", ["sm_90", "sm_100", "sm_120"])
+@pytest.mark.parametrize("case", ["append/append", "score/score", "select_2048/select", "sparse/merged_decode"])
+def test_an_overlapped_kernel_waits_before_it_touches_memory(target: str, case: str) -> None:
+    code = assembly_of(watched_launches(target)[f"fast/{case}"], target)
+    wait = next(at for at, text in enumerate(code) if "ACQBULK" in text)
+    assert not any(name in text for text in code[:wait] for name in ("LDG", "STG", "ATOM", "LDGSTS"))
+    assert any("PREEXIT" in text for text in code[wait:])
 
 
 @TARGET_NAMES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,17 @@ if not IS_INTERPRETED:
     pytest.skip("planted bugs may read anywhere: interpreted only, by test_gpu_interpreter.py", allow_module_level=True)
 
 from kinetics_kernels.block_topk import gpu_score, gpu_select
-from kinetics_kernels.gpu_runtime import merged_decode, online_softmax, paged_attention, split_attention, split_decode
+from kinetics_kernels.gpu_runtime import (
+    counters,
+    merged_decode,
+    narrow_attention,
+    online_softmax,
+    paged_attention,
+    split_attention,
+    split_decode,
+)
+from kinetics_kernels.gpu_runtime.configs import use_variant
+from kinetics_kernels.kv_cache import e4m3
 from kinetics_kernels.kv_cache import gpu as kv_cache
 
 SHAPE = DecodeShape(batch=2, context_len=200, num_q_heads=8, num_kv_heads=2, head_dim=64, page_size=16)
@@ -74,6 +85,41 @@ def check_selection() -> None:
     assert torch.equal(made, expected)
 
 
+def check_merged() -> None:
+    inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
+    with use_variant("merged"):
+        for _ in range(2):  # a counter that is not set back shows in the second call
+            out = torch.full_like(inputs.q, float("nan"))
+            _, lse = api.paged_decode_with_lse(inputs.q, inputs.cache, out=out, num_splits=3, backend="gpu")
+            assert_dense_correct(out, inputs, lse=lse)
+
+
+def check_eight_way() -> None:
+    with use_variant("eight_way"):
+        check_selection()
+
+
+def check_narrow() -> None:
+    inputs = make_inputs(SHAPE, dtype=torch.float32, device="cpu", seed=4, seq_lens=[200, 133])
+    inputs.v_cache.mul_(torch.logspace(-1, 1, inputs.cache.num_physical_pages, base=8.0)[:, None, None, None])
+    inputs.k_cache.mul_(torch.logspace(-1, 1, inputs.cache.num_physical_pages, base=3.0)[:, None, None, None])
+    inputs = replace(inputs, cache=e4m3.narrow_cache(inputs.cache))
+    out = torch.full_like(inputs.q, float("nan"))
+    _, lse = api.paged_decode_with_lse(inputs.q, inputs.cache, out=out, num_splits=2, backend="gpu")
+    assert_dense_correct(out, inputs, lse=lse)
+
+
+CHECKS = [
+    check_dense,
+    check_sparse,
+    check_append,
+    check_scores,
+    check_selection,
+    check_merged,
+    check_eight_way,
+    check_narrow,
+]
+
 MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
     "wrong_token_stride": (
         split_attention,
@@ -89,7 +135,7 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
     ),
     "unmasked_tail": (
         split_attention,
-        'logits = tl.where(token_mask[None, :], logits * k_scales, float("-inf"))',
+        'logits = tl.where(token_mask[None, :], logits, float("-inf"))',
         "logits += 0",
         check_dense,
     ),
@@ -144,6 +190,54 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
         "* low + negative[None, :] * high",
         check_scores,
     ),
+    "counter_not_set_back": (
+        merged_decode,
+        "tl.store(finished_ptr, 0)",
+        "tl.store(finished_ptr, 1)",
+        check_merged,
+    ),
+    "merged_one_program_early": (
+        merged_decode,
+        "== num_programs - 1",
+        "== num_programs - 2",
+        check_merged,
+    ),
+    "merge_without_the_last_split": (
+        merged_decode,
+        "split_mask = splits < num_splits",
+        "split_mask = splits < num_splits - 1",
+        check_merged,
+    ),
+    "rows_of_another_split": (
+        merged_decode,
+        "split * group_size + rows",
+        "rows",
+        check_merged,
+    ),
+    "the_upper_probes_not_counted": (
+        gpu_select,
+        "first_counts, second_counts = tl.sum(first, axis=0), tl.sum(second, axis=0)",
+        "first_counts, second_counts = tl.sum(first, axis=0), tl.sum(second, axis=0) * 0",
+        check_eight_way,
+    ),
+    "values_in_no_unit": (
+        narrow_attention,
+        "accumulator * (unit / weight_sum)[:, None]",
+        "accumulator / weight_sum[:, None]",
+        check_narrow,
+    ),
+    "one_scale_for_every_page": (
+        narrow_attention,
+        "page_ids.to(tl.int64) * strides[0] + kv_head",
+        "page_ids.to(tl.int64) * 0 + kv_head",
+        check_narrow,
+    ),
+    "rows_not_scaled_back": (
+        narrow_attention,
+        "row_scales *= scale_log2e",
+        "row_scales = row_scales * 0 + scale_log2e",
+        check_narrow,
+    ),
     "ties_to_nobody": (gpu_select, "(tie_rank <= num_ties)", "(tie_rank < num_ties)", check_selection),
     "threshold_below_its_step": (gpu_select, "return low.to(tl.int32)", "return low.to(tl.int32) - 1", check_selection),
     "local_pages_off_by_one": (
@@ -155,8 +249,14 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str, Callable[[], None]]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a planted bug leaves in the counters must not reach the next test."""
+    monkeypatch.setattr(counters, "_by_stream", {})
+
+
 @pytest.mark.kernel
-@pytest.mark.parametrize("check", [check_dense, check_sparse, check_append, check_scores, check_selection])
+@pytest.mark.parametrize("check", CHECKS)
 def test_without_a_planted_bug_every_check_passes(check: Callable[[], None]) -> None:
     check()
 
@@ -184,7 +284,7 @@ def plant(module: ModuleType, old: str, new: str, *, folder: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "mutant", mutant)
     spec.loader.exec_module(mutant)
     kernels = {name: kernel for name, kernel in vars(module).items() if type(kernel).__name__ == "InterpretedFunction"}
-    for user in (module, split_attention, split_decode, merged_decode, paged_attention):
+    for user in (module, narrow_attention, split_attention, split_decode, merged_decode, paged_attention):
         for kernel_name, kernel in kernels.items():
             if getattr(user, kernel_name, None) is kernel:
                 monkeypatch.setattr(user, kernel_name, getattr(mutant, kernel_name))

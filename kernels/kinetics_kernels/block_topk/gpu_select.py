@@ -131,12 +131,13 @@ def select_kernel(
     threshold = searched_key(keys, num_wanted) if SEARCH_WAYS == 8 else threshold_key(keys, num_wanted)
     is_above = is_forced | (keys > threshold)
     is_tie = (keys == threshold) & (keys > LOWEST_KEY)
-    num_ties = num_kept - tl.sum(is_above.to(tl.int32), axis=0)
+    num_ties = tl.maximum(num_kept - tl.sum(is_above.to(tl.int32), axis=0), 0)
     # One scan counts both: those above in the low half, ties in the high half.
     counts = tl.cumsum(is_above.to(tl.int64) + (is_tie.to(tl.int64) << 32), axis=0)
     tie_rank = (counts >> 32).to(tl.int32)
     slots = (counts & 0xFFFFFFFF).to(tl.int32) + tl.minimum(tie_rank, num_ties) - 1
-    is_kept = is_above | (is_tie & (tie_rank <= num_ties))
+    # Whatever the search finds, nothing is written past the list.
+    is_kept = (is_above | (is_tie & (tie_rank <= num_ties))) & (slots < num_slots)
     kept = pages
     if not IS_FIRST_LEVEL:
         table_ptrs = block_table_ptr + request * table_strides[0] + pages * table_strides[1]

@@ -64,12 +64,14 @@ VARIANTS: dict[str, LaunchVariant] = {
 class GpuConfig:
     """Everything the launchers need to know about one architecture.
 
+    `narrow`: for caches of 8-bit floats, dense and sparse, whose conversion takes registers.
     `variant`: the name of the variant used unless another is asked for. `can_overlap`: whether its kernels can wait for
     each other; where they cannot, no variant makes them. `converts_e4m3`: whether its instructions know 8-bit floats.
     """
 
     dense: DecodeConfig
     sparse: DecodeConfig
+    narrow: DecodeConfig
     variant: str
     can_overlap: bool
     converts_e4m3: bool
@@ -83,6 +85,7 @@ class GpuConfig:
 _LARGE_SHARED_MEMORY = GpuConfig(
     dense=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
     sparse=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
+    narrow=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3),
     variant=PLAIN,
     can_overlap=True,
     converts_e4m3=True,
@@ -96,11 +99,13 @@ _BLACKWELL = replace(
     _LARGE_SHARED_MEMORY,
     dense=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3, max_registers=255),
     sparse=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3, max_registers=255),
+    narrow=DecodeConfig(tile_tokens=64, num_warps=4, num_stages=3, max_registers=255),
 )
 _100_KIB_SHARED_MEMORY = replace(
     _LARGE_SHARED_MEMORY,
     dense=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=3),
     sparse=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=3),
+    narrow=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=3, max_registers=255),
 )
 _64_KIB_SHARED_MEMORY = replace(
     _LARGE_SHARED_MEMORY,
@@ -108,6 +113,7 @@ _64_KIB_SHARED_MEMORY = replace(
     converts_e4m3=False,
     dense=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
     sparse=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
+    narrow=DecodeConfig(tile_tokens=32, num_warps=4, num_stages=2),
 )
 
 GPU_CONFIGS: dict[str, GpuConfig] = {
@@ -126,6 +132,13 @@ def gpu_config(arch: str) -> GpuConfig:
     Raises: ValueError if no architecture of that vendor has a configuration.
     """
     return GPU_CONFIGS[nearest_arch(arch)]
+
+
+def decode_config(config: GpuConfig, *, is_page_list: bool, is_narrow: bool) -> DecodeConfig:
+    """The way to compile attention over this kind of list and of cache."""
+    if is_narrow:
+        return config.narrow
+    return config.sparse if is_page_list else config.dense
 
 
 _asked_for: ContextVar[str | None] = ContextVar("asked_for_variant", default=None)

@@ -17,6 +17,7 @@ from kinetics_kernels.gpu_runtime.configs import (
     GpuConfig,
     LaunchVariant,
     converts_e4m3,
+    decode_config,
     gpu_config,
     launch_variant,
 )
@@ -66,7 +67,7 @@ def attend(attention: PagedAttention, *, num_splits: int, out: torch.Tensor, lse
     attend_as_planned(
         attention,
         plan=plan_for(attention, device, config, num_splits=num_splits),
-        config=config.sparse if attention.is_page_list else config.dense,
+        config=_decode_config(attention, config),
         variant=launch_variant(device.arch),
         out=out,
         lse=lse,
@@ -114,7 +115,7 @@ def plan_for(attention: PagedAttention, device: GpuDevice, config: GpuConfig, *,
         capacity_tokens=attention.page_table.shape[2] * attention.cache.page_size,
         num_slots=device.num_multiprocessors * config.programs_per_multiprocessor,
         min_split_tokens=config.min_sparse_split_tokens if is_page_list else config.min_dense_split_tokens,
-        tile_tokens=(config.sparse if is_page_list else config.dense).tile_tokens,
+        tile_tokens=_decode_config(attention, config).tile_tokens,
         is_ragged=not is_page_list,
     )
 
@@ -263,6 +264,10 @@ def _options(config: DecodeConfig, variant: LaunchVariant) -> dict[str, Any]:
         **({} if config.max_registers is None else {"maxnreg": config.max_registers}),
         **overlap_options(is_overlapped=variant.is_overlapped),
     }
+
+
+def _decode_config(attention: PagedAttention, config: GpuConfig) -> DecodeConfig:
+    return decode_config(config, is_page_list=attention.is_page_list, is_narrow=attention.cache.is_narrow)
 
 
 def _merge_block(num_splits: int) -> int:

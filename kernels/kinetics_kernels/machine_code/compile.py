@@ -85,6 +85,20 @@ def record_launches(arch: str) -> Iterator[list[Launch]]:
 
 def compile_launch(launch: Launch, arch: str) -> MachineCode:
     """Compile one launch for an architecture of TARGETS and count its assembly."""
+    compiled = _compiled(launch, arch)
+    if TARGETS[arch].backend == "hip":
+        return count_amdgcn(compiled.asm["amdgcn"], shared_bytes=compiled.metadata.shared)
+    usage, sass = _disassemble(compiled.asm["cubin"])
+    return count_sass(sass, usage, shared_bytes=compiled.metadata.shared)
+
+
+def assembly_of(launch: Launch, arch: str) -> list[str]:
+    """The instructions of one launch for an NVIDIA architecture of TARGETS, in order."""
+    _, sass = _disassemble(_compiled(launch, arch).asm["cubin"])
+    return re.findall(r"/\*[0-9a-f]{4,}\*/\s+([^;]*);", sass)
+
+
+def _compiled(launch: Launch, arch: str) -> Any:
     target = TARGETS[arch]
     backend = make_backend(target)
     kernel, options = launch.kernel, {**launch.options, "debug": False}
@@ -93,11 +107,7 @@ def compile_launch(launch: Launch, arch: str) -> MachineCode:
     bound, specialization, parsed = binder(*launch.args, **options)
     parsed, signature, constants, attributes = kernel._pack_args(backend, options, bound, specialization, parsed)
     source = ASTSource(kernel, signature, constants, attributes)
-    compiled = triton.compile(source, target=target, options=parsed.__dict__)
-    if target.backend == "hip":
-        return count_amdgcn(compiled.asm["amdgcn"], shared_bytes=compiled.metadata.shared)
-    usage, sass = _disassemble(compiled.asm["cubin"])
-    return count_sass(sass, usage, shared_bytes=compiled.metadata.shared)
+    return triton.compile(source, target=target, options=parsed.__dict__)
 
 
 def _disassemble(cubin: bytes) -> tuple[str, str]:
