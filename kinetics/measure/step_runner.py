@@ -6,7 +6,6 @@ the extrapolation to all layers come from the same rounds.
 
 from __future__ import annotations
 
-import importlib.metadata
 import statistics
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+import kinetics
 from kinetics.cases.steps import StepCase, StepCell
 from kinetics.cost.memory import MemoryNeed
 from kinetics.cost.steps import step_memory
@@ -71,7 +71,7 @@ class StepRunner:
         for case, max_abs_error in trials.sound.items():
             outcomes[case] = StepMeasured(
                 case=case,
-                provider_version=importlib.metadata.version("kinetics-bench"),
+                provider_version=kinetics.__version__,
                 samples_s=timed.samples_s[str(case)],
                 bare_samples_s=timed.samples_s[bare_name(case.num_layers)],
                 extrapolated_s=_extrapolated_s(case, timed),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinetics.files.lines import DataFileError
+from kinetics.results.disturbance import disturbed_rows
 from kinetics.results.fields import check_fields
 from kinetics.results.reader import MAX_FRACTION_OF_CEILING
 from kinetics.results.store import Document, read_result, tables_folder
@@ -165,15 +166,11 @@ def _idle_cpus(document: Document) -> str | None:
     num_cpus = machine.get("num_cpus")
     if machine.get("device_kind") != "cpu" or not isinstance(num_cpus, int):
         return None
-    threads = [machine.get("torch_threads"), *(_threads_of(row) for _, row in _rows(document))]
+    threads = [machine.get("torch_threads"), *(row.get("torch_threads") for _, row in _rows(document))]
     fewest = min((count for count in threads if isinstance(count, int)), default=None)
     if fewest is None:
         return "the run does not tell its threads"
     return f"measured on {fewest} of {num_cpus} CPUs allowed" if fewest < num_cpus else None
-
-
-def _threads_of(row: Mapping[str, Any]) -> Any:
-    return row.get("torch_threads")
 
 
 def _business(document: Document) -> str | None:
@@ -188,10 +185,9 @@ def _business(document: Document) -> str | None:
 
 
 def _disturbance(document: Document) -> str | None:
-    reasons = [(name, row["disturbed"]) for name, row in _rows(document) if row.get("disturbed")]
     if document.get("disturbed"):
         return str(document["disturbed"])
-    return f"{len(reasons)} rows, such as {reasons[0][0]}: {reasons[0][1]}" if reasons else None
+    return disturbed_rows([row for _, row in _rows(document)])
 
 
 def _impossibility(document: Document) -> str | None:

@@ -281,7 +281,7 @@ def test_flex_attention_is_compiled_and_gets_one_query_token(monkeypatch: pytest
     monkeypatch.setattr(torch, "compile", compile_nothing)
     inputs = inputs_for([70, 70])
     assert_dense_correct(run_provider("flex_attention", inputs), inputs)
-    assert compiled[0] == {"dynamic": False}
+    assert compiled[0] == {"dynamic": False, "fullgraph": True}
 
 
 @pytest.mark.parametrize("name", ["torch_sdpa_flash", "torch_sdpa_cudnn", "flex_attention"])
@@ -323,3 +323,39 @@ def test_the_child_really_decodes_through_the_provider(monkeypatch: pytest.Monke
     child_probe.try_in_child.cache_clear()
     reason = str(child_probe.try_in_child("no_such_provider"))
     assert "provider must be one of" in reason
+
+
+def test_flex_attention_is_compiled_at_every_shape_and_once_for_all_buffers_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = torch._dynamo.config.recompile_limit
+    compiled: list[int] = []  # shapes since torch last forgot all
+    options: list[dict[str, Any]] = []
+
+    def compile_one(function: object, **given: Any) -> object:
+        compiled.append(1)
+        options.append(given)
+        assert len(compiled) <= limit, "torch would run it uncompiled"
+        return lambda q, k, v, **_: q
+
+    monkeypatch.setattr(torch, "compile", compile_one)
+    monkeypatch.setattr(torch._dynamo, "reset", compiled.clear)
+    peer = type(find_provider("flex_attention"))()
+    q = torch.zeros(1, 8, 64)
+    for context_len in range(64, 64 + 3 * limit):
+        k = torch.zeros(1, 2, context_len, 64)
+        calls = [peer.bind(q, k, k) for _ in range(3)]
+        assert len(compiled) == 1
+        assert all(call().shape == q.shape for call in calls)
+    assert all(one["fullgraph"] and one["dynamic"] is False for one in options)
+    assert len(options) == 3 * limit
+
+
+def test_a_tree_that_nobody_installed_has_no_version_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert find_provider("ours").version() == "not installed"

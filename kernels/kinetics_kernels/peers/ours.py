@@ -22,8 +22,11 @@ class Ours:
     operations = (DENSE, BLOCK_TOPK)
 
     def version(self) -> str:
-        """Version of this package."""
-        return importlib.metadata.version(self.distribution)
+        """Version of this package; of a tree that nobody has installed there is none to ask."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return "not installed"
 
     def unavailable_on(self, device_type: str) -> Unavailable | None:
         """None on a CPU, and on CUDA with a triton that compiles."""
