@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from kinetics.files.lines import DataFileError
 from kinetics.gate.gate_file import read_gate_file
-from kinetics.law.logs import Log, tabulate_logs
+from kinetics.law.logs import Log, cost_models_of_logs, tabulate_logs
 from kinetics.results.journal import JOURNAL_SUFFIX, recover_journals
 from kinetics.results.reader import read_result_files
 from kinetics.samples.grading import grade_strict
@@ -118,7 +118,8 @@ def test_logs_and_what_the_law_makes_of_them(path, content):
     with OneLine():
         file = read_trace_file(path, RECORDED)
         if file.header.spec is not None:
-            tabulate_logs([Log(file=file, spec=file.header.spec)])
+            logs = [Log(file=file, spec=file.header.spec)]
+            tabulate_logs(logs, cost_models_of_logs(logs))
 
 
 @FUZZED
