@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kinetics.cli.errors import EXIT_INVALID, ended
+from kinetics.cli.errors import ExitCode
 from kinetics.files.atomic import to_strict
 from kinetics.results.store import Document
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kinetics.gate.runs import GateRequest
 
 _JUDGED_LAUNCHES = 5
-_EXIT_INTERRUPTED = 130
 _MIN_WIDTH = 130
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
@@ -54,7 +53,6 @@ def gate(
 ) -> None:
     """Did this change make a kernel slower? Exit 0 no, 1 SLOW or MISSING, 3 INVALID, 5 AMBIGUOUS with --strict."""
     from kinetics.gate.gate_file import verdicts_of
-    from kinetics.gate.process import WorkerLost
     from kinetics.gate.runs import gate_against_files, gate_in_lockstep
     from kinetics.gate.verdicts import exit_code
 
@@ -66,13 +64,10 @@ def gate(
     request = _request(device, grid, launches, results_dir, out)
     _check_can_hold("--markdown", markdown_file)
     with _Termination():
-        try:
-            if base:
-                document, path = gate_in_lockstep(request, base=base, say=_ProgressLines())
-            else:
-                document, path = gate_against_files(request, files=baseline_file or [], say=_ProgressLines())
-        except WorkerLost as error:
-            raise ended(str(error), EXIT_INVALID) from None
+        if base:
+            document, path = gate_in_lockstep(request, base=base, say=_ProgressLines())
+        else:
+            document, path = gate_against_files(request, files=baseline_file or [], say=_ProgressLines())
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document) or exit_code(verdicts_of(document), is_strict=strict))
 
@@ -89,16 +84,12 @@ def self_test(
     as_json: Json = False,
 ) -> None:
     """How often does the gate err on this machine, and what can it see? Compares a revision with itself."""
-    from kinetics.gate.process import WorkerLost
     from kinetics.gate.runs import run_self_test
 
     request = _request(device, grid, launches, results_dir, out)
     _check_can_hold("--markdown", markdown_file)
     with _Termination():
-        try:
-            document, path = run_self_test(request, revision=base, say=_ProgressLines())
-        except WorkerLost as error:
-            raise ended(str(error), EXIT_INVALID) from None
+        document, path = run_self_test(request, revision=base, say=_ProgressLines())
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document))
 
@@ -163,7 +154,7 @@ def _lost_code(document: Document) -> int:
 
     if not document["lost"]:
         return 0
-    return _EXIT_INTERRUPTED if document["lost"] == INTERRUPTED else EXIT_INVALID
+    return ExitCode.INTERRUPTED if document["lost"] == INTERRUPTED else ExitCode.INVALID
 
 
 def _show(document: Document, path: Path, *, markdown_file: Path | None, as_json: bool) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Annotated
 
 import typer
 
+from kinetics import __version__
 from kinetics.cli import bench, compare, gate, generate, law, machine, mini, predict, publish
+from kinetics.cli.errors import Verbs
 
 app = typer.Typer(
     name="kinetics",
+    cls=Verbs,
     help="What test-time scaling costs: predicted from first principles, measured on this machine.",
     no_args_is_help=True,
     add_completion=False,
@@ -18,7 +21,19 @@ app = typer.Typer(
 )
 
 
-EXIT_USAGE = 2
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"kinetics {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def kinetics(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What test-time scaling costs: predicted from first principles, measured on this machine."""
 
 
 app.command(
@@ -56,9 +71,5 @@ app.command(epilog="Example: kinetics publish runs/cpu-amd-epyc-zen5-2c/20261128
 
 
 def main() -> None:
-    """Run the command; a wrong value ends it with one line on stderr and exit code 2."""
-    try:
-        app()
-    except ValueError as error:
-        print(f"kinetics: {error}", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
+    """Run the command."""
+    app(prog_name="kinetics")

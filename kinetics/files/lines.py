@@ -16,6 +16,8 @@ MAX_LINE_BYTES: Final = 64 * 2**20
 class DataFileError(ValueError):
     """A data file cannot be used; the message names file and line."""
 
+    exit_code = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkippedLine:

@@ -16,6 +16,7 @@ import msgspec
 
 from kinetics.files.atomic import to_strict
 from kinetics.files.checked import checked, checked_exactly
+from kinetics.files.lines import DataFileError
 from kinetics.gate.evidence import CaseRun, case_run
 from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
@@ -125,17 +126,17 @@ _NEEDED: Final = {
 def read_gate_file(path: Path) -> Document:
     """A file of `kinetics gate` or `kinetics gate self-test`.
 
-    Raises: ValueError, in one line naming the file, if it is not one.
+    Raises: DataFileError, in one line naming the file, if it is not one.
     """
     document = read_result(path)
     if document.get("kind") != "gate" or "runs" not in document:
-        raise ValueError(
+        raise DataFileError(
             f"{path}: is not a file of kinetics gate or kinetics gate self-test; make one with kinetics gate self-test"
         )
     try:
         _check_version(document)
     except ValueError as error:
-        raise ValueError(f"{path}: holds rows of another version ({error}); measure again") from None
+        raise DataFileError(f"{path}: holds rows of another version ({error}); measure again") from None
     return document
 
 

@@ -36,6 +36,8 @@ Reply = dict[str, Any]
 class WorkerLost(RuntimeError):  # noqa: N818 - says what happened
     """A worker died, hung, or answered something that is no answer: no evidence can come from it any more."""
 
+    exit_code = 3
+
 
 class CaseRefused(Exception):  # noqa: N818 - an answer, not a fault
     """A worker cannot make a case, or computes it wrongly (`is_wrong`)."""

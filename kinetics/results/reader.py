@@ -96,7 +96,7 @@ def is_gate_file(path: Path) -> bool:
     """Whether a file is one of `kinetics gate` or its self-test: rounds of one verdict, no rows to compare."""
     try:
         return read_result(path).get("kind") == "gate"
-    except ValueError:  # for the reader of result files to name
+    except DataFileError:  # for the reader of result files to name
         return False
 
 
@@ -142,10 +142,7 @@ class _Header(msgspec.Struct):
 
 
 def _read(path: Path) -> ResultFile:
-    try:
-        document = read_result(path)
-    except ValueError as error:
-        raise DataFileError(str(error)) from error
+    document = read_result(path)
     try:
         header = checked(document, _Header)
     except BrokenValueError as error:

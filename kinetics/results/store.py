@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kinetics.files.checked import shown
 from kinetics.files.json_text import parse_json
+from kinetics.files.lines import DataFileError
 
 SCHEMA = 1
 RUNS = "runs"
@@ -32,18 +33,18 @@ class Skip(NamedTuple):
 def read_result(path: Path) -> Document:
     """A result file of this schema.
 
-    Raises: ValueError, in one line naming the file, if it is missing, not JSON, or not such a file.
+    Raises: DataFileError, in one line naming the file, if it is missing, not JSON, or not such a file.
     """
     try:
         document = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataFileError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise ValueError(f"{path}: is not JSON ({error}); was the copy cut short?") from None
+        raise DataFileError(f"{path}: is not JSON ({error}); was the copy cut short?") from None
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
-        raise ValueError(f"{path}: is not a result file (no list named benchmarks); make one with pytest bench/")
+        raise DataFileError(f"{path}: is not a result file (no list named benchmarks); make one with pytest bench/")
     if document.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: schema must be {SCHEMA}, got {shown(document.get('schema'))}; measure again")
+        raise DataFileError(f"{path}: schema must be {SCHEMA}, got {shown(document.get('schema'))}; measure again")
     return document
 
 

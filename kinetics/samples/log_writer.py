@@ -31,6 +31,8 @@ _MAX_SHOWN: Final = 200
 class LostWork(RuntimeError):  # noqa: N818 - it names what happened, not a bug
     """A run could not go on; everything finished is in its log."""
 
+    exit_code = 1
+
 
 class SampleLog:
     """An open log that only this process writes; `done` are the samples it held when opened.
