@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kinetics.cli.errors import EXIT_USAGE, ended
+from kinetics.cli.errors import ExitCode, ended
 from kinetics.cli.option_class import fields_of, options_from
 from kinetics.files.printable import printable
 from kinetics.generate.request import EngineName, GenerateRequest, PolicyChoice, PromptChoice
@@ -20,7 +20,6 @@ from kinetics.specs.policies import BlockSummary, PolicyKind
 if TYPE_CHECKING:
     from kinetics.generate.run import GenerateOutcome
 
-EXIT_LOST = 1
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 _LEAST: Final = {
     "--questions": ("num_questions", 0), "--kv-budget": ("kv_budget", 0), "--local": ("num_local", 0),
@@ -108,21 +107,17 @@ def generate(options: GenerateOptions) -> None:
 
     from kinetics.generate.progress import SampleProgress
     from kinetics.generate.run import run_generate
-    from kinetics.samples.log_writer import LostWork
 
     try:
         request = options.request(api_key=os.environ.get(API_KEY_VARIABLE, ""))
         with SampleProgress(Console(stderr=True)) as progress:
             outcome = run_generate(request, progress)
-    except ValueError as error:
-        raise ended(str(error), EXIT_USAGE) from None
-    except LostWork as error:
-        raise ended(str(error), EXIT_LOST) from None
     except KeyboardInterrupt:
-        raise ended("stopped; finished samples are in the log, --resume makes the others", EXIT_LOST) from None
+        message = "interrupted; finished samples are in the log, --resume makes the others"
+        raise ended(message, ExitCode.INTERRUPTED) from None
     _print(outcome, as_json=options.as_json)
     if outcome.refused:
-        raise typer.Exit(EXIT_LOST)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _print(outcome: GenerateOutcome, *, as_json: bool) -> None:
