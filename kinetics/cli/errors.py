@@ -51,7 +51,7 @@ class Verbs(TyperGroup):
             result = super().main(*args, **{**extra, "standalone_mode": False})
             code = result if isinstance(result, int) else ExitCode.FINE
         except USAGE_ERROR as error:
-            code = _say(usage_line(error), ExitCode.USAGE)
+            code = _say_usage(error)
         except BrokenPipeError:  # the reader of a pipe had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.FOUND
@@ -64,6 +64,8 @@ class Verbs(TyperGroup):
         with one_line_errors():
             try:
                 return super().invoke(ctx)
+            except USAGE_ERROR as error:
+                raise typer.Exit(_say_usage(error, f"{ctx.command_path} {ctx.invoked_subcommand}")) from None
             except KeyboardInterrupt:
                 raise ended("interrupted", ExitCode.INTERRUPTED) from None
 
@@ -88,9 +90,9 @@ def one_line_errors() -> Iterator[None]:
         raise ended(str(error), getattr(error, "exit_code", ExitCode.USAGE)) from None
 
 
-def usage_line(error: Any) -> str:
-    """A command line that cannot be read, as the project says such things."""
-    command = error.ctx.command_path if error.ctx else "kinetics"
+def usage_line(error: Any, command: str = "kinetics") -> str:
+    """A command line that cannot be read, as the project says such things; `command`: where the error knows of none."""
+    command = error.ctx.command_path if error.ctx else command
     params = error.ctx.command.params if error.ctx else ()
     known = [name for one in params if not getattr(one, "hidden", False) for name in one.opts]
     message = error.format_message()
@@ -144,6 +146,14 @@ def _input(error: Any) -> str:
         return repr(match[1])[:60]
     errors = getattr(error.__cause__, "errors", None)
     return repr(errors()[0].get("input"))[:60] if errors else ""
+
+
+def _say_usage(error: Any, command: str = "kinetics") -> int:
+    """The help, where nothing was asked for; else one line."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return ExitCode.USAGE
+    return _say(usage_line(error, command), ExitCode.USAGE)
 
 
 def _say(message: str, code: int) -> int:
