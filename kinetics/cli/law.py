@@ -149,6 +149,13 @@ def law(
     figures: Annotated[bool, typer.Option(help="Draw figures as PNG and SVG.")] = True,
     fetch: Annotated[str, typer.Option(help="Task whose published traces to fetch, such as aime24.")] = "",
     on: Annotated[str, typer.Option(help="Accelerator to charge, such as H200; the paper's B200 without.")] = "",
+    framework: Annotated[
+        str, typer.Option(help="With --on: seconds by fits of kernels measured there: vllm, sglang or trtllm.")
+    ] = "",
+    tp: Annotated[int, typer.Option("--tp", help="With --framework: devices that share a model.", min=1)] = 1,
+    dollars_per_hour: Annotated[
+        float | None, typer.Option(help="Of one device: also say dollars per question and per right answer.")
+    ] = None,
     measured: Annotated[Path | None, typer.Option(help="Result file: charge seconds measured on its device.")] = None,
     mode: Annotated[Mode, typer.Option(help="Count what happens, or compute what was published.")] = Mode.EXACT,
     grader: Annotated[GraderName, typer.Option(help="Who grades texts.")] = GraderName.RECORDED,
@@ -158,7 +165,9 @@ def law(
     architecture: Annotated[
         list[str] | None, typer.Option(help="NAME=SPEC or NAME=config.json, for models not in the table.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many.")] = 0,
+    batch: Annotated[
+        int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many, with --framework 64.")
+    ] = 0,
     dense_layers: Annotated[int, typer.Option(help="First layers that ran dense.")] = 0,
     longest: Annotated[bool, typer.Option(help="Read a dense prompt until the longest trial ends.")] = False,
     seed: Annotated[int, typer.Option(help="Of bootstrap, splits and majority draws.")] = 0,
@@ -171,6 +180,8 @@ def law(
     from kinetics.results.store import fresh_folder
 
     with one_line_errors():
+        if dollars_per_hour is not None and not 0 < dollars_per_hour < float("inf"):
+            raise ValueError(f"--dollars-per-hour must be a number above 0, got {dollars_per_hour}")
         request = LawRequest(
             files=tuple(files or ()),
             out=out or (traces / "law" if traces else fresh_folder("law")),
@@ -178,6 +189,9 @@ def law(
             draws_figures=figures,
             fetch=fetch,
             on=on,
+            framework=framework,
+            num_devices=tp,
+            dollars_per_hour=dollars_per_hour,
             measured=measured,
             mode=mode,
             grader=grader.value,

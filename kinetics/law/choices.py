@@ -27,17 +27,32 @@ _COST_STEP: Final = np.log(4e4 / 20) / 99
 """Grids go through the published one's points, 100 from 20 to 40,000, and on in both directions as far as data do."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CostBand:
+    """What errors of predicted costs do to choices: all costs at the low end of their bands, and at the high end.
+
+    `cheap`, `dear`: accuracy per question of what is then chosen, [num_questions, num_costs]. `low`, `high`: cost of
+    the strategy named at each cost, as a share of what is predicted, [num_costs].
+    """
+
+    cheap: FloatArray
+    dear: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choices(Frontier[Strategy]):
     """The best strategy for all questions within each cost; `accuracy` is cross-validated.
 
     `per_question`: accuracy of the strategy named at each cost; `held_out`: of those that other questions choose.
-    Both [num_questions, num_costs], 0 where nothing is affordable.
+    Both [num_questions, num_costs], 0 where nothing is affordable. `band`: where costs are predictions.
     """
 
     per_question: FloatArray
     held_out: FloatArray
     seed: int
+    band: CostBand | None = None
 
     @property
     def chosen_accuracy(self) -> FloatArray:
@@ -46,8 +61,12 @@ class Choices(Frontier[Strategy]):
 
     @cached_property
     def interval(self) -> Interval:
-        """Of the accuracy of the strategy named at each cost."""
-        return mean_interval(self.per_question, seed=self.seed)
+        """Of the accuracy of the strategy named at each cost, errors of predicted costs included."""
+        own = mean_interval(self.per_question, seed=self.seed)
+        if self.band is None:
+            return own
+        dear, cheap = (mean_interval(values, seed=self.seed) for values in (self.band.dear, self.band.cheap))
+        return Interval(low=np.minimum(own.low, dear.low), high=np.maximum(own.high, cheap.high))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +90,13 @@ def cost_grid(*costs: FloatArray) -> FloatArray:
     return grid
 
 
-def choose(table: StrategyTable, cost_name: str, grid: FloatArray, *, seed: int = 0) -> Choices:
-    """The best strategy within each mean cost; all of one kind of attention."""
+def choose(
+    table: StrategyTable, cost_name: str, grid: FloatArray, *, seed: int = 0, edges: Sequence[str] = ()
+) -> Choices:
+    """The best strategy within each mean cost; all of one kind of attention.
+
+    `edges`: names of the costs at the low and the high end of their bands, if costs are predictions.
+    """
     # The dearest point of a grid is a power, and may round to less than what it stands for.
     cost, caps = table.cost[cost_name].mean(axis=0), grid * (1 + 1e-12)
     found = best_within(cost, table.accuracy.mean(axis=0), caps)
@@ -92,13 +116,30 @@ def choose(table: StrategyTable, cost_name: str, grid: FloatArray, *, seed: int 
         per_question=per_question,
         held_out=held_out,
         seed=seed,
+        band=_band(table, cost, edges, caps, found.leader) if edges else None,
     )
 
 
-def choices_by_kind(table: StrategyTable, cost_name: str, grid: FloatArray, *, seed: int = 0) -> list[Choices]:
+def _band(
+    table: StrategyTable, cost: FloatArray, edges: Sequence[str], caps: FloatArray, leader: NDArray[np.int64]
+) -> CostBand:
+    low, high = (table.cost[name].mean(axis=0) for name in edges)
+    mean = table.accuracy.mean(axis=0)
+    cheap, dear = (best_within(edge, mean, caps) for edge in (low, high))
+    return CostBand(
+        cheap=table.accuracy[:, cheap.leader] * cheap.is_affordable,
+        dear=table.accuracy[:, dear.leader] * dear.is_affordable,
+        low=(low / cost)[leader],
+        high=(high / cost)[leader],
+    )
+
+
+def choices_by_kind(
+    table: StrategyTable, cost_name: str, grid: FloatArray, *, seed: int = 0, edges: Sequence[str] = ()
+) -> list[Choices]:
     """The choices over all models for each kind of attention."""
     groups = (table.of_kind(kind) for kind in PolicyKind)
-    return [choose(group, cost_name, grid, seed=seed) for group in groups if group.strategies]
+    return [choose(group, cost_name, grid, seed=seed, edges=edges) for group in groups if group.strategies]
 
 
 def lead_over_dense(dense: Choices, sparse: Choices) -> Lead:
@@ -178,7 +219,18 @@ def _cost_ratio(dense: Choices, sparse: Choices) -> Estimate:
     dearest = float(sparse.cost[above[0]]) if above.size else float("inf")
     cheapest = float(sparse.cost[below[-1]]) if below.size else float(sparse.cost[0])
     reached = cost_to_reach(highest, sparse, on_grid=True)
-    return Estimate(value=cost / reached, low=min(cost / dearest, cost / reached), high=max(cost / cheapest, 0.0))
+    low, high = _ratio_band(dense, sparse, at, int(np.searchsorted(sparse.cost, reached)))
+    return Estimate(
+        value=cost / reached, low=min(cost / dearest, cost / reached) * low, high=max(cost / cheapest, 0.0) * high
+    )
+
+
+def _ratio_band(dense: Choices, sparse: Choices, dense_at: int, sparse_at: int) -> tuple[float, float]:
+    """What errors of predicted costs make of dense over sparse, both as wrong as they may be and in opposite ways."""
+    if dense.band is None or sparse.band is None or sparse_at >= sparse.cost.size:
+        return 1.0, 1.0
+    low = dense.band.low[dense_at] / sparse.band.high[sparse_at]
+    return float(low), float(dense.band.high[dense_at] / sparse.band.low[sparse_at])
 
 
 def _percent(estimate: Estimate) -> Estimate:

@@ -161,11 +161,12 @@ class MeasuredCost:
 class ModelledStepCost:
     """Seconds by a model of a whole decode step of `batch` rows, each row paying its share; trials share nothing.
 
-    `step_s`: seconds of a step in which every row sees so many keys.
+    `step_s`: seconds of a step in which every row sees so many keys; it is asked for at `contexts`, [num_contexts].
     """
 
     step_s: Callable[[AttentionPolicy, int], float]
     batch: int
+    contexts: FloatArray = field(default_factory=lambda: _MODELLED_CONTEXTS, repr=False, compare=False)
     _known: dict[AttentionPolicy, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     def mean_costs(
@@ -180,7 +181,7 @@ class ModelledStepCost:
     def _integral(self, policy: AttentionPolicy, context: ArrayLike) -> FloatArray:
         """Of the seconds of a step over contexts, from 1 on."""
         steps_s = self._steps_s(policy)
-        grid = _MODELLED_CONTEXTS
+        grid = self.contexts
         sums = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (steps_s[1:] + steps_s[:-1]) / 2)])
         at = np.asarray(context, dtype=np.float64)
         segment = np.clip(np.searchsorted(grid, at, side="right") - 1, 0, grid.size - 2)
@@ -189,7 +190,7 @@ class ModelledStepCost:
 
     def _steps_s(self, policy: AttentionPolicy) -> FloatArray:
         if policy not in self._known:
-            self._known[policy] = np.array([self.step_s(policy, int(context)) for context in _MODELLED_CONTEXTS])
+            self._known[policy] = np.array([self.step_s(policy, int(context)) for context in self.contexts])
         return self._known[policy]
 
 

@@ -14,7 +14,8 @@ class LawRequest:
     """Options of `kinetics law`; empty texts mean not given.
 
     `traces`: a folder of logs to cost in every way, instead of `files` or `fetch`. With none of the three the
-    published curves are the source.
+    published curves are the source. `framework`: whose kernels price the device `on`, of which `num_devices` share
+    a model; without one its data sheet does.
     """
 
     out: Path
@@ -23,6 +24,8 @@ class LawRequest:
     fetch: str = ""
     draws_figures: bool = True
     on: str = ""
+    framework: str = ""
+    num_devices: int = 1
     measured: Path | None = None
     mode: Mode = Mode.EXACT
     grader: str = "recorded"

@@ -21,6 +21,7 @@ from kinetics.law.measured_costs import MEASURED, read_measured_device
 from kinetics.law.report import LawReport, published_report
 from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.samples import sample_report
+from kinetics.law.silicon_costs import parts_table, pricing_notes
 from kinetics.law.sources import Samples, read_samples
 from kinetics.law.strategies import Rule
 from kinetics.law.tables import law_tables
@@ -64,16 +65,21 @@ def _law_of_samples(request: LawRequest) -> LawOutcome:
     if not known:
         raise ValueError(_NO_COSTS)
     source = f"{len(known)} sample set(s) from {', '.join(path.name for path in request.files) or request.fetch}"
+    charging = charging_of(request)
     report = sample_report(
         known,
         samples.specs,
-        charging_of(request),
+        charging,
         source=source,
         seed=request.seed,
         dollars_per_hour=request.dollars_per_hour,
     )
-    report = replace(report, notes=report.notes + samples.notes)
-    return _written(report, accuracy_tables(samples.sets, seed=request.seed), request, left_out=samples.left_out)
+    more = accuracy_tables(samples.sets, seed=request.seed)
+    notes = report.notes + samples.notes
+    if charging.silicon:
+        more.append(parts_table(charging.silicon, [(samples.specs[one.model], one.policy) for one in known]))
+        notes += tuple(pricing_notes(charging.silicon, known, samples.specs))
+    return _written(replace(report, notes=notes), more, request, left_out=samples.left_out)
 
 
 def _written(report: LawReport, more: Sequence[Table], request: LawRequest, *, left_out: tuple[str, ...]) -> LawOutcome:
@@ -145,7 +151,8 @@ def logs_of(samples: Samples) -> list[Log]:
 def _refuse_sample_options(request: LawRequest) -> None:
     """The published curves come with their costs; options that would charge them anew need samples."""
     for flag, given in (
-        ("--on", request.on), ("--measured", request.measured), ("--mode paper", request.mode is Mode.PAPER),
+        ("--on", request.on), ("--framework", request.framework), ("--tp", request.num_devices != 1),
+        ("--measured", request.measured), ("--mode paper", request.mode is Mode.PAPER),
         ("--batch", request.batch), ("--dense-layers", request.num_dense_layers), ("--tokenizer", request.tokenizer),
         ("--architecture", request.architectures),
     ):  # fmt: skip
@@ -157,6 +164,7 @@ def _refuse_choosing_options(request: LawRequest) -> None:
     """Logs are charged in every way at once; options that choose one way belong to the other sources."""
     for flag, given in (
         ("FILES", request.files), ("--fetch", request.fetch), ("--on", request.on),
+        ("--framework", request.framework), ("--tp", request.num_devices != 1),
         ("--longest", request.reads_prompt_to_longest), ("--mode paper", request.mode is Mode.PAPER),
         ("--dense-layers", request.num_dense_layers), ("--grade-cuts", request.grades_cuts),
     ):  # fmt: skip

@@ -77,7 +77,8 @@ def sample_report(
     check_comparable(sets)
     ordered = sorted(sets, key=lambda samples: specs[samples.model].num_active_parameters)
     law = _SampleLaw(sets=ordered, specs=specs, charging=charging, caps=caps_to_longest(ordered), seed=seed)
-    tables = {task: law.tabulate(task, ordered, law.laws) for task in (LONG_COT, BEST_OF_N)}
+    priced = {**law.laws, **charging.edges}
+    tables = {task: law.tabulate(task, ordered, priced) for task in (LONG_COT, BEST_OF_N)}
     votes = law.tabulate_votes()
     tasks = [law.task(task, suffix, table) for task, table in tables.items() for suffix in law.laws]
     tasks += [law.vote_task(task, rule, votes) for task, rule in VOTE_TASKS.items()] if votes else []
@@ -116,9 +117,14 @@ class _SampleLaw:
         """The cost models by suffix."""
         return {LAW: self.charging.law, FLOPS: self.charging.flops, HIDDEN: self.charging.hidden}
 
+    def edges(self, suffix: str) -> tuple[str, ...]:
+        """The names of a law's costs at the ends of their band: only predicted costs have one."""
+        return tuple(self.charging.edges) if suffix == LAW else ()
+
     def cost_models_of(self, laws: Iterable[str]) -> CostModelsOf:
         """The cost models of a set, by the name of the law: those of its model's architecture."""
-        models = {name: {law: self.laws[law](spec) for law in laws} for name, spec in self.specs.items()}
+        priced = {**self.laws, **self.charging.edges}
+        models = {name: {law: priced[law](spec) for law in laws} for name, spec in self.specs.items()}
         return lambda samples: models[samples.model]
 
     def tabulate(self, task: str, sets: Sequence[SampleSet], laws: Iterable[str]) -> StrategyTable:
@@ -136,7 +142,8 @@ class _SampleLaw:
         voting = [samples for samples in self.sets if has_votes(samples)]
         if not voting:
             return None
-        return tabulate_votes(voting, trials=TRIALS, cost_models_of=self.cost_models_of((LAW,)), seed=self.seed)
+        priced = (LAW, *self.charging.edges)
+        return tabulate_votes(voting, trials=TRIALS, cost_models_of=self.cost_models_of(priced), seed=self.seed)
 
     def task(self, task: str, suffix: str, table: StrategyTable) -> TaskResult:
         """One way of spending under one way of charging."""
@@ -145,7 +152,7 @@ class _SampleLaw:
         return TaskResult(
             task=task + suffix,
             models=tuple(models),
-            choices=tuple(choices_by_kind(table, suffix, grid, seed=self.seed)),
+            choices=tuple(choices_by_kind(table, suffix, grid, seed=self.seed, edges=self.edges(suffix))),
             oracle=oracle_frontiers(models),
         )
 
@@ -157,13 +164,13 @@ class _SampleLaw:
             ModelResult(
                 model=group[0].model,
                 kind=group[0].policy.kind,
-                choices=choose(own, LAW, grid, seed=self.seed),
+                choices=choose(own, LAW, grid, seed=self.seed, edges=self.edges(LAW)),
                 facts=_facts(group, is_of_trials=True),
             )
             for group in _groups(self.sets)
             if (own := table.of_model(group[0].model, group[0].policy.kind)).strategies
         ]
-        choices = choices_by_kind(table, LAW, grid, seed=self.seed) if models else ()
+        choices = choices_by_kind(table, LAW, grid, seed=self.seed, edges=self.edges(LAW)) if models else ()
         return TaskResult(task=task, models=tuple(models), choices=tuple(choices))
 
     def _model(
@@ -179,7 +186,7 @@ class _SampleLaw:
             model=model,
             kind=kind,
             oracle=Curve(model=model, kind=kind, cost=grid, accuracy=accuracy),
-            choices=choose(own, suffix, grid, seed=self.seed),
+            choices=choose(own, suffix, grid, seed=self.seed, edges=self.edges(suffix)),
             half_oracle=half_oracle,
             held_out=held_out,
             facts=_facts(group, is_of_trials=task == BEST_OF_N),

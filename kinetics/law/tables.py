@@ -189,7 +189,17 @@ def _choice_columns(report: LawReport, found: Choices) -> dict[str, Sequence[Val
         f"{kind}_best_model": found.best_model,
         **{f"{kind}_{name}": described[i] for i, name in enumerate(STRATEGY_COLUMNS) if i},
         f"{kind}_lengths": estimated,
+        **_band_columns(report, found),
     }
+
+
+def _band_columns(report: LawReport, found: Choices) -> dict[str, Sequence[Value]]:
+    """Between which seconds the strategy named may really lie: the named one's own, at both ends of its band."""
+    if found.band is None:
+        return {}
+    kind, seconds = found.kind.value, found.cost / report.tera_eflop_per_s
+    ends = {"low": found.band.low, "high": found.band.high}
+    return {f"{kind}_seconds_{name}": (seconds * share).tolist() for name, share in ends.items()}
 
 
 def _curves(task: TaskResult) -> Table:

@@ -1,5 +1,7 @@
 """One choice for all questions: the best that can be paid, scored by others, and what it is clearly better than."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,28 @@ def test_where_one_model_is_first_and_another_clearly_better_later_the_interval_
 
 def test_nothing_solved_is_no_switch():
     assert switch_points(models_of(table_of(("m", Dense(), 1, [0] * 6)))) == []
+
+
+def test_errors_of_predicted_costs_widen_the_band_and_the_cost_ratio():
+    rng = np.random.default_rng(1)
+    right = rng.random(30) < 0.6
+    table = table_of(
+        ("m", Dense(), 10, right), ("m", Dense(), 1, right & (rng.random(30) < 0.5)), ("m", TopK(kv_budget=8), 2, right)
+    )
+    edges = {"low": table.cost[COST] * 0.8, "high": table.cost[COST] * 1.25}
+    table = replace(table, cost={**table.cost, **edges})
+    grid = cost_grid(table.cost[COST])
+    plain, banded = (choices_by_kind(table, COST, grid, edges=names) for names in ((), ("low", "high")))
+    for one, other in zip(plain, banded, strict=True):
+        assert other.accuracy.tolist() == one.accuracy.tolist()
+        assert np.all(other.interval.low <= one.interval.low)
+        assert np.all(other.interval.high >= one.interval.high)
+    dense = banded[0]
+    at_nine = int(np.searchsorted(grid, 9))
+    assert dense.interval.high[at_nine] > plain[0].interval.high[at_nine], (
+        "at 0.8 of its cost the dear one is affordable"
+    )
+    assert np.allclose(dense.band.low[at_nine:], 0.8)
+    ratios = [lead_over_dense(*choices).cost_ratio for choices in (plain, banded)]
+    assert ratios[1].low == pytest.approx(ratios[0].low * 0.8 / 1.25)
+    assert ratios[1].high == pytest.approx(ratios[0].high * 1.25 / 0.8)
