@@ -1,8 +1,8 @@
 """Is an answer right? Two graders, and where they disagree.
 
 `strict` takes the last `\\boxed{...}` and wants an integer from 0 to 999 in it: the AIME rule, and the only honest one
-for text that was cut off. `paper` extracts leniently and compares symbolically, as the published traces were graded;
-it lives in `paper_grader`. Texts are untrusted: they are searched, never evaluated.
+for text that was cut off, within the box too. `paper` extracts leniently and compares symbolically, as the published
+traces were graded; it lives in `paper_grader`. Texts are untrusted: they are searched, never evaluated.
 """
 
 import re
@@ -12,12 +12,12 @@ from enum import Enum
 from typing import Final
 
 MAX_ANSWER: Final = 999
-_BOX: Final = "\\boxed{"
-_BRACE: Final = re.compile("[{}]")
-_MAX_GOLD_CHARS: Final = 100
-_DIGITS: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
-# A published AIME 2025 set has 336^\circ as a gold answer.
-_GOLD_DECORATION: Final = re.compile(r"\s|\$|\^\s*\{?\s*\\circ\s*\}?|\\,")
+_BRACE: Final = re.compile(r"\\f?box(?:ed)?\s{0,8}\{|[{}]")
+_MAX_ANSWER_CHARS: Final = 100
+_INTEGER: Final = re.compile(r"([0-9]{1,16})(?:\.0*)?", re.ASCII)
+# Spaces, dollars and a degree sign: a published AIME 2025 set has 336^\circ as a gold answer.
+_DECORATION: Final = re.compile(r"\s|\$|~|\\[,;:! ]|\^\s*\{?\s*\\circ\s*\}?|\\(?:quad|degree)(?![a-z])")
+_WRAPPED: Final = re.compile(r"(?:\\(?:text|textbf|textrm|textit|mathbf|mathrm|mathsf|mathit|bf|rm))?\{(.*)\}")
 
 
 class GraderKind(Enum):
@@ -48,43 +48,66 @@ class Disagreement:
     paper: Grade
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A `\\boxed{...}` or `\\fbox{...}`: where in a text its command starts and ends, and its content starts."""
+
+    start: int
+    content_start: int
+    end: int
+    is_closed: bool
+
+    def content(self, text: str) -> str:
+        """What stands in it."""
+        return text[self.content_start : self.end - self.is_closed]
+
+
 def parse_gold(gold: str) -> int:
-    """A gold answer as an integer: leading zeros, spaces, dollars and a degree sign do not matter.
+    """A gold answer as an integer: leading zeros, spaces, dollars, fonts and a degree sign do not matter.
 
     Raises: ValueError if what remains is no integer from 0 to 999.
     """
-    digits = _GOLD_DECORATION.sub("", gold) if len(gold) <= _MAX_GOLD_CHARS else ""
-    if not _DIGITS.fullmatch(digits) or int(digits) > MAX_ANSWER:
+    value = _parse_integer(gold)
+    if value is None:
         raise ValueError(f"gold answer must be an integer from 0 to {MAX_ANSWER}, got {gold[:40]!r}")
-    return int(digits)
+    return value
+
+
+def find_boxes(text: str) -> list[Box]:
+    """All boxes in the order in which they open."""
+    open_at: list[tuple[int, int, bool]] = []
+    found: list[Box] = []
+    # One pass, whatever the text: looking for the end of each of many open boxes would take for ever.
+    for match in _BRACE.finditer(text):
+        if match.group() != "}":
+            open_at.append((match.start(), match.end(), match.group() != "{"))
+        elif open_at:
+            start, content_start, is_box = open_at.pop()
+            if is_box:
+                found.append(Box(start=start, content_start=content_start, end=match.end(), is_closed=True))
+    found += [
+        Box(start=start, content_start=content_start, end=len(text), is_closed=False)
+        for start, content_start, is_box in open_at
+        if is_box
+    ]
+    return sorted(found, key=lambda box: box.start)
 
 
 def last_boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{...}`, braces balanced; None without a closed box."""
-    open_at: list[int] = []
-    last: tuple[int, int] | None = None
-    # One pass, whatever the text: looking for the end of each of many open boxes would take for ever.
-    for match in _BRACE.finditer(text):
-        if match.group() == "{":
-            open_at.append(match.start())
-        elif open_at:
-            opened = open_at.pop()
-            is_box = text.startswith(_BOX, opened + 1 - len(_BOX)) and opened + 1 >= len(_BOX)
-            if is_box and (last is None or opened > last[0]):
-                last = (opened, match.start())
-    return None if last is None else text[last[0] + 1 : last[1]]
+    """What stands in the last box, braces balanced; None without one, or if the text ends within it."""
+    boxes = find_boxes(text)
+    return boxes[-1].content(text) if boxes and boxes[-1].is_closed else None
 
 
 def grade_strict(text: str, gold: str) -> Grade:
-    """Whether the last box holds the gold integer; leading zeros do not matter.
+    """Whether the last box holds the gold integer; what does not matter in a gold answer does not matter in it.
 
     Raises: ValueError if the gold answer is no integer from 0 to 999.
     """
-    wanted = parse_gold(gold)
-    content = (last_boxed(text) or "").strip()
-    if not _DIGITS.fullmatch(content) or int(content) > MAX_ANSWER:
+    wanted, found = parse_gold(gold), _parse_integer(last_boxed(text) or "")
+    if found is None:
         return Grade(is_correct=False, answer="", reason="no answer")
-    return Grade(is_correct=int(content) == wanted, answer=str(int(content)))
+    return Grade(is_correct=found == wanted, answer=str(found))
 
 
 def find_disagreements(strict: Sequence[Grade], paper: Sequence[Grade]) -> list[Disagreement]:
@@ -94,3 +117,15 @@ def find_disagreements(strict: Sequence[Grade], paper: Sequence[Grade]) -> list[
         for index, (by_strict, by_paper) in enumerate(zip(strict, paper, strict=True))
         if by_strict.is_correct != by_paper.is_correct
     ]
+
+
+def _parse_integer(answer: str) -> int | None:
+    """The integer from 0 to 999 that an answer is, once all that does not matter is gone; None if it is none."""
+    if len(answer) > _MAX_ANSWER_CHARS:
+        return None
+    plain = _DECORATION.sub("", answer)
+    while wrapped := _WRAPPED.fullmatch(plain):
+        plain = wrapped.group(1)
+    digits = _INTEGER.fullmatch(plain)
+    value = int(digits.group(1)) if digits else MAX_ANSWER + 1
+    return value if value <= MAX_ANSWER else None

@@ -7,6 +7,7 @@ worker processes, which may not use signals or start daemons.
 """
 
 import json
+import re
 import select
 import subprocess
 import sys
@@ -15,13 +16,19 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from kinetics.distribution import install_command
-from kinetics.samples.grading import Grade
+from kinetics.samples.grading import Grade, find_boxes
 
 DEFAULT_TIMEOUT_S: Final = 5.0
 START_TIMEOUT_S: Final = 60.0
 READY: Final = "ready"
-MAX_TEXT_CHARS: Final = 20_000
-"""Only the end of a text is searched: the answer stands there, and extraction time grows with length."""
+MAX_TAIL_CHARS: Final = 20_000
+"""The end of a text is searched: the answer stands there, and extraction time grows with length."""
+MAX_TEXT_CHARS: Final = 100_000
+"""So much of it is, if there is no box in all of it."""
+_AROUND_BOX_CHARS: Final = 1_000
+_BOX: Final = "\\boxed{"
+_JOINT: Final = re.compile(r"\s*(?:and|or|,)\s*")
+_MATH_ENDS: Final = ("$", "\\)", "\\]")
 
 
 class PaperGrader:
@@ -47,7 +54,7 @@ class PaperGrader:
         child = self._running_child()
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps({"text": text[-MAX_TEXT_CHARS:], "gold": gold}) + "\n")
+        child.stdin.write(json.dumps({"text": searched_part(text), "gold": gold}) + "\n")
         child.stdin.flush()
         reply = _read_line(child.stdout, self._timeout_s)
         if reply is None:
@@ -83,6 +90,38 @@ class PaperGrader:
                 self.close()
                 raise RuntimeError(f"the paper grader needs math-verify, got: {greeting}; {install_command('law')}")
         return self._child
+
+
+def searched_part(text: str) -> str:
+    """What of a text can hold the answer: its end, or where the last box stands, neighbouring boxes made one.
+
+    Today's extraction takes boxes that stand close together for one answer; that of lighteval 0.10.0 did so only where
+    nothing but a comma, `and` or `or` joins them, and took the last one else.
+    """
+    boxes = find_boxes(text)
+    if not boxes:
+        return text[-MAX_TEXT_CHARS:]
+    start = max(0, min(len(text) - MAX_TAIL_CHARS, boxes[-1].start - _AROUND_BOX_CHARS))
+    return _with_one_box(text[start : start + MAX_TAIL_CHARS])
+
+
+def _with_one_box(text: str) -> str:
+    """The text with the last box and those joined to it made one, and the boxes before them opened up."""
+    boxes = [box for box in find_boxes(text) if text.startswith(_BOX, box.start)]
+    if not boxes or not all(box.is_closed for box in boxes):
+        return text
+    joined = [boxes.pop()]
+    while boxes and _JOINT.fullmatch(text[boxes[-1].end : joined[0].start]):
+        joined.insert(0, boxes.pop())
+    head, start = text[: joined[0].start], joined[0].start
+    for box in reversed(boxes):
+        # A box in a formula of its own was always told from its neighbours.
+        if box.end > start or any(end in text[box.end : start] for end in _MATH_ENDS):
+            break
+        head = f"{head[: box.start]}{{{box.content(text)}}}{head[box.end :]}"
+        start = box.start
+    contents = ",".join(box.content(text) for box in joined)
+    return f"{head}\\boxed{{{contents}}}{text[joined[-1].end :]}"
 
 
 def _read_line(stream: IO[str], timeout_s: float) -> str | None:

@@ -3,7 +3,7 @@
 import json
 import resource
 import sys
-from typing import Final
+from typing import Any, Final
 
 from kinetics.samples.paper_grader import READY
 
@@ -21,7 +21,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     sys.set_int_max_str_digits(4300)
     print(READY, flush=True)
-    targets = (ExprExtractionConfig(), LatexExtractionConfig(boxed_match_priority=0))
+    targets = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
     for line in sys.stdin:
         question = json.loads(line)
         reason, answer, is_correct = "", "", False
@@ -29,12 +29,21 @@ def main() -> None:
         try:
             gold = parse(question["gold"], extraction_config=[ExprExtractionConfig()], parsing_timeout=None)
             found = parse(question["text"], extraction_config=targets, parsing_timeout=None)
+            found = [_valued(one) for one in found]
             answer = str(found[0])[:200] if found else ""
             reason = "" if found else "no answer"
             is_correct = bool(verify(gold, found, float_rounding=PRECISION, timeout_seconds=None))
         except Exception as error:  # a verdict is owed whatever math-verify raises; the reason goes with it
             reason = f"{type(error).__name__}: {error}"[:200]
         print(json.dumps({"is_correct": is_correct, "answer": answer, "reason": reason}), flush=True)
+
+
+def _valued(found: Any) -> Any:
+    """A percentage as the number it is: math-verify now takes 25 % for 25, too."""
+    from sympy import Mul, Rational, UnevaluatedExpr
+
+    is_percentage = isinstance(found, Mul) and UnevaluatedExpr(Rational(1, 100)) in found.args
+    return found.doit() if is_percentage else found
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import csv
 import multiprocessing
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,12 +15,36 @@ from kinetics.samples.paper_grader import PaperGrader
 from tests.support.paths import DATA
 
 REFERENCE = list(csv.DictReader((DATA / "reference_grading.csv").open(newline="", encoding="utf-8")))
-PAPER_EXCEPTION = r"\boxed{25\%}"
+HARD = Path(__file__).with_name("lighteval_verdicts.csv")
+"""Made strings with the verdict of lighteval 0.10.0 as the paper set it up; the first line says whose they are."""
+STRIPPED_AS_GOLDS_ARE = {r"\boxed{25.0}", r"\boxed{\text{25}}", r"\boxed{204.}", r"\fbox{204}"}
 
 
 @pytest.mark.parametrize("row", REFERENCE, ids=range(len(REFERENCE)))
-def test_strict_agrees_with_every_reference_row(row):
-    assert grade_strict(row["prediction"], row["gold"]).is_correct == (row["strict_last_boxed_int"] == "1")
+def test_strict_agrees_with_every_reference_row_but_what_golds_are_stripped_of(row):
+    expected = row["strict_last_boxed_int"] == "1" or row["prediction"] in STRIPPED_AS_GOLDS_ARE
+    assert grade_strict(row["prediction"], row["gold"]).is_correct == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        (r"\boxed{70^\circ}", "70"), (r"\boxed{\text{70}}", "70"), (r"\boxed{\mathbf{70}}", "70"),
+        (r"\boxed{70.0}", "70"), (r"\fbox{70}", "70"), (r"\boxed{{204}}", "204"),
+        (r"\boxed {204}", "204"), (r"\boxed{204.}", "204"),
+        (r"\boxed{\,204}", "204"), (r"\boxed{$70$}", "070"), (r"\boxed{\boxed{70}}", "70"),
+    ],
+)  # fmt: skip
+def test_strict_strips_an_answer_of_what_golds_are_stripped_of(text, gold):
+    assert grade_strict(text, gold) == Grade(is_correct=True, answer=str(int(gold)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"\boxed{70} then \boxed{", r"\boxed{70} then \boxed{7", r"\boxed{70.5}", r"\boxed{x=70}", r"\boxed{70\%}", "70"],
+)
+def test_strict_takes_nothing_else(text):
+    assert grade_strict(text, "70") == Grade(is_correct=False, answer="", reason="no answer")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +55,28 @@ def paper_grader():
 
 
 @pytest.mark.parametrize("row", REFERENCE, ids=range(len(REFERENCE)))
-def test_paper_agrees_with_lighteval_but_for_a_percent_sign(row, paper_grader):
+def test_paper_agrees_with_lighteval(row, paper_grader):
     expected = row["lighteval_0.10.0_paper_config"] == "1.0"
-    if row["prediction"] == PAPER_EXCEPTION:
-        expected = not expected
     assert paper_grader.grade(row["prediction"], row["gold"]).is_correct == expected
+
+
+def test_paper_agrees_with_lighteval_on_hard_strings(paper_grader):
+    with HARD.open(newline="", encoding="utf-8") as file:
+        assert next(file).startswith("# verdicts of lighteval 0.10.0")
+        rows = list(csv.DictReader(file))
+    wrong = [
+        row["text"]
+        for row in rows
+        if paper_grader.grade(row["text"], row["gold"]).is_correct != (row["correct"] == "1")
+    ]  # fmt: skip
+    assert len(rows) >= 264
+    # Half of a formula around the boxes: what joins two boxes is not what joins formulas.
+    assert wrong == [r"\boxed{203}$ and $\boxed{204}"]
+
+
+@pytest.mark.parametrize("text", [r"\boxed{204}" + " pad" * 6000, "the answer is 204" + " pad" * 6000])
+def test_paper_finds_an_answer_far_from_the_end(text, paper_grader):
+    assert paper_grader.grade(text, "204").is_correct
 
 
 @given(st.integers(0, 999), st.integers(0, 999))
@@ -50,9 +93,9 @@ def test_strict_never_fails_on_any_text(text):
 
 @pytest.mark.parametrize(
     ("text", "box"),
-    [(r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"), (r"\boxed{3} \boxed{4", "3"), ("none", None), (r"\boxed{", None)],
+    [(r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"), (r"\boxed{3} \boxed{4", None), ("none", None), (r"\boxed{", None)],
 )
-def test_the_last_closed_box_is_found(text, box):
+def test_the_last_box_is_found_if_it_is_closed(text, box):
     assert last_boxed(text) == box
 
 
@@ -110,7 +153,7 @@ def test_text_that_looks_like_code_is_not_run(paper_grader, tmp_path):
 @given(
     st.text(alphabet="\\boxed{} 1", max_size=40) | st.lists(st.sampled_from(["\\boxed{", "}", "{", "1"])).map("".join)
 )
-def test_the_last_closed_box_is_the_one_that_looking_from_each_would_find(text):
+def test_the_last_box_is_the_one_that_looking_from_it_would_find(text):
     def closed(start):
         depth = 1
         for end in range(start, len(text)):
@@ -119,9 +162,8 @@ def test_the_last_closed_box_is_the_one_that_looking_from_each_would_find(text):
                 return text[start:end]
         return None
 
-    starts = [at + 7 for at in range(len(text)) if text.startswith("\\boxed{", at)]
-    found = [content for content in map(closed, reversed(starts)) if content is not None]
-    assert last_boxed(text) == (found[0] if found else None)
+    starts = [match.end() for match in re.finditer(r"\\boxed *\{", text)]
+    assert last_boxed(text) == (closed(starts[-1]) if starts else None)
 
 
 def test_long_hostile_texts_are_graded_in_linear_time():
