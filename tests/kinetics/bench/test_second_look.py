@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.stats import Stats
 
+from kinetics.bench import second_look
 from kinetics.bench.plan import BenchPlan
 from kinetics.bench.progress import SilentProgress
 from kinetics.bench.second_look import measure_disturbed_again
@@ -61,6 +62,11 @@ def quiet(samples: tuple[float, ...] = (1.0, 1.0, 2.0), disturbed: str | None = 
     return SimpleNamespace(samples_s=samples, disturbed=disturbed)
 
 
+@pytest.fixture(autouse=True)
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_look, "is_quiet", lambda: True)
+
+
 @pytest.fixture
 def benches() -> list[Any]:
     return [bench_of(CASES[0], NOISE), bench_of(CASES[1], NOISE), bench_of(CASES[2], None), bench_of(CASES[3], None)]
@@ -79,6 +85,16 @@ def test_a_disturbed_cell_is_measured_once_more_and_the_quiet_result_is_kept(ben
 
 def test_without_time_nothing_is_measured_again(benches: list[Any]) -> None:
     run: Any = PretendRun({CASES[0]: quiet()}, left_s=-1.0)
+    measure_disturbed_again(run, benches)
+    assert run.measured == []
+    assert benches[0].extra_info["disturbed"] == NOISE
+
+
+def test_on_a_machine_that_stays_busy_nothing_is_measured_again(
+    benches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second_look, "is_quiet", lambda: False)
+    run: Any = PretendRun({CASES[0]: quiet()})
     measure_disturbed_again(run, benches)
     assert run.measured == []
     assert benches[0].extra_info["disturbed"] == NOISE
