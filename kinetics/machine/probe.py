@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _CPU_STREAM_BYTES = 256 * 2**20
+_CPU_STREAM_CACHES = 4
 _CUDA_STREAM_BYTES = 2**30
 _MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
 
@@ -64,7 +65,7 @@ def _cpu_rates(device: Device, dtype: str) -> dict[str, list[Rate]]:
     """By torch, on the threads and in the memory that the benches use; the launch is a call on one element."""
     import torch
 
-    large = torch.ones(_CPU_STREAM_BYTES // 4)
+    large = torch.ones(max(_CPU_STREAM_CACHES * last_level_cache_bytes(device), _CPU_STREAM_BYTES) // 4)
     target = torch.empty_like(large)
     small = torch.ones(last_level_cache_bytes(device) // 4 // 4)
     square = torch.randn(_MATMUL_SIZE["cpu"], _MATMUL_SIZE["cpu"]).to(getattr(torch, dtype))
