@@ -12,6 +12,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class Trial:
     max_abs_error: float = 0.0
     selection_overlap: float | None = None
     last_results: Sequence[Any] = field(default_factory=tuple)
-    audited: Sequence[Any] = field(default_factory=tuple)
+    audited: Sequence[Prepared] = field(default_factory=tuple)
 
 
 class KernelTrials:
@@ -114,7 +115,9 @@ class KernelTrials:
                 prepared.look(result)
             trial.last_results = results
             if is_audit and trial.case.operation not in _UNAUDITED:
-                trial.audited = [result.clone() for result in results]
+                trial.audited = [
+                    prepared.keep(result) for prepared, result in zip(trial.prepared, results, strict=True)
+                ]
 
         calls = [prepared.call for prepared in trial.prepared]
         return Candidate(calls=calls, before=before, after=after, is_asked_twice=trial.case.operation in ATTENTION)
@@ -137,8 +140,11 @@ class KernelTrials:
         """What a round returned that nobody could tell from the others, on one buffer."""
         index = secrets.randbelow(len(self._watched))
         self._watched[index].inputs.decode.q.copy_(self._audit_questions[index])
-        audited = [trial for trial in self.sound if trial.audited]
-        self._prove({trial.case: _kept_results(trial) for trial in audited}, buffers=[index])
+        oracle = Oracle(self._watched[index].inputs)
+        for trial in self.sound:
+            if trial.audited:
+                kept = trial.audited[index]
+                self._guarded(trial.case, self._prove_one, trial, kept, kept.call, oracle, index)
 
     def _draw_anew(self, passes: Mapping[Case, Pass]) -> None:
         """New values in all memory, and a call of everybody on other queries than those of the proof."""
@@ -159,11 +165,11 @@ class KernelTrials:
             oracle = Oracle(self._watched[index].inputs)
             for trial in self.sound:
                 if run := passes.get(trial.case):
-                    self._guarded(trial.case, self._prove_one, trial, run, oracle, index)
+                    call = partial(_one_of, run, index)
+                    self._guarded(trial.case, self._prove_one, trial, trial.prepared[index], call, oracle, index)
 
-    def _prove_one(self, trial: Trial, run: Pass, oracle: Oracle, index: int) -> None:
-        prove = trial.prepared[index].prove
-        error = self._untouching(trial, index, lambda: prove(lambda: run()[index], oracle))
+    def _prove_one(self, trial: Trial, prepared: Prepared, call: Callable[[], Any], oracle: Oracle, index: int) -> None:
+        error = self._untouching(trial, index, lambda: prepared.prove(call, oracle))
         trial.max_abs_error = max(trial.max_abs_error, error)
 
     def _untouching(self, trial: Trial, index: int, act: Callable[[], Any]) -> Any:
@@ -197,8 +203,8 @@ class KernelTrials:
             self.failures[case] = failure
 
 
-def _kept_results(trial: Trial) -> Pass:
-    return lambda: [result.clone() for result in trial.audited]
+def _one_of(run: Pass, index: int) -> Any:
+    return run()[index]
 
 
 def _first_call(trial: Trial) -> Pass:

@@ -28,7 +28,7 @@ from kinetics.measure.oracle import Oracle
 from kinetics.measure.timing import Call
 from kinetics.specs.policies import PolicyKind
 from kinetics_kernels import api
-from kinetics_kernels.providers import DecodeRequest, ProviderCase, find_provider
+from kinetics_kernels.providers import DecodeRequest, PreparedDecode, ProviderCase, find_provider
 from kinetics_kernels.shapes import PageSelection
 
 
@@ -39,7 +39,7 @@ class Prepared:
     `prove(call, oracle)` returns the largest absolute error of a call: this one, or what was timed in its place.
     `spoil` is handed the last result, or None before the first; `look` the result of a call just made. `plan` is what
     the provider does once per batch before its calls, timed apart; `refresh` its copying of new keys and values;
-    `pages` tells which pages a call attends.
+    `pages` tells which pages a call attends. `keep` makes of the last result a case that returns it ever after.
 
     Raises: `prove` and `look` raise AssertionError if the call computes something wrong or leaves it unwritten.
     """
@@ -51,6 +51,11 @@ class Prepared:
     plan: Call | None = None
     refresh: Callable[[], None] | None = None
     pages: Callable[[], torch.Tensor] | None = None
+    keep_beside: Callable[[Any], Prepared] | None = None
+
+    def keep(self, result: torch.Tensor) -> Prepared:
+        """This case with a result that was just made in place of its call; what was written beside it is kept too."""
+        return self.keep_beside(result) if self.keep_beside else replace(self, call=result.clone().clone)
 
 
 def selection_of(case: Case) -> PageSelection:
@@ -104,10 +109,16 @@ def _prepare_attention(case: Case, inputs: CellInputs) -> Prepared:
     request = DecodeRequest(
         inputs=inputs.decode, page_summary=inputs.page_summary if selection else None, selection=selection
     )
-    decode = find_provider(case.provider).prepare(request)
+    return _attending(find_provider(case.provider).prepare(request), inputs, selection)
 
+
+def _attending(decode: PreparedDecode, inputs: CellInputs, selection: PageSelection | None) -> Prepared:
     def prove(call: Callable[[], Any], oracle: Oracle) -> float:
         return prove_attention(replace(decode, run=call), inputs, oracle, selection)
+
+    def keep(out: torch.Tensor) -> Prepared:
+        lse = decode.lse().clone().clone if decode.lse else None
+        return _attending(replace(decode, run=out.clone().clone, lse=lse), inputs, selection)
 
     return replace(
         _returning(decode.run, prove),
@@ -115,6 +126,7 @@ def _prepare_attention(case: Case, inputs: CellInputs) -> Prepared:
         plan=decode.plan,
         refresh=decode.refresh,
         pages=decode.page_indices,
+        keep_beside=keep,
     )
 
 

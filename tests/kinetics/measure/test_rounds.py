@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,8 +46,8 @@ class Diary:
 
 
 @pytest.fixture
-def diary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Diary]:
-    yield Diary(monkeypatch)
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    return Diary(monkeypatch)
 
 
 def plan(num_rounds: int) -> RoundPlan:
