@@ -100,6 +100,15 @@ def device_of(system: str) -> Accelerator:
     return find_accelerator(_SYSTEM_NAMES.get(system, system))
 
 
+def is_known_system(system: str) -> bool:
+    """Whether the table of accelerators has a device of the package."""
+    try:
+        device_of(system)
+    except ValueError:
+        return False
+    return True
+
+
 def fit_measured(measured: Measured) -> SiliconFit:
     """Fit every row; judge on every other one, and beyond the contexts of BEYOND.
 

@@ -5,7 +5,7 @@ None of its code is imported. A table of another version, which lacks a column t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,8 +73,8 @@ def package_version() -> str:
     return version(PACKAGE.replace("_", "-"))
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The columns that are read, repeated cells by their median, in order of shape.
+def read_table(path: Path, columns: Sequence[str], *, only: Mapping[str, int]) -> pd.DataFrame:
+    """The columns that are read, of rows with these values; repeated cells by their median, in order of shape.
 
     Older tables have no window_size: nothing slid then.
 
@@ -87,8 +87,9 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         missing = [name for name in (*columns, "latency") if name not in present | _OPTIONAL.keys()]
         if missing:
             raise DataFileError(f"{path}: table must have a column {missing[0]}, got none; is it of another version?")
+        filters = [(name, "==", value) for name, value in only.items()] or None
         wanted = [name for name in (*columns, "latency") if name in present]
-        table: pd.DataFrame = pyarrow.parquet.read_table(path, columns=wanted).to_pandas()
+        table: pd.DataFrame = pyarrow.parquet.read_table(path, columns=wanted, filters=filters).to_pandas()
     except (OSError, pyarrow.ArrowException) as error:
         raise DataFileError(f"{path}: table cannot be read ({str(error).splitlines()[0]})") from error
     table = table[table["latency"] > 0].assign(

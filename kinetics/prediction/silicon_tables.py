@@ -7,7 +7,7 @@ columns of the operation it measures; cells that repeat are taken by their media
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -58,9 +58,14 @@ _NO_GATE: Final = frozenset({(2688, 1856), (1024, 2688), (2048, 5120)})
 
 
 def read_measured(
-    folder: Path, operation: str, *, systems: Sequence[str] = (), frameworks: Sequence[str] = ()
+    folder: Path,
+    operation: str,
+    *,
+    systems: Sequence[str] = (),
+    frameworks: Sequence[str] = (),
+    only: Mapping[str, int] | None = None,
 ) -> Iterator[Measured]:
-    """Groups of rows of one operation, of these systems and frameworks or of all.
+    """Groups of rows of one operation, of these systems and frameworks or of all; `only` rows with these values.
 
     Raises: DataFileError naming a table that lacks a column; ValueError for an operation that has no table.
     """
@@ -73,7 +78,7 @@ def read_measured(
         is_wanted = (not systems or system in systems) and (not frameworks or framework in frameworks)
         if not is_wanted or (operation, framework) in LEFT_OUT:
             continue
-        table = read_table(path, columns)
+        table = read_table(path, columns, only=only or {})
         for name, cases, seconds in read(table):
             kernel = Kernel(system=system, framework=framework, version=version, name=name)
             yield Measured(kernel=kernel, cases=cases, seconds=seconds)

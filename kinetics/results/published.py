@@ -77,7 +77,7 @@ def published_document(rows: Sequence[LatencyRow]) -> Document:
         "origin": Origin.PUBLISHED.value,
         "source": ", ".join(dict.fromkeys(row.source for row in rows)),
         "grid": "published",
-        "machine_info": _machine_facts(device),
+        "machine_info": machine_facts(device),
         "calibrations": {
             name: {"overhead_s": fit.overhead_s, "efficiency": fit.efficiency} for name, fit in fitted.items()
         },
@@ -86,7 +86,8 @@ def published_document(rows: Sequence[LatencyRow]) -> Document:
     }
 
 
-def _machine_facts(device: Accelerator) -> dict[str, Any]:
+def machine_facts(device: Accelerator) -> dict[str, Any]:
+    """What a result file says of a device known by its data sheet alone."""
     return {
         "device": device.name,
         "device_kind": "published",
@@ -124,10 +125,16 @@ def _bench(row: LatencyRow, device: Accelerator) -> dict[str, Any]:
         "achieved_bytes_per_s": achieved, "ceiling_bytes_per_s": device.memory_bytes_per_s,
         "fraction_of_ceiling": achieved / device.memory_bytes_per_s, "max_abs_error": None,
     }  # fmt: skip
-    return {"name": name, "fullname": name, "group": "published", "extra_info": fields, "stats": _stats(row.measured_s)}
+    return {
+        "name": name,
+        "fullname": name,
+        "group": "published",
+        "extra_info": fields,
+        "stats": one_sample_stats(row.measured_s),
+    }
 
 
-def _stats(seconds: float) -> dict[str, Any]:
+def one_sample_stats(seconds: float) -> dict[str, Any]:
     """Statistics of one published number, as pytest-benchmark spells them."""
     same = ("min", "max", "mean", "median", "q1", "q3", "ld15iqr", "hd15iqr", "total")
     return dict.fromkeys(same, seconds) | {
