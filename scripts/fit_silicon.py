@@ -1,6 +1,6 @@
 """Fit every kernel of the installed aiconfigurator-core tables and write the table of fits that ships with the suite.
 
-    pip install aiconfigurator-core && python scripts/fit_silicon.py --crossovers kinetics/results/silicon_crossovers.csv
+    pip install aiconfigurator-core && python scripts/fit_silicon.py --out kinetics/prediction/silicon_fits.csv
 
 Only the newest version of each kernel is kept; older ones serve to judge (`kinetics validate --split version`).
 """
@@ -17,20 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from kinetics.prediction.silicon_fits import (
-    MIN_ROWS,
-    SiliconFit,
-    fit_measured,
-    is_known_system,
-    newest,
-    write_fits,
-)
+from kinetics.prediction.silicon_fits import MIN_ROWS, SiliconFit, fit_measured, newest, write_fits
 from kinetics.prediction.silicon_package import systems_folder
 from kinetics.prediction.silicon_tables import OPERATIONS, read_measured
-from kinetics.results.silicon_pairs import measured_pairs
-from kinetics.results.silicon_tables import crossover_table
-
-LONGEST_FITTED = 16_384
 
 
 def fit_system(operation: str, system: str) -> list[SiliconFit]:
@@ -67,7 +56,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("kinetics/prediction/silicon_fits.csv"))
     parser.add_argument("--operation", action="append", choices=OPERATIONS, help="only this one; may be repeated")
     parser.add_argument("--system", action="append", help="only this one; may be repeated")
-    parser.add_argument("--crossovers", type=Path, help="also write where sparse pays, predicted by fits up to 16k")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     folder = systems_folder()
@@ -78,10 +66,6 @@ def main() -> None:
     for name, found in all_fits(asked.operation or list(OPERATIONS), systems, workers=asked.workers):
         fits += found
         print(f"{time.monotonic() - started:6.1f} s  {name}: {len(found)} fits", file=sys.stderr)
-    if asked.crossovers is not None:
-        known = [system for system in systems if is_known_system(system)]
-        pairs = measured_pairs(folder, systems=known, longest_fitted=LONGEST_FITTED)
-        asked.crossovers.write_text(crossover_table(list(pairs)).as_csv(), encoding="utf-8")
     kept = newest(fits)
     asked.out.write_text(write_fits(kept), encoding="utf-8")
     print(f"{asked.out}: {len(kept)} fits in {time.monotonic() - started:.0f} s\n{summary(kept)}")

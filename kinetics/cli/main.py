@@ -43,7 +43,7 @@ app.command(
 app.command(epilog="Example: kinetics recover runs")(bench.recover)
 app.command(epilog="Example: kinetics probe --device cpu --json")(machine.probe)
 app.command(epilog="Example: kinetics providers --device cuda --json")(machine.providers)
-app.command(epilog="Example: kinetics silicon --on H200,B200 --framework vllm --figure sparse.png")(silicon.silicon)
+app.command(epilog="Example: kinetics silicon --on H200,B200 --framework vllm")(silicon.silicon)
 app.command(
     epilog="Example: kinetics predict --model deepseek-ai/DeepSeek-V3.2 --on H200,B200 --batch 64 --context 32k --tp 8"
 )(predict.predict)

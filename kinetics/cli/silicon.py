@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kinetics.cli.errors import one_line_errors
 
 if TYPE_CHECKING:
-    from kinetics.results.sparse_silicon import SparsePair
+    from kinetics.results.sparse_silicon import PairKind, SparsePair
+    from kinetics.specs.hardware import Accelerator
 
 
 def silicon(
@@ -20,105 +20,124 @@ def silicon(
     framework: Annotated[str, typer.Option(help="Of vllm, sglang and trtllm; all by default.")] = "",
     pair: Annotated[str, typer.Option(help="dsa (DSA over MLA), msa (MSA over GQA), or both.")] = "dsa,msa",
     longest_fitted: Annotated[
-        str, typer.Option(help="Predict from fits that saw no longer context, such as 16k; needs the tables.")
-    ] = "",
-    figure: Annotated[Path | None, typer.Option(help="Also draw the maps into this file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the measured cells as result files here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+        str, typer.Option(help="Predict from fits that saw no longer context; others than 16k need the tables.")
+    ] = "16k",
+    csv: Annotated[Path | None, typer.Option(help="Also write the crossovers of every batch to this file.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Also draw maps of batch and context into this file.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout, cells in seconds included.")
+    ] = False,
 ) -> None:
     """Where sparse decode attention pays on real GPUs, as others measured it, beside our prediction.
 
-    Measured times come from the package aiconfigurator-core, where it is installed; without it, the crossovers that
-    were found in it are printed, beside maps of predictions.
+    Both sides are one layer of production kernels in the tables of the package aiconfigurator-core: they are read where
+    it is installed, and else from a copy of the cells needed here. A cell of the table is the context from which sparse
+    is faster, measured / predicted; >128k: not up to 128k; <512: from 512 on; k is 1024 tokens.
     """
     with one_line_errors():
-        pairs, source = _pairs(on, framework, pair, longest_fitted)
+        pairs = _pairs(on, framework, pair, longest_fitted)
+        if csv is not None:
+            from kinetics.files.atomic import write_texts
+            from kinetics.results.silicon_tables import crossover_table
+
+            write_texts({csv.name: crossover_table(pairs).as_csv()}, csv.parent)
         if figure is not None:
             from kinetics.report.predicted_steps import save_figure
             from kinetics.report.sparse_silicon import draw_pairs
 
-            save_figure(draw_pairs(pairs, title="Sparse decode attention over dense, as measured"), figure)
-        if out is not None:
-            from kinetics.results.published_pairs import write_pairs
+            save_figure(draw_pairs(pairs), figure, dpi=130)
+    if as_json:
+        from kinetics.results.silicon_document import pairs_text
 
-            for path in write_pairs(pairs, out, source=source):
-                typer.echo(f"written: {path}", err=True)
-        _print(pairs, source, as_json=as_json)
+        typer.echo(pairs_text(pairs), nl=False)
+    else:
+        _print(pairs)
 
 
-def _pairs(on: str, framework: str, kinds: str, longest_fitted: str) -> tuple[list[SparsePair], str]:
-    """The pairs asked for, and where their times come from.
+def _pairs(on: str, framework: str, kinds: str, longest_fitted: str) -> list[SparsePair]:
+    """The pairs asked for.
 
-    Raises: ValueError naming an option that is wrong, or if nothing was measured there.
+    Raises: ValueError naming an option that is wrong, or what was measured if nothing was there.
     """
     from kinetics.prediction.silicon import FRAMEWORKS
-    from kinetics.prediction.silicon_package import package_version, systems_folder
+    from kinetics.prediction.silicon_package import systems_folder
+    from kinetics.results.silicon_document import committed_pairs
+    from kinetics.results.silicon_pairs import LONGEST_FITTED
+    from kinetics.results.silicon_tables import measured_where
     from kinetics.results.sparse_silicon import PairKind
     from kinetics.specs.counts import parse_count
-    from kinetics.specs.hardware import find_accelerator
+    from kinetics.specs.hardware import ACCELERATORS, find_accelerator
 
     devices = [find_accelerator(name) for name in _listed(on)]
-    frameworks = _listed(framework) or list(FRAMEWORKS)
-    for name in frameworks:
-        if name not in FRAMEWORKS:
-            raise ValueError(f"--framework must be of {', '.join(FRAMEWORKS)}, got {name!r}")
-    known = [kind.value for kind in PairKind]
-    for name in _listed(kinds):
-        if name not in known:
-            raise ValueError(f"--pair must be of {', '.join(known)}, got {name!r}")
-    folder = systems_folder()
-    if folder is None:
-        if longest_fitted:
-            raise ValueError("--longest-fitted must have tables to fit, got none; install aiconfigurator-core")
-        found, source = _predicted(devices, frameworks), "predicted from committed fits"
+    frameworks = _among(framework, FRAMEWORKS, "--framework") or list(FRAMEWORKS)
+    wanted = [PairKind(name) for name in _among(kinds, [kind.value for kind in PairKind], "--pair")] or list(PairKind)
+    longest, folder = parse_count(longest_fitted), systems_folder()
+    if folder is not None:
+        found = list(_from_tables(folder, wanted, devices, frameworks, longest))
+    elif longest != LONGEST_FITTED:
+        raise ValueError("--longest-fitted must have tables to fit, got none; pip install 'kinetics-bench[silicon]'")
     else:
-        longest = parse_count(longest_fitted) if longest_fitted else None
-        found = _measured(folder, devices, frameworks, longest)
-        source = f"aiconfigurator-core {package_version()} (NVIDIA, Apache-2.0)"
-    found = [one for one in found if one.kind.value in _listed(kinds)]
+        names = {device.name for device in devices}
+        of_kind = [one for one in committed_pairs() if one.kind in wanted and one.framework in frameworks]
+        found = [one for one in of_kind if not names or one.device in names]
     if not found:
-        raise ValueError("a device and framework must have a measured pair, got none that has; leave --on out for all")
-    return found, source
+        there = "; ".join(measured_where(committed_pairs(), wanted))
+        raise ValueError(f"--on and --framework must name where a pair was measured, got none; measured: {there}")
+    order = [device.name for device in ACCELERATORS]
+    return sorted(found, key=lambda one: (wanted.index(one.kind), one.framework, order.index(one.device)))
 
 
-def _measured(folder: Path, devices: Sequence[Any], frameworks: list[str], longest: int | None) -> list[SparsePair]:
+def _from_tables(
+    folder: Path, kinds: Sequence[PairKind], devices: Sequence[Accelerator], frameworks: Sequence[str], longest: int
+) -> Iterator[SparsePair]:
+    """Pairs read and fitted now, with progress on stderr."""
     from rich.console import Console
 
     from kinetics.prediction.silicon_fits import device_of, is_known_system
     from kinetics.results.silicon_pairs import measured_pairs
 
-    systems = sorted(path.name for path in (folder / "data").iterdir() if is_known_system(path.name))
-    wanted = [system for system in systems if not devices or device_of(system) in devices]
-    if not wanted:
-        return []
-    with Console(stderr=True).status("reading measured tables"):
-        return list(measured_pairs(folder, systems=wanted, frameworks=frameworks, longest_fitted=longest))
-
-
-def _predicted(devices: Sequence[Any], frameworks: list[str]) -> list[SparsePair]:
-    from kinetics.prediction.silicon import measured_devices
-    from kinetics.results.silicon_pairs import predicted_pairs
-    from kinetics.specs.hardware import find_accelerator
-
-    every = [find_accelerator(name) for name in measured_devices()]
-    return list(predicted_pairs(devices or every, frameworks))
-
-
-def _print(pairs: list[SparsePair], source: str, *, as_json: bool) -> None:
-    from kinetics.files.atomic import to_strict
-    from kinetics.results.silicon_tables import CROSSOVER_COLUMNS, committed_crossovers, crossover_table
-    from kinetics.tables.display import table_for_people, table_records
-
-    table = crossover_table(pairs)
-    if as_json:
-        document = {"schema": 1, "source": source, "crossovers": table_records(table)}
-        typer.echo(json.dumps(to_strict(document), indent=1, allow_nan=False))
+    known = sorted(path.name for path in (folder / "data").glob("*") if is_known_system(path.name))
+    systems = [system for system in known if not devices or device_of(system) in devices]
+    if not systems:
         return
-    typer.echo(table_for_people(table, CROSSOVER_COLUMNS).as_text())
-    typer.echo(f"\nSource of measured times: {source}.")
-    if all(cell.measured is None for one in pairs for cell in one.cells):
-        typer.echo("\nMeasured, as found in aiconfigurator-core 0.12.0 (not installed here):\n")
-        typer.echo(table_for_people(committed_crossovers(pairs), CROSSOVER_COLUMNS).as_text())
+    with Console(stderr=True).status("reading measured tables") as status:
+        for kind in kinds:
+            found = measured_pairs(folder, kind, systems=systems, frameworks=frameworks, longest_fitted=longest)
+            for one in found:
+                status.update(f"fitted {one.kind.value} of {one.framework} on {one.device}")
+                yield one
+
+
+def _print(pairs: Sequence[SparsePair]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from kinetics.results.silicon_tables import agreement, reading_table
+
+    console = Console(highlight=False, markup=False)
+    for kind in dict.fromkeys(one.kind for one in pairs):
+        of_kind = [one for one in pairs if one.kind is kind]
+        shown = reading_table(of_kind, f"{kind.title} pays from: measured/predicted")
+        table = Table(*shown.columns, title=shown.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in shown.rows:
+            table.add_row(*map(str, row))
+        console.print(table)
+        found = agreement(of_kind)
+        console.print(f"{found}\n" if found else "")
+    longest = max(one.longest_fitted for one in pairs)
+    console.print(
+        f"Source: {', '.join(dict.fromkeys(one.source for one in pairs))}, one layer; predictions from contexts up to "
+        f"{longest} tokens. k is 1024; >: not up to there; <: from there on."
+    )
+
+
+def _among(text: str, known: Sequence[str], option: str) -> list[str]:
+    names = _listed(text)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{option} must be of {', '.join(known)}, got {name!r}")
+    return names
 
 
 def _listed(text: str) -> list[str]:

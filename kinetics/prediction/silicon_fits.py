@@ -132,9 +132,18 @@ def fit_measured(measured: Measured) -> SiliconFit:
 
 def judge(fitted: Measured, unseen: Measured) -> Errors:
     """Errors on `unseen` rows of a fit to `fitted` ones; the unseen rows' own device is taken."""
+    return errors_of(predict_unseen(fitted, unseen), unseen.seconds)
+
+
+def predict_unseen(fitted: Measured, unseen: Measured) -> Array:
+    """Seconds of `unseen` rows by a fit to `fitted` ones; the unseen rows' own device is taken.
+
+    Raises: ValueError if there is no row to fit.
+    """
+    if not len(fitted.seconds):
+        raise ValueError(f"a fit must have rows, got none of {fitted.kernel}; fit more contexts")
     parameters, settings = solve(fitted)
-    predicted = evaluate(_terms(unseen, settings), parameters)
-    return errors_of(predicted, unseen.seconds)
+    return evaluate(_terms(unseen, settings), parameters)
 
 
 def errors_of(predicted: Array, seconds: Array) -> Errors:

@@ -73,6 +73,11 @@ def package_version() -> str:
     return version(PACKAGE.replace("_", "-"))
 
 
+def published_source() -> str:
+    """Whose tables these are, and of which version."""
+    return f"{PACKAGE.replace('_', '-')} {package_version()} (NVIDIA, Apache-2.0)"
+
+
 def read_table(path: Path, columns: Sequence[str], *, only: Mapping[str, int]) -> pd.DataFrame:
     """The columns that are read, of rows with these values; repeated cells by their median, in order of shape.
 

@@ -43,13 +43,13 @@ def draw_steps(rows: Sequence[SweepRow], *, title: str) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
     """Write a figure in the format that the file's name says.
 
     Raises: ValueError naming the file if it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=dpi)
     except (OSError, ValueError) as error:
         raise ValueError(f"figure {path} cannot be written ({error}); name a .png, .svg or .pdf") from error

@@ -1,7 +1,6 @@
 """The figure of where sparse decode pays on real GPUs: speed-up over batch and context, a panel a device and framework.
 
-Colour is measured where it was measured, predicted otherwise; the lines are where both sides take as long: solid as
-measured, dashed as predicted.
+Colour is the measured speed-up; the lines are where both sides take as long: solid as measured, dashed as predicted.
 """
 
 from __future__ import annotations
@@ -10,22 +9,29 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kinetics.results.sparse_silicon import PairCrossover, SparsePair, crossovers_of
+from kinetics.results.silicon_tables import short_device
+from kinetics.results.sparse_silicon import SparsePair, crossovers_of
 from kinetics.specs.counts import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST_CONTEXT: Final = 512
-MOST_COLUMNS: Final = 4
 _REACH: Final = 3.0
 """Colours span 1/8 to 8 times as fast."""
+_DARK: Final = 2.8
+"""Cells of this speed-up and more are dark."""
 _COLOURS: Final = "PuOr"
+_PREDICTED: Final = "#00796b"
+_UNKNOWN: Final = "0.8"
+_PANEL_INCHES: Final = 1.32
+_LEAST_INCHES: Final = 6.0
+"""Of all panels of a row together, so that the title has room."""
+_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TRT-LLM"}
 
 
-def draw_pairs(pairs: Sequence[SparsePair], *, title: str) -> Figure:
-    """One panel a pair, on one colour scale.
+def draw_pairs(pairs: Sequence[SparsePair]) -> Figure:
+    """One panel a pair on one colour scale: a row each kind and framework, a column each device.
 
     Raises: ValueError if there is no pair.
     """
@@ -33,49 +39,80 @@ def draw_pairs(pairs: Sequence[SparsePair], *, title: str) -> Figure:
 
     if not pairs:
         raise ValueError("a figure needs a pair, got none; widen --on, --framework or --pair")
-    columns = min(MOST_COLUMNS, len(pairs))
-    rows = math.ceil(len(pairs) / columns)
-    figure = Figure(figsize=(3.1 * columns + 0.9, 2.5 * rows + 1.0), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    image = None
-    for index, panel in enumerate(panels.flat):
-        if index < len(pairs):
-            image = _draw_panel(panel, pairs[index])
-        else:
-            panel.axis("off")
-    ticks = [-3, -2, -1, 0, 1, 2, 3]
-    bar = figure.colorbar(image, ax=panels, ticks=ticks, label="sparse is so many times as fast")
-    bar.ax.set_yticklabels([f"{2.0**tick:g}" for tick in ticks])
-    figure.suptitle(title)
-    figure.supxlabel("context (tokens)")
-    figure.supylabel("batch")
+    rows = list(dict.fromkeys((pair.kind, pair.framework) for pair in pairs))
+    kinds, devices = {pair.kind for pair in pairs}, list(dict.fromkeys(pair.device for pair in pairs))
+    size = max(_PANEL_INCHES, _LEAST_INCHES / len(devices))
+    figure = Figure(figsize=(size * len(devices) + 1.2, (min(size, 3.0) + 0.3) * len(rows) + 1.2), layout="constrained")
+    panels = figure.subplots(len(rows), len(devices), squeeze=False)
+    image: Any = None
+    by_place = {(pair.kind, pair.framework, pair.device): pair for pair in pairs}
+    for (kind, framework), panel_row in zip(rows, panels, strict=True):
+        for device, panel in zip(devices, panel_row, strict=True):
+            pair = by_place.get((kind, framework, device))
+            if pair is None:
+                panel.axis("off")
+            else:
+                image = _draw_panel(panel, pair)
+                names = (short_device(device), _NAMES[framework], *([kind.name] if len(kinds) > 1 else []))
+                panel.set_title(", ".join(names), fontsize=7.5)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("batch", fontsize=8)
+    for panel in panels[-1]:
+        panel.set_xlabel("context (tokens)", fontsize=8)
+    _explain(figure, panels, image, pairs)
     return figure
 
 
+def _explain(figure: Figure, panels: Any, image: Any, pairs: Sequence[SparsePair]) -> None:
+    """Title, colour bar, legend and source."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    ticks = [-3, -2, -1, 0, 1, 2, 3]
+    bar = figure.colorbar(image, ax=panels, ticks=ticks, pad=0.01, fraction=0.03)
+    bar.set_label("so many times as fast as dense", fontsize=8)
+    bar.ax.set_yticklabels([f"{2.0**tick:.3g}x" for tick in ticks], fontsize=8)
+    longest = short(max(pair.longest_fitted for pair in pairs))
+    handles = [
+        Line2D([], [], color="black", label="both as fast, as measured"),
+        Line2D([], [], color=_PREDICTED, linestyle="--", label=f"the same, predicted from contexts up to {longest}"),
+        Patch(facecolor=_UNKNOWN, label="not measured"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    titles = [kind.title for kind in dict.fromkeys(pair.kind for pair in pairs)]
+    sources = ", ".join(dict.fromkeys(pair.source for pair in pairs))
+    head = f"Where sparse decode attention pays: {titles[0]}" + "".join(f"\nand {title}" for title in titles[1:])
+    figure.suptitle(f"{head}\none layer, measured: {sources}", fontsize=9.5)
+
+
 def _draw_panel(panel: Axes, pair: SparsePair) -> Any:
-    batches = list(pair.batches)
-    contexts = sorted({cell.context_len for cell in pair.cells if cell.context_len >= LEAST_CONTEXT})
-    ratios = {(cell.batch, cell.context_len): cell.measured or cell.predicted for cell in pair.cells}
-    grid = [[_log_ratio(ratios.get((batch, context))) for context in contexts] for batch in batches]
+    batches, contexts = list(pair.batches), sorted({cell.context_len for cell in pair.cells})
+    measured = {(cell.batch, cell.context_len): cell.measured for cell in pair.cells}
+    grid = [[_log_ratio(measured.get((batch, context))) for context in contexts] for batch in batches]
+    panel.set_facecolor(_UNKNOWN)
     image = panel.imshow(grid, cmap=_COLOURS, vmin=-_REACH, vmax=_REACH, aspect="auto", origin="lower")
-    panel.set_xticks(range(0, len(contexts), 2), [short(contexts[i]) for i in range(0, len(contexts), 2)], fontsize=7)
-    panel.set_yticks(range(0, len(batches), 2), [str(batches[i]) for i in range(0, len(batches), 2)], fontsize=7)
-    panel.set_title(f"{pair.device}\n{pair.framework} {pair.version}", fontsize=8)
+    shown_contexts, shown_batches = range(1, len(contexts), 3), range(0, len(batches), 2)
+    panel.set_xticks(shown_contexts, [short(contexts[i]) for i in shown_contexts], fontsize=7)
+    panel.set_yticks(shown_batches, [str(batches[i]) for i in shown_batches], fontsize=7)
+    _mark_best(panel, measured, batches, contexts)
     found = crossovers_of(pair)
-    for name, dash in (("measured", "-"), ("predicted", "--")):
-        _draw_line(panel, found, name, dash, batches, contexts)
+    for side, dash, colour in (("measured", "-", "black"), ("predicted", "--", _PREDICTED)):
+        crossed = [(getattr(one, side), row) for row, one in enumerate(found) if getattr(one, side) is not None]
+        points = [(math.log2(context / contexts[0]), row) for context, row in crossed]
+        panel.plot(
+            [x for x, _ in points], [y for _, y in points], dash, color=colour, linewidth=1.5, marker=".", markersize=3
+        )
+    panel.set(xlim=(-0.5, len(contexts) - 0.5), ylim=(-0.5, len(batches) - 0.5))
     return image
 
 
-def _draw_line(
-    panel: Axes, found: Sequence[PairCrossover], name: str, dash: str, batches: list[int], contexts: list[int]
-) -> None:
-    """Where both sides take as long, from batch to batch."""
-    points = [(getattr(one, name), batches.index(one.batch)) for one in found if getattr(one, name) is not None]
-    inside = [(math.log2(context / contexts[0]), row) for context, row in points if context >= contexts[0]]
-    if inside:
-        panel.plot(*zip(*inside, strict=True), dash, color="black", linewidth=1.3)
-        panel.set_xlim(-0.5, len(contexts) - 0.5)
+def _mark_best(panel: Axes, measured: dict[tuple[int, int], float], batches: list[int], contexts: list[int]) -> None:
+    """The greatest speed-up, in its cell."""
+    batch, context = max(measured, key=lambda cell: measured[cell] if cell[0] in batches else 0.0)
+    x, y = contexts.index(context), batches.index(batch)
+    best = measured[batch, context]
+    colour = "white" if best > _DARK else "black"
+    panel.text(x + 0.4, y, f"{best:.1f}x", ha="right", va="center", fontsize=7, fontweight="bold", color=colour)
 
 
 def _log_ratio(ratio: float | None) -> float:

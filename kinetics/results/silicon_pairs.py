@@ -1,84 +1,52 @@
-"""Pairs of dense and sparse modules: as the package's tables measured them, and as fits predict them."""
+"""Pairs of dense and sparse modules read from the package's tables, and what fits of short contexts predict there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from kinetics.prediction.silicon import time_cases
-from kinetics.prediction.silicon_cases import (
-    THIN_ROWS,
-    Cases,
-    attention_cases,
-    block_sparse_cases,
-    latent_cases,
-    matmul_cases,
-)
-from kinetics.prediction.silicon_fits import committed_fits, device_of, fit_measured, version_key
-from kinetics.prediction.silicon_package import Measured
+from kinetics.prediction.silicon_cases import THIN_ROWS, Cases, matmul_cases
+from kinetics.prediction.silicon_fit import Array
+from kinetics.prediction.silicon_fits import device_of, predict_unseen, version_key
+from kinetics.prediction.silicon_package import Measured, published_source
 from kinetics.prediction.silicon_tables import read_measured
 from kinetics.results.sparse_silicon import Cell, PairKind, SparsePair
 from kinetics.specs.attention_layers import BlockSparseAttention
-from kinetics.specs.cache_formats import find_cache_format
 from kinetics.specs.hardware import Accelerator
 from kinetics.specs.known_models import find_architecture
 from kinetics.specs.latent_layers import LatentAttention
 from kinetics.specs.layers import Mixer
 from kinetics.specs.weight_formats import find_weight_format
 
-BATCHES: Final = (1, 4, 16, 64, 256)
-CONTEXTS: Final = tuple(2**power for power in range(9, 18))
+SHORTEST: Final = 512
+"""Shorter contexts are left out: everything is kept there."""
+LONGEST_FITTED: Final = 16_384
 _WEIGHTS: Final = ("nvfp4", "fp8_block", "bf16")
 """Of those that were measured the one of fewest bytes: what each device would serve such a model in."""
 _CACHE: Final = "bf16"
+_TABLES: Final = {PairKind.DSA: ("mla", "dsa"), PairKind.MSA: ("attention", "msa")}
 
 
 def measured_pairs(
-    folder: Path, *, systems: Sequence[str] = (), frameworks: Sequence[str] = (), longest_fitted: int | None = None
+    folder: Path, kind: PairKind, *, systems: Sequence[str], frameworks: Sequence[str], longest_fitted: int
 ) -> Iterator[SparsePair]:
-    """Every pair that the tables hold, predictions beside them.
+    """Every pair of a kind that the tables hold, beside what fits to contexts up to `longest_fitted` predict.
 
-    `longest_fitted`: predict from fits that saw no longer context than this, instead of from the committed ones.
+    Raises: DataFileError naming a table that lacks a column; ValueError if too few rows are left to fit.
     """
-    readers = {PairKind.DSA: ("mla", "dsa"), PairKind.MSA: ("attention", "msa")}
-    for kind, tables in readers.items():
-        only = {"num_heads": kind.heads}
-        dense, sparse = (
-            dict(_of_shape(kind, read_measured(folder, table, systems=systems, frameworks=frameworks, only=only)))
-            for table in tables
-        )
-        for key in _best_keys(dense, sparse):
-            other = dense.get(key) or _any_version(dense, key)
-            if other is not None:
-                yield _pair(kind, sparse[key], other, key[3], longest_fitted)
-
-
-def predicted_pairs(devices: Sequence[Accelerator], frameworks: Sequence[str]) -> Iterator[SparsePair]:
-    """The same pairs by committed fits alone, on a grid of batches and contexts."""
-    for kind in PairKind:
-        for device in devices:
-            for framework in frameworks:
-                weights = _fitted_weights(kind, device, framework)
-                if weights is not None:
-                    cells = tuple(
-                        _cell(kind, device, framework, weights, batch=batch, context_len=context_len)
-                        for batch in BATCHES
-                        for context_len in CONTEXTS
-                    )
-                    yield SparsePair(
-                        kind=kind, device=device.name, framework=framework, version="", weights=weights, cells=cells
-                    )
-
-
-def _fitted_weights(kind: PairKind, device: Accelerator, framework: str) -> str | None:
-    """What the projections were measured in on a device; None if the sparse module was not measured there."""
-    fits = [fit for fit in committed_fits() if fit.operation == kind.value and fit.kernel.framework == framework]
-    here = {fit.dtype for fit in fits if device_of(fit.kernel.system) == device}
-    return next((weights for weights in _WEIGHTS if f"{_CACHE}, weights {weights}" in here), None)
+    only = {"num_heads": kind.heads}
+    dense, sparse = (
+        dict(_of_shape(kind, read_measured(folder, table, systems=systems, frameworks=frameworks, only=only)))
+        for table in _TABLES[kind]
+    )
+    for key in _best_keys(dense, sparse):
+        other = dense.get(key) or _any_version(dense, key)
+        if other is not None:
+            yield _pair(kind, sparse[key], other, key[3], longest_fitted)
 
 
 _Key = tuple[str, str, str, str]
@@ -132,42 +100,45 @@ def _is_shape(kind: PairKind, cases: Cases) -> np.ndarray:
     return np.asarray((columns["heads"] == kind.heads) & is_model)
 
 
-def _pair(kind: PairKind, sparse: Measured, dense: Measured, weights: str, longest_fitted: int | None) -> SparsePair:
+def _pair(kind: PairKind, sparse: Measured, dense: Measured, weights: str, longest_fitted: int) -> SparsePair:
     kernel, device = sparse.kernel, device_of(sparse.kernel.system)
-    dense_s = _by_cell(dense)
-    predicted = None if longest_fitted is None else [_predict_far(one, longest_fitted) for one in (dense, sparse)]
-    cells = []
-    for (batch, context_len), sparse_s in _by_cell(sparse).items():
-        if (batch, context_len) not in dense_s:
-            continue
-        extra = _projections_s(kind, device, kernel.framework, weights, batch=batch)
-        cell = _cell(kind, device, kernel.framework, weights, batch=batch, context_len=context_len)
-        if predicted is not None:
-            far_dense, far_sparse = (one[batch, context_len] for one in predicted)
-            cell = replace(cell, predicted_dense_s=far_dense + extra, predicted_sparse_s=far_sparse)
-        cells.append(replace(cell, dense_s=dense_s[batch, context_len] + extra, sparse_s=sparse_s))
+    dense_s, sparse_s = (_by_cell(rows, rows.seconds) for rows in (dense, sparse))
+    far_dense_s, far_sparse_s = (_by_cell(rows, _predict_far(rows, longest_fitted)) for rows in (dense, sparse))
+    shared = [cell for cell in sparse_s if cell in dense_s and cell[1] >= SHORTEST]
+    extra = {
+        batch: _projections_s(kind, device, kernel.framework, weights, batch=batch)
+        for batch in {batch for batch, _ in shared}
+    }
+    cells = tuple(
+        Cell(
+            batch=cell[0], context_len=cell[1], projections_s=extra[cell[0]], dense_s=dense_s[cell] + extra[cell[0]],
+            sparse_s=sparse_s[cell], predicted_dense_s=far_dense_s[cell] + extra[cell[0]],
+            predicted_sparse_s=far_sparse_s[cell],
+        )
+        for cell in shared
+    )  # fmt: skip
     return SparsePair(
-        kind=kind, device=device.name, framework=kernel.framework, version=kernel.version, weights=weights,
-        cells=tuple(cells),
+        kind=kind, device=device.name, framework=kernel.framework, version=kernel.version,
+        dense_version=dense.kernel.version, dense_kernel=dense.kernel.name, sparse_kernel=kernel.name,
+        weights=weights, source=published_source(), longest_fitted=longest_fitted, cells=cells,
     )  # fmt: skip
 
 
-def _by_cell(rows: Measured) -> dict[tuple[int, int], float]:
+def _by_cell(rows: Measured, seconds: Array) -> dict[tuple[int, int], float]:
     """Seconds by batch and context; tables that count the new token beside a power of two are read as the power."""
     columns = rows.cases.columns
-    cells = zip(columns["batch"].tolist(), columns["context_len"].tolist(), rows.seconds.tolist(), strict=True)
-    return {(int(batch), _rounded(int(context))): seconds for batch, context, seconds in cells}
+    cells = zip(columns["batch"].tolist(), columns["context_len"].tolist(), seconds.tolist(), strict=True)
+    return {(int(batch), _rounded(int(context))): value for batch, context, value in cells}
 
 
 def _rounded(context_len: int) -> int:
     return context_len - 1 if (context_len - 1).bit_count() == 1 else context_len
 
 
-def _predict_far(rows: Measured, longest: int) -> dict[tuple[int, int], float]:
-    """Seconds of every cell by a fit to the contexts up to `longest` of this very shape."""
+def _predict_far(rows: Measured, longest: int) -> Array:
+    """Seconds of every row by a fit to the contexts up to `longest` of this very shape."""
     near = rows.take(np.flatnonzero(rows.cases.columns["context_len"] <= longest + 1))
-    fit = fit_measured(near)
-    return _by_cell(replace(rows, seconds=fit.seconds(rows.cases)))
+    return predict_unseen(near, rows)
 
 
 def _projections_s(kind: PairKind, device: Accelerator, framework: str, weights: str, *, batch: int) -> float:
@@ -181,30 +152,6 @@ def _projections_s(kind: PairKind, device: Accelerator, framework: str, weights:
         for one in mixer.attention.matmuls(_hidden(kind))
     )
     return sum(time_cases(product, device, framework).seconds for product in products)
-
-
-def _cell(kind: PairKind, device: Accelerator, framework: str, weights: str, *, batch: int, context_len: int) -> Cell:
-    """Predicted times of one cell."""
-    extra = _projections_s(kind, device, framework, weights, batch=batch)
-    dense, sparse = (
-        time_cases(cases, device, framework).seconds for cases in _pair_cases(kind, weights, batch, context_len)
-    )
-    return Cell(
-        batch=batch, context_len=context_len, dense_s=None, sparse_s=None, predicted_dense_s=dense + extra,
-        predicted_sparse_s=sparse,
-    )  # fmt: skip
-
-
-def _pair_cases(kind: PairKind, weights: str, batch: int, context_len: int) -> tuple[Cases, Cases]:
-    """The dense and the sparse case of one cell."""
-    cache, asked = find_cache_format(_CACHE), {"batch": [batch], "context_len": [context_len]}
-    mixer, kept_in = _mixer(kind, kind.value), find_weight_format(weights)
-    if isinstance(mixer, BlockSparseAttention):
-        sparse = block_sparse_cases(mixer, cache, kept_in, hidden_size=_hidden(kind), **asked)
-        return attention_cases(mixer.attention, cache, **asked), sparse
-    assert isinstance(mixer, LatentAttention)
-    dense = latent_cases(replace(mixer, indexer=None), cache, kept_in, hidden_size=_hidden(kind), **asked)
-    return dense, latent_cases(mixer, cache, kept_in, hidden_size=_hidden(kind), **asked)
 
 
 def _mixer(kind: PairKind, operation: str) -> Mixer:

@@ -3,7 +3,7 @@
 Two pairs of one shape each: the indexed latent attention of DeepSeek V3.2 over the dense one of V3 (128 heads), and
 the block-sparse attention of MiniMax M3 over dense grouped-query attention of its shape (64 query and 4 KV heads; its
 projections, which the sparse module's times hold, are added from fits). Beside each measured time stands a predicted
-one; `kinetics.results.silicon_pairs` makes both.
+one; `kinetics.results.silicon_pairs` reads both, `kinetics.results.silicon_document` keeps them.
 """
 
 from __future__ import annotations
@@ -43,19 +43,23 @@ class PairKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One batch and context. Measured seconds are None where only predictions are at hand."""
+    """One batch and context, a layer's seconds as measured and as predicted.
+
+    `dense_s` and `predicted_dense_s` hold `projections_s`, fitted and added where the dense table leaves them out.
+    """
 
     batch: int
     context_len: int
-    dense_s: float | None
-    sparse_s: float | None
+    projections_s: float
+    dense_s: float
+    sparse_s: float
     predicted_dense_s: float
     predicted_sparse_s: float
 
     @property
-    def measured(self) -> float | None:
+    def measured(self) -> float:
         """How many times as fast sparse was."""
-        return None if self.dense_s is None or self.sparse_s is None else self.dense_s / self.sparse_s
+        return self.dense_s / self.sparse_s
 
     @property
     def predicted(self) -> float:
@@ -65,13 +69,22 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparsePair:
-    """All cells of one pair on one device, by one framework. `weights` of the projections."""
+    """All cells of one pair on one device, by one framework, and where they come from.
+
+    `weights`: the format of the projections. Predictions are from fits of these very kernels that saw no context
+    beyond `longest_fitted`.
+    """
 
     kind: PairKind
     device: str
     framework: str
     version: str
+    dense_version: str
+    dense_kernel: str
+    sparse_kernel: str
     weights: str
+    source: str
+    longest_fitted: int
     cells: tuple[Cell, ...]
 
     def line(self, batch: int) -> tuple[Cell, ...]:
@@ -87,14 +100,20 @@ class SparsePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCrossover:
-    """The context from which sparse pays at one batch; None where it pays nowhere or everywhere, as the notes say."""
+    """The context from which sparse pays at one batch; None where it pays nowhere or everywhere, as the notes say.
+
+    Speed-ups are those at the longest context of the batch.
+    """
 
     batch: int
+    shortest_context_len: int
+    longest_context_len: int
     measured: float | None
     predicted: float | None
     measured_note: str
     predicted_note: str
-    farthest_speedup: float
+    measured_speedup: float
+    predicted_speedup: float
 
 
 def crossovers_of(pair: SparsePair) -> list[PairCrossover]:
@@ -102,17 +121,19 @@ def crossovers_of(pair: SparsePair) -> list[PairCrossover]:
     found = []
     for batch in pair.batches:
         line = pair.line(batch)
-        contexts, predicted = [cell.context_len for cell in line], [cell.predicted for cell in line]
-        measured = [cell.measured for cell in line if cell.measured is not None]
-        is_measured = len(measured) == len(line)
+        contexts = [cell.context_len for cell in line]
+        measured, predicted = [cell.measured for cell in line], [cell.predicted for cell in line]
         found.append(
             PairCrossover(
                 batch=batch,
-                measured=crossover_context(contexts, measured) if is_measured else None,
+                shortest_context_len=contexts[0],
+                longest_context_len=contexts[-1],
+                measured=crossover_context(contexts, measured),
                 predicted=crossover_context(contexts, predicted),
-                measured_note=where_it_pays(contexts, measured) if is_measured else "not at hand",
+                measured_note=where_it_pays(contexts, measured),
                 predicted_note=where_it_pays(contexts, predicted),
-                farthest_speedup=measured[-1] if is_measured else predicted[-1],
+                measured_speedup=measured[-1],
+                predicted_speedup=predicted[-1],
             )
         )
     return found

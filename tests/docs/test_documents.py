@@ -153,7 +153,7 @@ def test_the_documented_commands_leave_the_tree_as_it_was(clone: Path, run: Any)
     for command in RUN:
         run(arguments(command))
         words = command.words
-        given |= {after for word, after in pairwise(words) if word in ("--out", "--markdown", ">")}
+        given |= {after for word, after in pairwise(words) if word in ("--out", "--markdown", "--figure", ">")}
     changed = [line[3:] for line in git(clone, "status", "--porcelain").splitlines()]
     assert [path for path in changed if not any(path.startswith(name) for name in given)] == []
 
