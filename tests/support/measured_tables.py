@@ -37,7 +37,8 @@ def _write(path: Path, model: str, milliseconds: Callable[[int, int], float]) ->
     rows = [
         {
             "kernel_source": "made", "kv_cache_dtype": "bfloat16", "gemm_type": "bfloat16", "model": model,
-            "num_heads": heads, "batch_size": batch, "isl": 1, "step": context - 1, "latency": milliseconds(batch, context) * scale,
+            "num_heads": heads, "batch_size": batch, "isl": 1, "step": context - 1,
+            "latency": milliseconds(batch, context) * scale,
         }
         for heads, scale in ((128, 1.0), (16, 0.125))
         for batch in BATCHES

@@ -1,4 +1,4 @@
-"""Where sparse pays on real GPUs: as their tables say, as fits of short contexts foresaw, the same with and without them."""
+"""Where sparse pays on real GPUs: as their tables say, and as fits of short contexts foresaw."""
 
 from dataclasses import replace
 from pathlib import Path
