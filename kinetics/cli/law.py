@@ -148,7 +148,13 @@ def law(
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures as PNG and SVG.")] = True,
     fetch: Annotated[str, typer.Option(help="Task whose published traces to fetch, such as aime24.")] = "",
-    on: Annotated[str, typer.Option(help="Accelerator to charge, such as H200; the paper's B200 without.")] = "",
+    on: Annotated[
+        str,
+        typer.Option(
+            help="Accelerator to charge, such as H200; the paper's B200 without. Several, such as A100,H100,H200,B200, "
+            "with --framework and no files: the paper's curves in their seconds."
+        ),
+    ] = "",
     framework: Annotated[
         str, typer.Option(help="With --on: seconds by fits of kernels measured there: vllm, sglang or trtllm.")
     ] = "",

@@ -169,7 +169,12 @@ def switch_points(models: Sequence[tuple[str, Choices]], *, seed: int = 0) -> li
     place = int(solved[0])
     best = int(np.argmax(means[:, place]))
     leads = _leads(values, best, seed=seed)
-    switches = [Switch(cost=float(grid[place]), model=names[best], level_with=_level(leads, names, best, place))]
+    switches = [
+        Switch(
+            cost=float(grid[place]), model=names[best], accuracy=float(models[best][1].accuracy[place]),
+            level_with=_level(leads, names, best, place),
+        )
+    ]  # fmt: skip
     while (later := _clearly_passed(leads, means, place + 1)) is not None:
         passed, (place, best), old_leads = best, later, leads
         leads = _leads(values, best, seed=seed)
@@ -181,6 +186,7 @@ def switch_points(models: Sequence[tuple[str, Choices]], *, seed: int = 0) -> li
             Switch(
                 cost=float(grid[crossing]),
                 model=names[best],
+                accuracy=float(models[best][1].accuracy[crossing]),
                 low=float(grid[low]),
                 high=float(grid[place]),
                 level_with=_level(leads, names, best, place),

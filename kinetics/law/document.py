@@ -92,6 +92,7 @@ def _switch(attention: str, switch: Switch) -> dict[str, Any]:
         "attention": attention,
         "from_cost_tera_eflop": switch.cost,
         "best_model": switch.model,
+        "accuracy": switch.accuracy,
         "from_cost_low": switch.low,
         "from_cost_high": switch.high,
         "level_with": list(switch.level_with),

@@ -96,7 +96,7 @@ class Frontier(Generic[Best]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """From this cost on, another model is the best.
+    """From this cost on, another model is the best; `accuracy` is what it reaches there.
 
     Of samples, whose questions could have been others: `low` and `high` hold the cost at which the two models draw
     level with 95 % confidence, and `level_with` are models that are no clearly worse at `high`.
@@ -104,6 +104,7 @@ class Switch:
 
     cost: float
     model: str
+    accuracy: float
     low: float | None = None
     high: float | None = None
     level_with: tuple[str, ...] = ()
@@ -143,9 +144,9 @@ def switch_points(frontier: Frontier[Best]) -> list[Switch]:
     """Costs at which the best model changes, the first model's entry included."""
     switches: list[Switch] = []
     previous = NO_MODEL
-    for cost, model in zip(frontier.cost, frontier.best_model, strict=True):
+    for cost, model, accuracy in zip(frontier.cost, frontier.best_model, frontier.accuracy, strict=True):
         if model != previous:
-            switches.append(Switch(cost=float(cost), model=model))
+            switches.append(Switch(cost=float(cost), model=model, accuracy=float(accuracy)))
         previous = model
     return switches
 

@@ -5,7 +5,7 @@ What is computed lives in `samples` and `logs`; what is asked comes from the com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,9 @@ from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
 from kinetics.law.logs import Log, cost_models_of_logs, log_tables, tabulate_logs
 from kinetics.law.measured_costs import MEASURED, read_measured_device
+from kinetics.law.published import read_published_curves
+from kinetics.law.real_gpu_tables import ON_GPUS, real_gpu_tables, unmeasured_remarks
+from kinetics.law.real_gpus import BATCHES, paper_on_gpu
 from kinetics.law.report import LawReport, published_report
 from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.samples import sample_report
@@ -25,6 +28,7 @@ from kinetics.law.silicon_costs import parts_table, pricing_notes
 from kinetics.law.sources import Samples, read_samples
 from kinetics.law.strategies import Rule
 from kinetics.law.tables import law_tables
+from kinetics.specs.hardware import Accelerator, find_accelerator
 from kinetics.tables.table import Table, write_tables
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ def run_law(request: LawRequest) -> LawOutcome:
     """
     if request.traces:
         return _law_of_logs(request)
+    if request.framework and not (request.files or request.fetch):
+        return _paper_on_gpus(request)
     return _law_of_samples(request) if request.files or request.fetch else _published_law(request)
 
 
@@ -57,6 +63,38 @@ def _published_law(request: LawRequest) -> LawOutcome:
     outcome = _written(report, [], request, left_out=())
     remarks = [f"changed: {c.claim.claim} {c.claim.statement}: {c.status.value}, found {c.found}" for c in changed]
     return replace(outcome, remarks=(*outcome.remarks, *remarks), has_failed=bool(changed))
+
+
+def _paper_on_gpus(request: LawRequest) -> LawOutcome:
+    """The published curves in seconds of devices that others have measured."""
+    _refuse_sample_options(replace(request, on="", framework="", batch=0))
+    names = [name.strip() for name in request.on.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"--framework {request.framework} needs devices, got none; say --on A100,H100,H200,B200")
+    devices = list(dict.fromkeys(find_accelerator(name) for name in names))
+    curves, batches = read_published_curves(), [request.batch] if request.batch else BATCHES
+    pairs = [(device, batch) for device in devices for batch in batches]
+    found = [paper_on_gpu(curves, device, request.framework, batch=batch) for device, batch in _with_progress(pairs)]
+    tables = real_gpu_tables(curves, found)
+    written = write_tables(tables, request.out)
+    figures: list[Path] = []
+    remarks: list[str] = []
+    if request.draws_figures:
+        from kinetics.law.real_gpu_figure import plot_real_gpus
+
+        figures, remarks = _save({"real_gpus": partial(plot_real_gpus, found)}, request.out)
+    source = "published AIME24 long-CoT curves, each cost as the one answer that it pays for"
+    about = [f"source: {source}", f"pricing: fits of {request.framework} kernels, bf16; {ON_GPUS}"]
+    return LawOutcome(
+        document={
+            "source": source,
+            "tables": {table.name: _records(table) for table in tables},
+            "files": [str(path) for path in [*written, *figures]],
+        },
+        text=_text(about, tables, ("real_gpu_gains",), f"tables and figures: {request.out}"),
+        remarks=(*remarks, *unmeasured_remarks(found)),
+        has_failed=False,
+    )
 
 
 def _law_of_samples(request: LawRequest) -> LawOutcome:
@@ -131,6 +169,15 @@ def _law_of_logs(request: LawRequest) -> LawOutcome:
         remarks=(*remarks, *(f"left out: {item}" for item in samples.left_out), *samples.notes),
         has_failed=bool(samples.left_out),
     )
+
+
+def _with_progress(pairs: Sequence[tuple[Accelerator, int]]) -> Iterable[tuple[Accelerator, int]]:
+    """A line on a terminal that says how many devices and batches are done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(pairs, "devices and batches", console=console, transient=True, disable=not console.is_terminal)
 
 
 def logs_of(samples: Samples) -> list[Log]:

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from kinetics.law.cost_models import ModelledStepCost
+from kinetics.law.intervals import FloatArray
 from kinetics.prediction.step_silicon import StepQuery, StepTime, step_time
 from kinetics.prediction.step_sweep import USABLE_FRACTION, step_memory_of
 from kinetics.samples.sample_set import SampleSet
@@ -66,12 +67,17 @@ class SiliconPricing:
             self._known[key] = step_time(self._query(model, policy, context_len), self.device, self.framework)
         return self._known[key]
 
-    def cost_model(self, model: ModelSpec, edge: Edge = Edge.PREDICTED, *, unit_s: float = 1.0) -> ModelledStepCost:
-        """Device-seconds of answers, in units of `unit_s`; all devices that share a step are paid for."""
+    def cost_model(
+        self, model: ModelSpec, edge: Edge = Edge.PREDICTED, *, unit_s: float = 1.0, contexts: FloatArray = _CONTEXTS
+    ) -> ModelledStepCost:
+        """Device-seconds of answers, in units of `unit_s`; all devices that share a step are paid for.
+
+        Steps are predicted at `contexts` and linear between them.
+        """
         return ModelledStepCost(
             step_s=lambda policy, context: self._step_s(model, policy, context, edge) * self.num_devices / unit_s,
             batch=self.batch,
-            contexts=_CONTEXTS,
+            contexts=contexts,
         )
 
     def largest_context(self, model: ModelSpec, policy: AttentionPolicy) -> int:

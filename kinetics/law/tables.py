@@ -104,13 +104,13 @@ def _estimate(estimate: Estimate | None) -> tuple[Value, ...]:
 
 def _best_models(report: LawReport) -> Table:
     columns = (
-        "task", "attention", "chosen_by", "from_cost_tera_eflop", "from_seconds", "best_model", "lengths",
-        "from_cost_low", "from_cost_high", "level_with",
+        "task", "attention", "chosen_by", "from_cost_tera_eflop", "from_seconds", "best_model", "accuracy",
+        "lengths", "from_cost_low", "from_cost_high", "level_with",
     )  # fmt: skip
     rows = tuple(
         (
             task.task, kind.value, "oracle" if task.is_oracle else "one choice for all", switch.cost,
-            switch.cost / report.tera_eflop_per_s, switch.model,
+            switch.cost / report.tera_eflop_per_s, switch.model, switch.accuracy,
             lengths_label(are_estimated=switch.model in report.estimated_models), switch.low, switch.high,
             ", ".join(switch.level_with),
         )
