@@ -1,4 +1,4 @@
-"""The verbs of the law: cost, coverage, grade, law, validate. Each reads options, calls one function and prints.
+"""The verbs of the law: cost, coverage, grade, law. Each reads options, calls one function and prints.
 
 Data goes to stdout, one JSON document with --json; remarks go to stderr. Nothing is computed here.
 """
@@ -220,19 +220,6 @@ def law(
         typer.echo("\n".join(printable(line) for line in outcome.text.split("\n")))
     if outcome.has_failed:
         raise typer.Exit(EXIT_CHANGED)
-
-
-def validate(
-    file: Annotated[Path, typer.Argument(help="Latency table; docs/law.md describes its columns.")],
-    min_context: Annotated[int, typer.Option(help="Judge rows with at least so many keys.")] = 512,
-    as_json: JsonOption = False,
-) -> None:
-    """How well a two-number calibration predicts other people's measured decode attention."""
-    from kinetics.prediction.validation import read_latency_table, validate_rows, validation_document
-
-    with one_line_errors():
-        found = validation_document(validate_rows(read_latency_table(file), min_context=min_context))
-    _print_document(found, as_json=as_json)
 
 
 def _check_numbers(**values: float) -> None:

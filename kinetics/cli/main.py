@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kinetics import __version__
-from kinetics.cli import bench, compare, gate, generate, law, machine, mini, predict, publish, silicon
+from kinetics.cli import bench, compare, gate, generate, law, machine, mini, predict, publish, silicon, validate
 from kinetics.cli.errors import Verbs
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ app.command(
     epilog="Example: kinetics generate --model Qwen/Qwen3-0.6B --dataset aime24 --attention block_topk "
     "--kv-budget 1024 --trials 8"
 )(generate.generate)
-app.command(epilog="Example: kinetics validate latencies.csv --json")(law.validate)
+app.command(epilog="Example: kinetics validate --operation attention --on H200 --split beyond")(validate.validate)
 app.add_typer(gate.app, name="gate", epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")
 app.command("aa", hidden=True, epilog="Example: kinetics gate self-test --launches 20")(gate.self_test)
 app.add_typer(mini.app, name="mini")

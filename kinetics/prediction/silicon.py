@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from kinetics.prediction.silicon_cases import Cases
+from kinetics.prediction.silicon_fit import Array
 from kinetics.prediction.silicon_fits import SiliconFit, committed_fits, device_of, version_key
 from kinetics.prediction.silicon_terms import TERMS, Settings
 from kinetics.specs.hardware import Accelerator
@@ -93,15 +94,22 @@ def find_fit(
 
 
 def roof_seconds(cases: Cases, device: Accelerator) -> float:
-    """A lower bound: the slowest of bytes and FLOP of each part at the data sheet's rates."""
+    """A lower bound of one case: the slowest of bytes and FLOP of each part at the data sheet's rates."""
+    return float(roof_times(cases, device)[0])
+
+
+def roof_times(cases: Cases, device: Accelerator) -> Array:
+    """The lower bound of every case."""
     terms = TERMS[cases.operation](cases.columns, device, Settings())
     in_parts = {name for part in terms.parts for bound in part for name in bound}
 
-    def total(names: Sequence[str]) -> float:
-        return sum(float(terms.columns[name][0]) for name in names if name in _ROOF_TERMS)
+    def total(names: Sequence[str]) -> Array:
+        return sum((terms.columns[name] for name in names if name in _ROOF_TERMS), np.zeros(terms.num_rows))
 
     loose = total([name for name in terms.columns if name not in in_parts])
-    return loose + sum(max(total(bound) for bound in part) for part in terms.parts)
+    return loose + sum(
+        (np.max([total(bound) for bound in part], axis=0) for part in terms.parts), np.zeros(terms.num_rows)
+    )
 
 
 def _variants(cases: Cases) -> tuple[str, ...]:

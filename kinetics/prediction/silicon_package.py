@@ -100,6 +100,11 @@ def read_table(path: Path, columns: Sequence[str], *, only: Mapping[str, int]) -
     table = table[table["latency"] > 0].assign(
         **{n: v for n, v in _OPTIONAL.items() if n in columns and n not in present}
     )
+    return median_cells(table, columns)
+
+
+def median_cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """One row a cell, cells that repeat by their median, in order of shape."""
     medians: pd.DataFrame = table.groupby(list(columns), dropna=False)["latency"].median().reset_index()
     return medians
 

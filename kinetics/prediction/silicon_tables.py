@@ -32,6 +32,7 @@ from kinetics.prediction.silicon_package import (
     Measured,
     Rows,
     column,
+    median_cells,
     read_table,
     seconds_of,
 )
@@ -234,3 +235,18 @@ _TABLES: Final[dict[str, tuple[str, tuple[str, ...], Callable[[Any], Rows]]]] = 
 
 OPERATIONS: Final = tuple(_TABLES)
 """What can be fitted."""
+
+
+def table_columns(operation: str) -> tuple[str, ...]:
+    """The columns that are read of an operation's table, besides `latency`.
+
+    Raises: ValueError for an operation that has no table.
+    """
+    if operation not in _TABLES:
+        raise ValueError(f"operation must be one of {', '.join(_TABLES)}, got {operation!r}")
+    return _TABLES[operation][1]
+
+
+def groups_of(operation: str, table: pd.DataFrame) -> Rows:
+    """Groups of rows of a table that lies in memory, repeated cells by their median."""
+    return _TABLES[operation][2](median_cells(table, table_columns(operation)))

@@ -78,6 +78,7 @@ const shown = {
     return power ? `${digits(value / 2 ** (10 * power))} ${["KiB", "MiB", "GiB", "TiB"][power - 1]}` : `${value} B`;
   },
   percent: (value) => `${(100 * value).toFixed(0)} %`,
+  fine_percent: (value) => (100 * value).toFixed(1),
   ratio: (value) => value.toFixed(2),
   time_ratio: (value) => value.toFixed(3),
   speedup: (value) => `${value.toFixed(2)}x`,

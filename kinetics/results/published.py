@@ -17,7 +17,7 @@ from kinetics.cost.kernels import dense_attention_work
 from kinetics.files.atomic import write_json
 from kinetics.files.lines import DataFileError
 from kinetics.prediction.calibration import calibrate
-from kinetics.prediction.validation import BF16_BYTES, LatencyRow, read_latency_table
+from kinetics.prediction.latency_tables import BF16_BYTES, LatencyRow, read_latency_table
 from kinetics.results.reader import Origin
 from kinetics.results.store import SCHEMA, Document
 from kinetics.specs.hardware import Accelerator, Precision, find_accelerator

@@ -54,3 +54,14 @@ def keep_columns(table: Table, columns: Sequence[str]) -> Table:
     """The table with these columns only."""
     indices = [table.columns.index(name) for name in columns]
     return replace(table, columns=tuple(columns), rows=tuple(tuple(row[i] for i in indices) for row in table.rows))
+
+
+def without_constants(table: Table, columns: Sequence[str]) -> tuple[Table, dict[str, Value]]:
+    """The table without those of `columns` that hold one value throughout, and these values by column."""
+    firsts = {name: table.rows[0][table.columns.index(name)] for name in columns} if table.rows else {}
+    constant = {
+        name: value
+        for name, value in firsts.items()
+        if all(row[table.columns.index(name)] == value for row in table.rows)
+    }
+    return keep_columns(table, [name for name in table.columns if name not in constant]), constant

@@ -32,6 +32,7 @@ class Quantity(Enum):
     TOKENS_PER_S = "tokens_per_s"
     JOULES = "joules"
     SHARE = "percent"
+    PERCENT = "fine_percent"
     RATIO = "ratio"
     TIME_RATIO = "time_ratio"
     SPEEDUP = "speedup"
@@ -55,6 +56,7 @@ _UNITS = {
     Quantity.TOKENS_PER_S: "tokens/s",
     Quantity.JOULES: "mJ",
     Quantity.FLOP: "GFLOP",
+    Quantity.PERCENT: "%",
 }
 
 
@@ -111,6 +113,7 @@ _SHOWN: dict[Quantity, Callable[[float], str]] = {
     Quantity.TOKENS_PER_S: number,
     Quantity.JOULES: lambda value: number(1e3 * value),
     Quantity.SHARE: lambda value: f"{100 * value:.0f} %",
+    Quantity.PERCENT: lambda value: f"{100 * value:.1f}",
     Quantity.RATIO: ratio,
     Quantity.TIME_RATIO: lambda value: ratio(value, decimals=3),
     Quantity.SPEEDUP: lambda value: f"{ratio(value)}x",

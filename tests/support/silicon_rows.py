@@ -1,7 +1,9 @@
-"""A frozen sample of measured rows, as the fits see them.
+"""Frozen samples of measured rows, as the fits see them.
 
-Source: aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), H200, vLLM 0.24.0: FA3 decode attention and the modules of
-DeepSeek V3 (dense latents) and V3.2 (DSA) with 128 heads, bf16 weights and cache.
+Source: aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), H200. `silicon_h200_vllm.csv`: vLLM 0.24.0, FA3 decode
+attention and the modules of DeepSeek V3 (dense latents) and V3.2 (DSA) with 128 heads, bf16 weights and cache.
+`silicon/`: a file an operation with the columns of the package's table, rows of one kernel drawn at random: vLLM
+0.24.0, but KDA of SGLang 0.5.16, Mamba-2 of TensorRT-LLM 1.3.0rc20, and all-reduce of vLLM 0.19.0 as well.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kinetics.prediction.measured_files import read_measured_file
 from kinetics.prediction.silicon_cases import Cases, attention_cases, latent_cases
 from kinetics.prediction.silicon_package import Kernel, Measured
 from kinetics.specs.attention_layers import GroupedQueryAttention
@@ -21,6 +24,7 @@ from kinetics.specs.latent_layers import LatentAttention
 from kinetics.specs.weight_formats import BF16
 
 SAMPLE = Path(__file__).parents[1] / "data" / "silicon_h200_vllm.csv"
+SAMPLES = SAMPLE.parent / "silicon"
 _MODELS = {"mla": "DeepSeek-V3", "dsa": "DeepSeek-V3.2"}
 
 
@@ -54,3 +58,8 @@ def _cases(operation: str, columns: dict[str, np.ndarray]) -> Cases:
         batch=columns["batch"],
         context_len=columns["context_len"],
     )
+
+
+def sample_rows(operation: str) -> list[Measured]:
+    """The groups of an operation's sample."""
+    return read_measured_file(SAMPLES / f"{operation}.csv", operation=operation, min_context=0)
