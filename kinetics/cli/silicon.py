@@ -109,6 +109,8 @@ def _from_tables(
 
 
 def _print(pairs: Sequence[SparsePair]) -> None:
+    from statistics import median
+
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -124,7 +126,9 @@ def _print(pairs: Sequence[SparsePair]) -> None:
             table.add_row(*map(str, row))
         console.print(table)
         found = agreement(of_kind)
-        console.print(f"{found}\n" if found else "")
+        console.print(f"{found}" if found else "")
+        share = median(cell.projections_s / cell.dense_s for one in of_kind for cell in one.cells)
+        console.print(f"{share:.0%} of the dense side's time, its projections, are fits\n" if share else "")
     longest = max(one.longest_fitted for one in pairs)
     console.print(
         f"Source: {', '.join(dict.fromkeys(one.source for one in pairs))}, one layer; predictions from contexts up to "

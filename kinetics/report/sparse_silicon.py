@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from kinetics.results.silicon_tables import short_device
 from kinetics.results.sparse_silicon import SparsePair, crossovers_of
 from kinetics.specs.counts import short
@@ -19,10 +21,15 @@ if TYPE_CHECKING:
 
 _REACH: Final = 3.0
 """Colours span 1/8 to 8 times as fast."""
-_DARK: Final = 2.8
+_DARK: Final = 3.2
 """Cells of this speed-up and more are dark."""
+_TOLD: Final = 1.5
+"""Lesser speed-ups are left to the colour."""
 _COLOURS: Final = "PuOr"
-_PREDICTED: Final = "#00796b"
+_LINES: Final[dict[str, dict[str, Any]]] = {
+    "measured": {"color": "black", "linewidth": 2.6, "solid_capstyle": "round"},
+    "predicted": {"color": "#00b894", "linewidth": 1.3, "linestyle": (0, (2.5, 1.5))},
+}
 _UNKNOWN: Final = "0.8"
 _PANEL_INCHES: Final = 1.32
 _LEAST_INCHES: Final = 6.0
@@ -74,15 +81,17 @@ def _explain(figure: Figure, panels: Any, image: Any, pairs: Sequence[SparsePair
     bar.ax.set_yticklabels([f"{2.0**tick:.3g}x" for tick in ticks], fontsize=8)
     longest = short(max(pair.longest_fitted for pair in pairs))
     handles = [
-        Line2D([], [], color="black", label="both as fast, as measured"),
-        Line2D([], [], color=_PREDICTED, linestyle="--", label=f"the same, predicted from contexts up to {longest}"),
+        Line2D([], [], label="both as fast, as measured", **_LINES["measured"]),
+        Line2D([], [], label=f"the same, predicted from contexts up to {longest}", **_LINES["predicted"]),
         Patch(facecolor=_UNKNOWN, label="not measured"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     titles = [kind.title for kind in dict.fromkeys(pair.kind for pair in pairs)]
     sources = ", ".join(dict.fromkeys(pair.source for pair in pairs))
     head = f"Where sparse decode attention pays: {titles[0]}" + "".join(f"\nand {title}" for title in titles[1:])
-    figure.suptitle(f"{head}\none layer, measured: {sources}", fontsize=9.5)
+    is_mended = any(cell.projections_s for pair in pairs for cell in pair.cells)
+    how = "measured, projections of dense GQA fitted" if is_mended else "measured"
+    figure.suptitle(f"{head}\none layer, {how}: {sources}", fontsize=9.5)
 
 
 def _draw_panel(panel: Axes, pair: SparsePair) -> Any:
@@ -96,21 +105,21 @@ def _draw_panel(panel: Axes, pair: SparsePair) -> Any:
     panel.set_yticks(shown_batches, [str(batches[i]) for i in shown_batches], fontsize=7)
     _mark_best(panel, measured, batches, contexts)
     found = crossovers_of(pair)
-    for side, dash, colour in (("measured", "-", "black"), ("predicted", "--", _PREDICTED)):
+    for side, style in _LINES.items():
         crossed = [(getattr(one, side), row) for row, one in enumerate(found) if getattr(one, side) is not None]
-        points = [(math.log2(context / contexts[0]), row) for context, row in crossed]
-        panel.plot(
-            [x for x, _ in points], [y for _, y in points], dash, color=colour, linewidth=1.5, marker=".", markersize=3
-        )
+        places = np.interp(np.log([context for context, _ in crossed]), np.log(contexts), range(len(contexts)))
+        panel.plot(places, [row for _, row in crossed], **style)
     panel.set(xlim=(-0.5, len(contexts) - 0.5), ylim=(-0.5, len(batches) - 0.5))
     return image
 
 
 def _mark_best(panel: Axes, measured: dict[tuple[int, int], float], batches: list[int], contexts: list[int]) -> None:
-    """The greatest speed-up, in its cell."""
+    """The greatest speed-up, in its cell, if it is worth a number."""
     batch, context = max(measured, key=lambda cell: measured[cell] if cell[0] in batches else 0.0)
     x, y = contexts.index(context), batches.index(batch)
     best = measured[batch, context]
+    if best < _TOLD:
+        return
     colour = "white" if best > _DARK else "black"
     panel.text(x + 0.4, y, f"{best:.1f}x", ha="right", va="center", fontsize=7, fontweight="bold", color=colour)
 

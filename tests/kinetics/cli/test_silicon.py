@@ -10,6 +10,7 @@ from kinetics.cli.main import main
 from kinetics.prediction import silicon_package
 from kinetics.results import silicon_pairs
 from tests.support.measured_tables import rewrite, write_pair_tables
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -67,10 +68,22 @@ def test_json_holds_cells_in_seconds_and_the_crossovers_of_the_csv(run, tmp_path
 
 @pytest.mark.parametrize("arguments", [("--on", "H200"), ("--pair", "msa"), ("--framework", "vllm")])
 def test_figures_are_drawn_small(run, tmp_path, arguments):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: report)")
     path = tmp_path / "sparse.png"
     assert run(*arguments, "--figure", str(path))[0] == 0
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size <= 200_000
+
+
+@pytest.mark.parametrize(("name", "pair"), [("silicon.png", "dsa"), ("silicon_msa.png", "msa")])
+def test_the_documents_figures_are_what_the_command_draws(run, tmp_path, name, pair):
+    compare = pytest.importorskip("matplotlib.testing.compare", reason="matplotlib is not installed (extra: report)")
+    drawn, shown = tmp_path / "drawn.png", tmp_path / "shown.png"
+    assert run("--pair", pair, "--figure", str(drawn))[0] == 0
+    shown.write_bytes((ROOT / "docs" / name).read_bytes())
+    assert (
+        compare.compare_images(str(shown), str(drawn), tol=3) is None
+    )  # another matplotlib may set letters a hair apart
 
 
 @pytest.mark.parametrize(

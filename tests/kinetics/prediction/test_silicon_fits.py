@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kinetics.prediction.silicon_fits import (
     version_key,
     write_fits,
 )
+from tests.support.paths import ROOT
 from tests.support.silicon_rows import frozen_rows
 
 
@@ -95,3 +97,12 @@ def test_only_the_newest_version_of_a_kernel_is_kept():
     fits = [replace(fit, kernel=replace(fit.kernel, version=version)) for version in versions]
     assert [kept.kernel.version for kept in newest(fits)] == ["0.24.0"]
     assert version_key("1.3.0rc20") > version_key("1.3.0rc9") > version_key("1.2.0rc20")
+
+
+def test_the_document_quotes_the_committed_fits():
+    text = (ROOT / "docs" / "silicon.md").read_text(encoding="utf-8")
+    assert f"The {len(committed_fits()):,} fits" in " ".join(text.split())
+    for operation, name in [("attention", "dense GQA attention"), ("dsa", "DSA module"), ("experts", "routed experts")]:
+        fits = [fit for fit in committed_fits() if fit.operation == operation]
+        held_out = median(fit.held_out.median for fit in fits)
+        assert f"| {name} | {len(fits)} | {sum(fit.num_rows for fit in fits):,} | {100 * held_out:.1f} % |" in text

@@ -15,6 +15,7 @@ from kinetics.results.silicon_pairs import LONGEST_FITTED, measured_pairs
 from kinetics.results.silicon_tables import agreement, reading_table
 from kinetics.results.sparse_silicon import Cell, PairKind, SparsePair, crossovers_of
 from tests.support.measured_tables import BATCHES, rewrite, write_pair_tables
+from tests.support.paths import ROOT
 
 FOUND_BEFORE = [
     ("H200", "vllm", 16, 24_900), ("H200", "vllm", 64, 6_000), ("H200", "vllm", 256, 3_400),
@@ -68,6 +69,18 @@ def test_nine_in_ten_crossovers_of_indexed_latents_are_foreseen_the_far_ones_too
     assert near.median_factor < 1.05
     assert far.num_crossovers >= 20
     assert far.num_close >= 0.8 * far.num_crossovers
+
+
+def test_documents_quote_what_is_found_here():
+    dsa, msa = agreement(of_kind(PairKind.DSA)), agreement(of_kind(PairKind.MSA))
+    (one,) = [one for one in crossovers_of(pair_of("H200", "vllm")) if one.batch == 16]
+    readme, explained = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/silicon.md"))
+    assert f"{dsa.num_close} of {dsa.num_crossovers} crossovers within 1.25x" in readme
+    assert f"from {one.measured:,.0f} on for 16" in readme
+    for found in (dsa, msa):
+        assert f"{found.num_close} of {found.num_crossovers}" in explained
+        assert f"{found.median_factor:.2f}x" in explained
+        assert f"{found.worst_factor:.2f}x" in explained
 
 
 def test_four_in_five_crossovers_of_block_sparse_attention_are_foreseen():
