@@ -10,9 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from kinetics.bench.plugin import settings_of
+from kinetics.bench.plugin import settings_of, step_dtype_of
 from kinetics.cases.steps import StepCase, step_cases
-from kinetics.engine.step_dtype import choose_dtype
 from kinetics.prediction.calibration import Row
 
 
@@ -20,7 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = settings_of(metafunc.config)
     is_wanted = not settings.providers or "ours" in settings.providers
     dtype = metafunc.config.option.dtype and settings.grid.dtype
-    grid = replace(settings.grid, dtype=dtype or choose_dtype(settings.device.kind).dtype)
+    grid = replace(settings.grid, dtype=dtype or step_dtype_of(metafunc.config))
     cases = step_cases(grid) if is_wanted else []
     metafunc.parametrize("case", cases, ids=str)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kinetics.cases.kernels import CacheState, GridOptions, GridSize, check_kv_budget, kv_budgets
+from kinetics.cases.steps import step_cases
 from kinetics.machine.device import Device, resolve_device
 from kinetics.results.store import RUNS
 from kinetics.specs.counts import parse_count
@@ -40,6 +42,7 @@ _OPTIONS: Final = (
     ),
     ("--cache-state", "", "cold, warm or cold,warm (default cold, and one warm case)"),
     ("--energy", "off", "on: joules of each case, three seconds of it, where a GPU counts them (default off)"),
+    ("--tp", "1", "decode steps: ranks that share the model, each started by torchrun (default 1)"),
     ("--time-budget", "", "stop starting new cells after this long, e.g. 90s or 5m; what is left is listed"),
     ("--traces", "", "bench/test_aime.py: cost these logs of `kinetics generate` instead of generating"),
     ("--hf-model", "", "bench/test_aime.py: real weights on AIME 2024 instead of the miniature family"),
@@ -49,7 +52,10 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
-    """Everything a benchmark run was asked for. Empty `providers` means all that can run here."""
+    """Everything a benchmark run was asked for. Empty `providers` means all that can run here.
+
+    `rank`: the place of this process among those that share a model, counted from 0.
+    """
 
     device: Device
     grid: GridOptions
@@ -58,6 +64,7 @@ class BenchSettings:
     meters_energy: bool
     results_dir: Path
     root: Path
+    rank: int = 0
 
 
 def add_options(group: pytest.OptionGroup) -> frozenset[str]:
@@ -92,7 +99,9 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
 
     Raises: ValueError naming the option, its rule and the value.
     """
-    device = resolve_device(option.device)
+    num_ranks = _num_ranks(option.tp, os.environ)
+    rank = rank_of(os.environ) if num_ranks > 1 else 0
+    device = _device(option.device, num_ranks, os.environ)
     grid = GridOptions(
         size=_choice("--grid", option.grid, GridSize),
         device_kind=device.kind,
@@ -106,7 +115,10 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
             "--cache-state", option.cache_state, lambda text: _choice("--cache-state", text, CacheState)
         ),
         kv_layouts=_listed("--kv-layout", option.kv_layout, lambda text: _layout(text, device.kind)),
+        num_devices=num_ranks,
     )
+    if num_ranks > 1:
+        step_cases(grid)  # its models, shared by so many
     for page_size in grid.page_sizes or (16,):
         for budget in kv_budgets(grid):
             check_kv_budget(budget, page_size)
@@ -118,7 +130,37 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
         meters_energy=_switch("--energy", option.energy),
         results_dir=(root / (option.results_dir or RUNS)).resolve(),
         root=root,
+        rank=rank,
     )
+
+
+def rank_of(environment: Mapping[str, str]) -> int:
+    """The place of this process among those that torchrun started; 0 for one that nobody did."""
+    return int(environment.get("RANK") or 0)
+
+
+def _num_ranks(text: str, environment: Mapping[str, str]) -> int:
+    num_ranks = int(text) if text.strip().isdigit() else 0
+    if num_ranks < 1:
+        raise ValueError(f"--tp must be a number of ranks, at least 1, got {text!r}")
+    started = int(environment.get("WORLD_SIZE") or 1)
+    if started != num_ranks:
+        raise ValueError(
+            f"--tp must be the number of processes that torchrun started, got --tp {num_ranks} and {started}; run "
+            f"torchrun --nproc-per-node {max(num_ranks, 2)} -m pytest bench/test_decode_step.py --benchmark-only "
+            f"--tp {max(num_ranks, 2)}"
+        )
+    return num_ranks
+
+
+def _device(requested: str, num_ranks: int, environment: Mapping[str, str]) -> Device:
+    """The device of this rank: where ranks share a model, as many GPUs from the first on."""
+    if num_ranks == 1 or requested == "cpu":
+        return resolve_device(requested)
+    if requested.startswith("cuda:"):
+        raise ValueError(f"--device must be auto, cpu or cuda with --tp, for each rank takes a GPU, got {requested!r}")
+    device = resolve_device(requested)
+    return resolve_device(f"cuda:{environment.get('LOCAL_RANK') or 0}") if device.kind == "cuda" else device
 
 
 def _attribute(name: str) -> str:

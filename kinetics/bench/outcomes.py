@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kinetics.bench.machine import BenchMachine
 from kinetics.bench.options import BenchSettings
@@ -19,13 +19,19 @@ from kinetics.measure.timing import InvalidMeasurementError
 from kinetics.results.kernel_row import Recordable
 from kinetics_kernels.unavailable import Unavailable
 
+if TYPE_CHECKING:
+    from kinetics.engine.tensor_parallel import RankGroup
+
 Outcome = Recordable | Unavailable | Exception
 
 
 class Outcomes:
     """The outcomes of the cells measured so far, until each is taken."""
 
-    def __init__(self, settings: BenchSettings, plan: BenchPlan, machine: BenchMachine) -> None:
+    def __init__(
+        self, settings: BenchSettings, plan: BenchPlan, machine: BenchMachine, *, ranks: RankGroup | None = None
+    ) -> None:
+        self._ranks = ranks
         self._settings = settings
         self._plan = plan
         self._machine = machine
@@ -64,7 +70,7 @@ class Outcomes:
 
     def left_s(self) -> float:
         """Seconds of the time budget that are left to the run."""
-        return self._settings.time_budget_s - (time.monotonic() - self._started)
+        return self._settings.time_budget_s - self._passed_s()
 
     def measure(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
         """Measure a cell now, whatever the time; what physics forbids is invalid."""
@@ -72,28 +78,31 @@ class Outcomes:
             progress.say("measuring this machine's ceilings")
             _ = self._machine.ceilings
         progress.describe(planned.cell, num_cases=len(planned.cases))
-        meters_energy = self._settings.meters_energy
-        outcomes = dict(_run_cell(self._machine, planned.cell, planned.cases, meters_energy=meters_energy))
+        outcomes = dict(self._run_cell(planned.cell, planned.cases))
         for case, outcome in outcomes.items():
             if not isinstance(outcome, Unavailable | Exception) and (why := self._machine.why_impossible(outcome)):
                 outcomes[case] = InvalidMeasurementError(why)
         return outcomes
 
     def _in_time(self, planned: PlannedCell, progress: RunProgress) -> Mapping[BenchCase, Outcome]:
-        if time.monotonic() - self._started > planned.deadline_s:
+        if self._passed_s() > planned.deadline_s:
             budget = f"{self._settings.time_budget_s:.0f} s"
             spent = Unavailable(f"time budget: this file's share of {budget} was spent; raise --time-budget")
             return dict.fromkeys(planned.cases, spent)
         return self.measure(planned, progress)
 
+    def _passed_s(self) -> float:
+        """Seconds since the start, by the clock of the first rank."""
+        passed_s = time.monotonic() - self._started
+        return passed_s if self._ranks is None else self._ranks.share(passed_s)[0]
 
-def _run_cell(
-    machine: BenchMachine, cell: Cell | StepCell, cases: Sequence[Any], *, meters_energy: bool
-) -> Mapping[Any, Outcome]:
-    if isinstance(cell, StepCell):
-        from kinetics.measure.step_runner import StepRunner
+    def _run_cell(self, cell: Cell | StepCell, cases: Sequence[Any]) -> Mapping[Any, Outcome]:
+        device, conditions = self._machine.device, self._machine.conditions
+        if isinstance(cell, StepCell):
+            from kinetics.measure.step_runner import StepRunner
 
-        return StepRunner(machine.device, machine.conditions).run(cell, cases)
-    from kinetics.measure.kernel_runner import CellRunner
+            shared = {} if self._ranks is None else {"ranks": self._ranks}
+            return StepRunner(device, conditions, links=self._machine.links, **shared).run(cell, cases)
+        from kinetics.measure.kernel_runner import CellRunner
 
-    return CellRunner(machine.device, machine.conditions, meters_energy=meters_energy).run(cell, cases)
+        return CellRunner(device, conditions, meters_energy=self._settings.meters_energy).run(cell, cases)

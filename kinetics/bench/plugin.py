@@ -7,15 +7,17 @@ own conftest.py declares. Imports nothing heavy until then.
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kinetics.bench.folder import reaches_benchmarks
-from kinetics.bench.options import BenchSettings, add_options, bench_settings, is_any_given, own_options
+from kinetics.bench.options import BenchSettings, add_options, bench_settings, is_any_given, own_options, rank_of
 from kinetics_kernels.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -73,6 +75,14 @@ def settings_of(config: pytest.Config) -> BenchSettings:
     return _run_of(config).settings
 
 
+def step_dtype_of(config: pytest.Config) -> str:
+    """The dtype in which steps multiply fastest here, the same on all ranks of a run.
+
+    Raises: pytest.UsageError if an option is wrong.
+    """
+    return _run_of(config).machine.step_dtype.dtype
+
+
 def tables_of(config: pytest.Config) -> Path:
     """The folder for tables and figures of this run, beside its result file.
 
@@ -99,7 +109,9 @@ def record_case(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Ben
 
     def record(case: BenchCase) -> Row:
         run.plan.expect(case, test=request.node.nodeid)
-        return _record(run, benchmark, case, _or_skip(run.measure(case)))
+        with _ends_on_lost_rank(request.config):
+            measured = run.measure(case)
+        return _record(run, benchmark, case, _or_skip(measured))
 
     return record
 
@@ -125,6 +137,23 @@ def not_slower(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., 
         return decision
 
     return judge
+
+
+@contextmanager
+def _ends_on_lost_rank(config: pytest.Config) -> Iterator[None]:
+    """Within it, a rank that fails ends this process, with one line that says why; torchrun ends the others."""
+    if _run_of(config).settings.grid.num_devices == 1:
+        yield
+        return
+    from kinetics.bench.run_hooks import RunHooks
+    from kinetics.engine.tensor_parallel import RankFailedError
+
+    try:
+        yield
+    except RankFailedError as failure:
+        hooks = config.pluginmanager.get_plugin("kinetics-run")
+        assert isinstance(hooks, RunHooks)
+        hooks.lose_rank(str(failure), is_elsewhere=failure.is_elsewhere)
 
 
 def _running(request: pytest.FixtureRequest) -> BenchRun:
@@ -178,6 +207,8 @@ def _begin(config: pytest.Config) -> None:
     try:
         run = BenchRun(bench_settings(_options(config), root=root))
     except ValueError as error:
+        if rank_of(os.environ) > 0:  # the first rank says the same
+            raise SystemExit(pytest.ExitCode.USAGE_ERROR) from None
         raise pytest.UsageError(str(error)) from None
     config.stash[_RUN] = run
     take_over(config, run)

@@ -18,15 +18,17 @@ from kinetics.results.store import SCHEMA, Document, Skip, check_writable, resul
 
 
 class RunFile:
-    """What a run writes. Rows go to the journal one by one; the file is written once, in the end.
+    """What a run writes. Rows go to the journal one by one; the file is written once, in the end; by the first rank.
 
     Raises: ValueError if the result folder cannot be written.
     """
 
     def __init__(self, settings: BenchSettings) -> None:
         self.folder = settings.results_dir / settings.device.slug
-        check_writable(self.folder)
-        self.recovered = recover_journals(self.folder, complete=complete_document)
+        self.recovered: list[Path] = []
+        if settings.rank == 0:
+            check_writable(self.folder)
+            self.recovered = recover_journals(self.folder, complete=complete_document)
         self.commit, self.is_dirty = source_state(settings.root)
         self.written: Path | None = None
         self.document: Document = {}
@@ -36,6 +38,8 @@ class RunFile:
 
     def keep(self, benchmark: Document, *, machine_info: dict[str, Any], skips: Sequence[Skip]) -> None:
         """Put a finished benchmark into the journal, where Ctrl-C and `kill -9` cannot reach it."""
+        if self._settings.rank > 0:
+            return
         if self._journal is None:
             commit_info = {"id": self.commit, "dirty": self.is_dirty}
             header = {"machine_info": machine_info, "commit_info": commit_info, **self._own_fields(skips)}
@@ -50,7 +54,7 @@ class RunFile:
     def write(self, document: Document) -> None:
         """Write the file if there is a row to write, and forget the journal."""
         self.document = document
-        if document["benchmarks"]:
+        if document["benchmarks"] and self._settings.rank == 0:
             self.written = self._path()
             write_json(self.written, document)
         if self._journal is not None:

@@ -1,11 +1,13 @@
 """One benchmark run: what it was asked for, and the plan, machine, outcomes, file and ledger it keeps between tests.
 
-pytest is the business of `kinetics.bench.plugin` and `kinetics.bench.run_hooks`.
+pytest is the business of `kinetics.bench.plugin` and `kinetics.bench.run_hooks`. Where ranks share a model, each has a
+run of its own; they decide together, and the first one writes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from kinetics.bench.machine import BenchMachine
 from kinetics.bench.options import BenchSettings
@@ -19,24 +21,42 @@ from kinetics.results.kernel_row import Recordable
 from kinetics.results.store import Document, Skip
 from kinetics_kernels.unavailable import Unavailable
 
+if TYPE_CHECKING:
+    from kinetics.engine.tensor_parallel import RankGroup
+
 
 class BenchRun:
     """Everything that one `pytest bench/` keeps between its tests. `skips`: the cases that left no row, and why.
 
     `recorded`: the case of each benchmark, by its full name.
 
-    Raises: ValueError if the result folder cannot be written.
+    Raises: ValueError if the result folder cannot be written, or the ranks cannot come together.
     """
 
     def __init__(self, settings: BenchSettings) -> None:
         self.settings = settings
+        self._stack = ExitStack()
+        ranks = self._joined_ranks()
         self.file = RunFile(settings)
         self.plan = BenchPlan(settings.time_budget_s)
-        self.machine = BenchMachine(settings.device, dtype=settings.grid.dtype, folder=self.file.folder)
+        self.machine = BenchMachine(settings.device, dtype=settings.grid.dtype, folder=self.file.folder, ranks=ranks)
         self.skips: list[Skip] = []
         self.progress: RunProgress = SilentProgress()
-        self.outcomes = Outcomes(settings, self.plan, self.machine)
+        self.outcomes = Outcomes(settings, self.plan, self.machine, ranks=ranks)
         self.recorded: dict[str, BenchCase] = {}
+
+    def _joined_ranks(self) -> RankGroup | None:
+        """The ranks that share a model; None if there is one."""
+        if self.settings.grid.num_devices == 1:
+            return None
+        from kinetics.engine.tensor_parallel import joined_ranks
+
+        kind = self.settings.device.kind
+        return self._stack.enter_context(joined_ranks(self.settings.grid.num_devices, device_kind=kind))
+
+    def close(self) -> None:
+        """Leave the other ranks."""
+        self._stack.close()
 
     def measure(self, case: BenchCase) -> Recordable | Unavailable:
         """The measurement of a case, or why there is none. Its whole cell is measured on the first call.

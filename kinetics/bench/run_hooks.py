@@ -7,11 +7,14 @@ per device, and files of unlike devices are not compared. torch is not imported 
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from pytest_benchmark.session import BenchmarkSession
@@ -45,6 +48,8 @@ class SampleReplay:
 
 
 REPLAY = SampleReplay()
+_UNTIL_TORCHRUN_ENDS_ALL_S = 5.0
+"""After a rank has ended, and said why."""
 _FIRST = ("kernel", "step")
 """Marks of what a run that is cut short must not lack."""
 
@@ -68,10 +73,20 @@ class RunHooks:
         self._config = config
         self._run = run
         self._passed: set[str] = set()
+        self._lost: str | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Let the first of several ranks speak alone."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if self._run.settings.rank > 0 and reporter is not None:
+            reporter._tw._file = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Measure kernels and steps before all else; give every benchmark that records samples the replay timer."""
+        if self._run.settings.grid.num_devices > 1 and any(not item.get_closest_marker("step") for item in items):
+            raise pytest.UsageError("--tp is for decode steps alone: pytest bench/test_decode_step.py --tp ...")
         items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in _FIRST))
         for item in items:
             if RECORDING & set(getattr(item, "fixturenames", ())):
@@ -142,11 +157,11 @@ class RunHooks:
             self._run.progress.close()
             return result
         is_partial = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if not is_partial:
+        if not is_partial and self._run.settings.grid.num_devices == 1:
             self._look_again(session, bench_session)
         self._run.progress.close()
         self._run.file.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
-        if self._run.file.written is None and session.exitstatus == pytest.ExitCode.OK:
+        if not self._run.file.document["benchmarks"] and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         return result
 
@@ -156,6 +171,33 @@ class RunHooks:
         if wrong := measure_disturbed_again(self._run, kept):
             self._passed -= wrong
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def lose_rank(self, why: str, *, is_elsewhere: bool) -> NoReturn:
+        """End the session of this rank; the one that failed says why, and one that waits for it only if nobody does.
+
+        Raises: pytest.exit.Exception
+        """
+        self._lost = f"kinetics: {why}; all ranks end"
+        if not is_elsewhere:
+            self._say_lost()
+        pytest.exit("a rank failed", returncode=1)
+
+    def _say_lost(self) -> None:
+        with self._uncaptured():
+            print(self._lost, file=sys.__stderr__, flush=True)
+        self._lost = ""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Leave the other ranks; without a word to them if one failed, for no answer would come."""
+        if self._lost is None:
+            self._run.close()
+            return
+        sys.stdout.flush()
+        if self._lost:
+            time.sleep(_UNTIL_TORCHRUN_ENDS_ALL_S)
+            self._say_lost()
+        os._exit(1)
 
     def pytest_terminal_summary(self) -> None:
         """Print what was measured beside what was predicted, what was left out, and where the file is."""

@@ -150,6 +150,7 @@ class GridOptions:
     page_sizes: Sequence[int] = ()
     cache_states: Sequence[CacheState] = ()
     kv_layouts: Sequence[str] = ()
+    num_devices: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from kinetics.specs.counts import short
 from kinetics.specs.dtypes import element_bytes
 from kinetics.specs.models import ModelSpec, find_model
 from kinetics.specs.policies import PolicyKind
+from kinetics.specs.shard import shard_of
 
 _K = 1024
 
@@ -37,7 +38,9 @@ STEP_POLICIES: Final = (PolicyKind.DENSE, PolicyKind.BLOCK_TOPK, PolicyKind.LOCA
 class StepCell:
     """Steps measured together, interleaved: one model at one batch and context, with these numbers of its layers.
 
-    `dtype` is that of the weights.
+    `dtype` is that of the weights. `num_devices` ranks share the model, each on a device of its own.
+
+    Raises: ValueError if they do not divide its heads or its width.
     """
 
     model: ModelSpec
@@ -48,6 +51,10 @@ class StepCell:
     device_kind: str
     dtype: str
     uses_cuda_graph: bool
+    num_devices: int = 1
+
+    def __post_init__(self) -> None:
+        shard_of(self.model, self.num_devices)
 
     @property
     def kv_dtype(self) -> str:
@@ -68,6 +75,11 @@ class StepCell:
         num_layers = max(self.layer_counts)
         is_partial = num_layers < self.model.num_layers
         return replace(self.model, num_layers=num_layers, ties_embeddings=self.model.ties_embeddings or is_partial)
+
+    @property
+    def shard(self) -> ModelSpec:
+        """What one rank holds of it."""
+        return shard_of(self.largest, self.num_devices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +136,7 @@ class StepCase:
             kv_element_bytes=element_bytes(cell.kv_dtype),
             num_kept_pages=None if self.kv_budget is None else self.kv_budget // cell.page_size,
             num_summary_vectors=int(self.policy is PolicyKind.BLOCK_TOPK),
+            num_devices=cell.num_devices,
         )
 
     def __str__(self) -> str:
@@ -131,6 +144,7 @@ class StepCase:
         parts = ["step", self.policy.value, cell.model.slug, f"l{self.num_layers}", f"b{cell.batch}"]
         parts += [f"c{short(cell.context_len)}"]
         parts += [f"k{short(self.kv_budget)}"] if self.kv_budget is not None else []
+        parts += [f"tp{cell.num_devices}"] if cell.num_devices > 1 else []
         parts += ["graph"] if cell.uses_cuda_graph else []
         return "-".join(parts)
 
@@ -201,6 +215,7 @@ def _cells(options: GridOptions) -> Iterator[StepCell]:
                     device_kind=options.device_kind,
                     dtype=options.dtype,
                     uses_cuda_graph=uses_cuda_graph,
+                    num_devices=options.num_devices,
                 )
 
 

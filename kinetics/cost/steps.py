@@ -81,6 +81,11 @@ class StepShape:
         return 0 if self.num_kept_pages is None else self.num_summary_vectors
 
     @property
+    def num_collectives(self) -> int:
+        """How often several devices wait for each other: two sums a layer, that of the embedding, the logits."""
+        return 2 * self.model.num_layers + 2 if self.num_devices > 1 else 0
+
+    @property
     def num_launches(self) -> int:
         """Dependent launches of the plain algorithm."""
         per_layer = _LAUNCHES_PER_LAYER + _ATTENTION_LAUNCHES + (_SEARCH_LAUNCHES if self.summary_vectors else 0)
@@ -174,7 +179,11 @@ def _activations_work(shape: StepShape) -> Work:
 
 
 def _all_reduce_work(shape: StepShape) -> Work:
-    """Two sums a layer, each a reduce-scatter and an all-gather in a ring: 2 (n - 1) / n of the activations."""
-    activations = shape.batch * shape.model.hidden_size * shape.element_bytes
-    moved = 2 * activations * (shape.num_devices - 1) // shape.num_devices
-    return Work(flop=0, num_bytes=2 * shape.model.num_layers * moved)
+    """Two sums a layer and that of the embedding, each a reduce-scatter and an all-gather in a ring, and the logits.
+
+    A sum moves 2 (n - 1) / n of the activations, and logits are gathered: (n - 1) / n of them.
+    """
+    others, size = shape.num_devices - 1, shape.batch * shape.element_bytes
+    moved = 2 * size * shape.model.hidden_size * others // shape.num_devices
+    logits = size * shape.model.vocab_size * others // shape.num_devices
+    return Work(flop=0, num_bytes=(2 * shape.model.num_layers + 1) * moved + logits)

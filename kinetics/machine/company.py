@@ -51,10 +51,17 @@ class _Reading(NamedTuple):
 class CompanyWatch:
     """Watches from construction to `seen`; `look` while a GPU is at work.
 
-    `complaint`: what is wrong with the GPU now; None where there is none, or nothing is.
+    `complaint`: what is wrong with the GPU now; None where there is none, or nothing is. `share` is handed the CPU
+    seconds of this process, and returns those of every process of this machine that measures together with it.
     """
 
-    def __init__(self, complaint: Callable[[], str | None] | None = None) -> None:
+    def __init__(
+        self,
+        complaint: Callable[[], str | None] | None = None,
+        *,
+        share: Callable[[float], list[float]] = lambda own_s: [own_s],
+    ) -> None:
+        self._share = share
         self._cpus = allowed_cpus()
         self._complain = complaint
         self._complaint: str | None = None
@@ -70,7 +77,7 @@ class CompanyWatch:
         start, end = self._start, _read(self._cpus)
         wall_s = max(end.wall_s - start.wall_s, 1e-9)
         capacity_s = wall_s * len(self._cpus)
-        others_s = end.busy_s - start.busy_s - (end.own_cpu_s - start.own_cpu_s)
+        others_s = end.busy_s - start.busy_s - sum(self._share(end.own_cpu_s - start.own_cpu_s))
         has_steal = start.steal_s is not None and end.steal_s is not None
         return Company(
             others_cpu_share=min(1.0, max(0.0, others_s / capacity_s)),

@@ -18,10 +18,19 @@ AnyOutcome = TypeVar("AnyOutcome")
 
 
 def run_within_memory(
-    cases: Sequence[AnyCase], need: MemoryNeed, device: Device, measure: Callable[[], dict[AnyCase, AnyOutcome]]
+    cases: Sequence[AnyCase],
+    need: MemoryNeed,
+    device: Device,
+    measure: Callable[[], dict[AnyCase, AnyOutcome]],
+    *,
+    free_bytes: int | None = None,
 ) -> dict[AnyCase, AnyOutcome | Unavailable]:
-    """What `measure` returns, or for every case the reason why its memory was not enough; freed in the end."""
-    if unavailable := need.unavailable_within(available_bytes(device), share=MEMORY_SHARE):
+    """What `measure` returns, or for every case the reason why its memory was not enough; freed in the end.
+
+    `free_bytes`: what can be allocated; None is for all that is free now.
+    """
+    free_bytes = available_bytes(device) if free_bytes is None else free_bytes
+    if unavailable := need.unavailable_within(free_bytes, share=MEMORY_SHARE):
         return dict.fromkeys(cases, unavailable)
     try:
         return {**measure()}

@@ -3,6 +3,9 @@
 A candidate is a list of calls that do the same work on different buffers. Every round runs each candidate once, in
 random order, so that drift of the machine falls on all of them alike; ratios within one measurement are worth more
 than its absolute times. What one candidate does wrong while it is timed is its own fault: the others go on.
+
+Where several processes run one candidate together, they `share` what they say, so that all of them do the same: how
+many rounds there are, and that they start a call together.
 """
 
 from __future__ import annotations
@@ -22,11 +25,18 @@ Samples = dict[str, list[float]]
 Pass = Callable[[], Sequence[Any]]
 """Runs what was timed once more, and returns what each of its calls returned."""
 Meter = Callable[[Call, int], float]
+Share = Callable[[Any], list[Any]]
+"""Say something to every process that measures this too, and hear what each of them says, in one order."""
 Result = TypeVar("Result")
 
 NUM_REPEATS = 5
 """Calls, of a candidate that is asked twice, on the values that it has just answered."""
 _MIN_SHARE_OF_FRESH = 0.5
+
+
+def alone(said: Any) -> list[Any]:
+    """What a process hears that measures by itself: what it says."""
+    return [said]
 
 
 def _unprepared(is_audit: bool) -> None:
@@ -88,25 +98,31 @@ class Measurement:
 
 
 def measure_cpu(
-    candidates: Mapping[str, Candidate], *, evict: Callable[[], float] | None, plan: RoundPlan, seed: int
+    candidates: Mapping[str, Candidate],
+    *,
+    evict: Callable[[], float] | None,
+    plan: RoundPlan,
+    seed: int,
+    share: Share = alone,
 ) -> Measurement:
     """Time the candidates by the monotonic clock: cold with an evictor, warm (the second of two calls) without."""
     passes: dict[str, Pass] = {name: _first_call(candidate) for name, candidate in candidates.items()}
     measured = Measurement(samples_s={name: [] for name in candidates}, passes=passes)
-    runs = {name: _CpuRun(candidate, evict, measured.canary_bytes_per_s) for name, candidate in candidates.items()}
-    calls_s = sum(_guarded(measured.faults, name, run.warm_up) or 0.0 for name, run in runs.items())
+    canary, guarded = measured.canary_bytes_per_s, _Guard(measured.faults, share)
+    runs = {name: _CpuRun(candidate, evict, canary, share) for name, candidate in candidates.items()}
+    calls_s = sum(guarded(name, run.warm_up) or 0.0 for name, run in runs.items())
     round_s = 2 * calls_s if evict is None else calls_s + len(runs) * timed(evict)
     order = random.Random(seed)  # noqa: S311 - an order of rounds, not a secret
-    num_rounds = plan.num_rounds(round_s)
+    num_rounds = share(plan.num_rounds(round_s))[0]
     audited = secrets.randbelow(num_rounds)
     with _no_garbage_collection():
         for number in range(num_rounds):
             for name in order.sample(list(runs), len(runs)):
                 if name not in measured.faults:
-                    sample = _guarded(measured.faults, name, runs[name].sample, number == audited)
+                    sample = guarded(name, runs[name].sample, number == audited)
                     measured.samples_s[name] += [] if sample is None else [sample]
-    for name in set(runs) - set(measured.faults):
-        _guarded(measured.faults, name, runs[name].check)
+    for name in [name for name in runs if name not in measured.faults]:
+        guarded(name, runs[name].check)
     return measured
 
 
@@ -117,10 +133,13 @@ def _first_call(candidate: Candidate) -> Pass:
 class _CpuRun:
     """One candidate on a CPU, and what holds it to its samples."""
 
-    def __init__(self, candidate: Candidate, evict: Callable[[], float] | None, canary: list[float]) -> None:
+    def __init__(
+        self, candidate: Candidate, evict: Callable[[], float] | None, canary: list[float], share: Share
+    ) -> None:
         self._candidate = candidate
         self._evict = evict
         self._canary = canary
+        self._share = share
         self._stopwatch = CpuStopwatch()
         self._fresh_s: list[float] = []
         self._repeats_s: list[float] = []
@@ -156,6 +175,7 @@ class _CpuRun:
             )
 
     def _timed(self, is_audit: bool = False) -> float:
+        self._share(None)  # nobody's eviction is in the time of the others
         seconds, result = self._stopwatch.time(self._candidate.calls[0])
         self._candidate.after([result], is_audit)
         return seconds
@@ -168,6 +188,7 @@ def measure_cuda(
     plan: RoundPlan,
     seed: int,
     meter: Meter | None = None,
+    share: Share = alone,
 ) -> Measurement:
     """Time the candidates by CUDA events around graph replays (or eager passes) over all their buffers.
 
@@ -178,15 +199,16 @@ def measure_cuda(
 
     measured = Measurement(samples_s={name: [] for name in candidates})
     runs: dict[str, CudaRun] = {}
+    guarded = _Guard(measured.faults, share)
     for name, candidate in candidates.items():
-        run = _guarded(measured.faults, name, _checked_run, candidate, use_graph)
+        run = guarded(name, _checked_run, candidate, use_graph, share)
         runs |= {} if run is None else {name: run}
     order = random.Random(seed)  # noqa: S311 - an order of rounds, not a secret
     stamps: list[tuple[str, Any, Any]] = []
     for run in runs.values():
         run.repeat()  # an idle device would meet the first event at once, and wait for the launch of what it times
     with _no_garbage_collection():
-        for _ in range(plan.num_rounds(sum(run.estimated_s for run in runs.values()))):
+        for _ in range(share(plan.num_rounds(sum(run.estimated_s for run in runs.values())))[0]):
             for name in order.sample(list(runs), len(runs)):
                 candidates[name].before(False)
                 stamps.append((name, *runs[name].stamped()))
@@ -195,16 +217,16 @@ def measure_cuda(
         measured.samples_s[name].append(start.elapsed_time(end) * 1e-3 / runs[name].num_calls)
     for name, run in runs.items():
         measured.passes[name] = run.one_pass
-        _guarded(measured.faults, name, _look_at_last, candidates[name], run)
+        guarded(name, _look_at_last, candidates[name], run)
     if meter is not None:
         sound = {name: run for name, run in runs.items() if name not in measured.faults}
         measured.joules_per_call.update({name: meter(run.repeat, run.num_calls) for name, run in sound.items()})
     return measured
 
 
-def _checked_run(candidate: Candidate, use_graph: bool) -> CudaRun:
+def _checked_run(candidate: Candidate, use_graph: bool, share: Share) -> CudaRun:
     candidate.before(False)
-    run = CudaRun(candidate.calls, use_graph=use_graph)
+    run = CudaRun(candidate.calls, use_graph=use_graph, agree=lambda passes: int(share(passes)[0]))
     run.check_events()
     return run
 
@@ -216,13 +238,25 @@ def _look_at_last(candidate: Candidate, run: CudaRun) -> None:
     candidate.after(run.one_pass(), True)
 
 
-def _guarded(faults: dict[str, Exception], name: str, act: Callable[..., Result], *arguments: Any) -> Result | None:
-    """What `act` returns; what it raises is the fault of the candidate of this name."""
-    try:
-        return act(*arguments)
-    except Exception as fault:
-        faults[name] = fault
-        return None
+class _Guard:
+    """Keeps what an act raises as the fault of a candidate: the others go on.
+
+    Of processes that measure together none can go on without the one that failed; there it is raised.
+    """
+
+    def __init__(self, faults: dict[str, Exception], share: Share) -> None:
+        self._faults = faults
+        self._is_alone = share is alone
+
+    def __call__(self, name: str, act: Callable[..., Result], *arguments: Any) -> Result | None:
+        """What `act` returns; None if it failed."""
+        try:
+            return act(*arguments)
+        except Exception as fault:
+            if not self._is_alone:
+                raise
+            self._faults[name] = fault
+            return None
 
 
 @contextmanager

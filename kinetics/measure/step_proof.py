@@ -6,6 +6,8 @@ layers together compute is checked against another library in the tests.
 
 Which pages block top-k keeps jumps with the last bit of a query, so all three attend to the pages that the step's own
 query chooses by the reference's scores. That kernels choose rightly is proved where kernels are measured.
+
+Of several ranks each writes out its own part; the parts are gathered and added up here, not by the sums that are timed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch.nn.functional import silu
 from kinetics.cases.steps import StepCase
 from kinetics.engine.attention import Attention, DecodeBatch, page_selection
 from kinetics.engine.decoder import Decoder
+from kinetics.engine.tensor_parallel import RankGroup
 from kinetics.measure.loud_keys import write_loud_keys
 from kinetics.measure.step_workload import StepWorkload, first_layers, settings_of
 from kinetics_kernels.block_topk import reference as block_topk_reference
@@ -36,7 +39,7 @@ def prove_step(workload: StepWorkload, case: StepCase) -> float:
     """
     one_layer = first_layers(workload.decoder, 1)
     head = replace(one_layer.weights, head=one_layer.weights.head[:HEAD_ROWS])
-    timed = Decoder(one_layer.spec, head)
+    timed = Decoder(one_layer.spec, head, ranks=one_layer.ranks, vocab_size=one_layer.vocab_size)
     attention = _RecordingAttention(workload.attention_of(case))
     timed.decode(workload.token_ids, workload.batch, attention)
     _write_loud_keys(workload, attention.q)
@@ -85,12 +88,30 @@ def _chosen_pages(workload: StepWorkload, case: StepCase, q: torch.Tensor) -> to
 
 
 def _plain_logits(workload: StepWorkload, pages: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    weights, epsilon = workload.decoder.weights, workload.decoder.spec.norm_epsilon
+    decoder = workload.decoder
+    weights, epsilon, ranks = decoder.weights, decoder.spec.norm_epsilon, decoder.ranks
     layer = weights.layers[0]
-    hidden = weights.embedding[workload.token_ids].to(dtype)
-    hidden = hidden + _plain_attention(workload, pages, _norm(hidden, layer.input_norm, epsilon))
-    hidden = hidden + _plain_mlp(workload, _norm(hidden, layer.mlp_norm, epsilon))
-    return _norm(hidden, weights.final_norm, epsilon) @ weights.head[:HEAD_ROWS].to(dtype).T
+    hidden = _joined(_plain_embedding(workload).to(dtype), ranks)
+    hidden = hidden + _joined(_plain_attention(workload, pages, _norm(hidden, layer.input_norm, epsilon)), ranks)
+    hidden = hidden + _joined(_plain_mlp(workload, _norm(hidden, layer.mlp_norm, epsilon)), ranks)
+    logits = _norm(hidden, weights.final_norm, epsilon) @ weights.head[:HEAD_ROWS].to(dtype).T
+    return ranks.gather(logits)[:, : decoder.vocab_size]
+
+
+def _joined(part: torch.Tensor, ranks: RankGroup) -> torch.Tensor:
+    """The sum of all ranks' parts."""
+    return ranks.gather(part[..., None]).sum(-1) if ranks.num_ranks > 1 else part
+
+
+def _plain_embedding(workload: StepWorkload) -> torch.Tensor:
+    """The rows that this rank has of the tokens; zeros for those of others."""
+    table = workload.decoder.weights.embedding
+    first = workload.decoder.ranks.rank * len(table)
+    rows = [
+        table[token - first] if 0 <= token - first < len(table) else torch.zeros_like(table[0])
+        for token in workload.token_ids.tolist()
+    ]
+    return torch.stack(rows)
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """The decode steps of one cell on one cache: proved, timed, and proved again on a cache and tokens that came later.
 
 Beside every number of layers the same step runs without attention. Tokens are new in every timed step; the tokens that
-a step returns are spoilt before it runs again, and must be written when it returns.
+a step returns are spoilt before it runs again, and must be written when it returns. Ranks that share a model make the
+same calls in one order: where one of them fails alone, all end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from kinetics.cases.steps import StepCase, StepCell
+from kinetics.engine.tensor_parallel import ALONE, RankGroup
 from kinetics.machine.conditions import Conditions
 from kinetics.measure.kernel_proof import check_written, spoil
 from kinetics.measure.memory import is_out_of_memory
@@ -29,12 +31,21 @@ class StepTrials:
     `failures`: the others, and why.
     """
 
-    def __init__(self, cell: StepCell, cases: Sequence[StepCase], *, device: str, conditions: Conditions) -> None:
+    def __init__(
+        self,
+        cell: StepCell,
+        cases: Sequence[StepCase],
+        *,
+        device: str,
+        conditions: Conditions,
+        ranks: RankGroup = ALONE,
+    ) -> None:
         seed = zlib.crc32(str(cell).encode())
         self.sound = dict.fromkeys(cases, 0.0)
         self.failures: dict[StepCase, Exception] = {}
         self._conditions = conditions
-        self._workload = make_step_workload(cell, device=device, seed=seed)
+        self._ranks = ranks
+        self._workload = make_step_workload(cell, device=device, seed=seed, ranks=ranks)
         self._questions = torch.Generator(device=device).manual_seed(seed)
         self._prove()
 
@@ -87,6 +98,17 @@ class StepTrials:
                 self.sound[case] = max(self.sound[case], proof)
 
     def _proved(self, case: StepCase) -> float | Exception:
+        """The largest error of any rank; what is wrong on one is wrong."""
+        own = self._proved_here(case)
+        if self._ranks.num_ranks == 1:
+            return own
+        if isinstance(own, Exception) and not isinstance(own, AssertionError):
+            raise own  # somewhere amid the calls that all ranks make
+        said = self._ranks.share(str(own) if isinstance(own, AssertionError) else own)
+        wrong = [one for one in said if isinstance(one, str)]
+        return AssertionError(wrong[0]) if wrong else max(one for one in said if not isinstance(one, str))
+
+    def _proved_here(self, case: StepCase) -> float | Exception:
         try:
             return prove_step(self._workload, case)
         except Exception as failure:

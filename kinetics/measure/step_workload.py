@@ -16,7 +16,8 @@ from kinetics.engine.attention import Attention, AttentionSettings, DecodeBatch,
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.kv_cache import KvCache
-from kinetics.engine.weights import fill_repeating, random_weights
+from kinetics.engine.tensor_parallel import ALONE, RankGroup
+from kinetics.engine.weights import ModelWeights, fill_repeating, random_weights
 from kinetics.specs.policies import BlockTopK, Local, PolicyKind
 from kinetics_kernels import api
 from kinetics_kernels.shapes import PageSummaryKind, num_pages_for
@@ -46,7 +47,7 @@ class StepWorkload:
 
     def ask_anew(self, generator: torch.Generator) -> None:
         """Other tokens, in the same memory."""
-        self.token_ids.random_(0, self.decoder.spec.model.vocab_size, generator=generator)
+        self.token_ids.random_(0, self.decoder.vocab_size, generator=generator)
 
     def draw(self, *, seed: int) -> None:
         """Another cache and other tokens of this seed, in the same memory; weights stay."""
@@ -68,10 +69,15 @@ class StepWorkload:
         return PolicyAttention(self.cache, settings_of(case))
 
 
-def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkload:
-    """Random weights and a cache in which every request has its context, in scattered pages."""
-    model, dtype = cell.largest, getattr(torch, cell.dtype)
-    weights = random_weights(model, device=device, dtype=dtype, seed=seed)
+def make_step_workload(cell: StepCell, *, device: str, seed: int, ranks: RankGroup = ALONE) -> StepWorkload:
+    """Random weights and a cache in which every request has its context, in scattered pages.
+
+    Of several `ranks` each has weights, keys and values of its own, and the same tokens.
+    """
+    model, dtype = cell.shard, getattr(torch, cell.dtype)
+    weights = random_weights(model, device=device, dtype=dtype, seed=seed + ranks.rank)
+    if ranks.num_ranks > 1:
+        _fill_routers(weights, seed=seed)
     pages_per_request = num_pages_for(cell.context_len, cell.page_size)
     num_pages = cell.batch * pages_per_request
     cache = KvCache(
@@ -88,7 +94,7 @@ def make_step_workload(cell: StepCell, *, device: str, seed: int) -> StepWorkloa
         seq_lens=torch.full((cell.batch,), cell.context_len, dtype=torch.int32, device=device),
     )
     token_ids = torch.empty((cell.batch,), dtype=torch.int64, device=device)
-    decoder = Decoder(DecoderSpec.for_random_weights(model), weights)
+    decoder = Decoder(DecoderSpec.for_random_weights(model), weights, ranks=ranks, vocab_size=cell.largest.vocab_size)
     workload = StepWorkload(decoder=decoder, cache=cache, token_ids=token_ids, batch=batch)
     workload.draw(seed=seed)
     return workload
@@ -112,10 +118,19 @@ def settings_of(case: StepCase) -> AttentionSettings:
     return AttentionSettings(policy=policy)
 
 
+def _fill_routers(weights: ModelWeights, *, seed: int) -> None:
+    """The same router on every rank: a token goes to the same experts, of which each rank has its part."""
+    for number, layer in enumerate(weights.layers):
+        if layer.router is not None:
+            generator = torch.Generator(device=layer.router.device).manual_seed(seed + number)
+            layer.router.normal_(generator=generator).mul_(layer.router.shape[-1] ** -0.5)
+
+
 def first_layers(decoder: Decoder, num_layers: int) -> Decoder:
     """The decoder cut to its first layers; embedding and head stay, no weight is copied."""
     spec = replace(decoder.spec, model=replace(decoder.spec.model, num_layers=num_layers))
-    return Decoder(spec, replace(decoder.weights, layers=decoder.weights.layers[:num_layers]))
+    weights = replace(decoder.weights, layers=decoder.weights.layers[:num_layers])
+    return Decoder(spec, weights, ranks=decoder.ranks, vocab_size=decoder.vocab_size)
 
 
 def without_attention(

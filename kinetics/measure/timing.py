@@ -83,10 +83,14 @@ class CpuEvictor:
 
 
 class CudaRun:
-    """One candidate on a CUDA device: a pass over all its buffers, repeated until it is long enough to time."""
+    """One candidate on a CUDA device: a pass over all its buffers, repeated until it is long enough to time.
 
-    def __init__(self, calls: Sequence[Call], *, use_graph: bool) -> None:
+    `agree` is handed how many passes this process would take, and returns how many all that run it together take.
+    """
+
+    def __init__(self, calls: Sequence[Call], *, use_graph: bool, agree: Callable[[int], int] = int) -> None:
         self._calls = list(calls)
+        self._agree = agree
         self.last_results: list[object] = [None] * len(self._calls)
         for call in self._calls:  # compiles, and fills what is filled on first use
             call()
@@ -134,7 +138,7 @@ class CudaRun:
         most, passes = max(1, _MAX_CALLS_PER_REPLAY // len(self._calls)), 1
         self._run = self._repeated(passes)
         for _ in range(_MAX_SIZING_STEPS):
-            needed = min(most, math.ceil(passes * MIN_REPLAY_S / max(self._event_s(), 1e-7)))
+            needed = self._agree(min(most, math.ceil(passes * MIN_REPLAY_S / max(self._event_s(), 1e-7))))
             if needed <= passes:
                 break
             passes = needed

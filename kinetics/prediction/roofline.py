@@ -77,9 +77,16 @@ class StepPrediction:
 
 
 def predict_parts(
-    parts: Mapping[str, Work], ceilings: Ceilings, *, num_launches: int, link_bytes_per_s: float | None = None
+    parts: Mapping[str, Work],
+    ceilings: Ceilings,
+    *,
+    num_launches: int,
+    link_bytes_per_s: float | None = None,
+    waiting_s: float = 0.0,
 ) -> StepPrediction:
     """Time of parts that follow each other; `all_reduce` moves at `link_bytes_per_s`, the rest in memory, cold.
+
+    `waiting_s`: what all collectives of the step take however little they move, on top of their bytes.
 
     Raises: ValueError if there is an all-reduce and no link to carry it.
     """
@@ -91,4 +98,6 @@ def predict_parts(
                 raise ValueError("link_bytes_per_s must be given for several devices, got None; see the data sheet")
             rate = link_bytes_per_s
         part_s[name] = max(work.num_bytes / rate, work.flop / ceilings.matmul_flop_per_s)
+    if "all_reduce" in part_s:
+        part_s["all_reduce"] += waiting_s
     return StepPrediction(overhead_s=num_launches * ceilings.launch_s, part_s=part_s)

@@ -44,20 +44,22 @@ def step_features(row: Mapping[str, Any]) -> dict[str, float]:
     """What a step's time is made of: launches, and the roof seconds of its parts at the bandwidth of the moment."""
     scale = seen_over_ceiling(row)
     parts = row["predicted_part_s"]
-    return {
+    features = {
         LAUNCH: float(row["num_launches"]),
         "weights": scale * (parts["weights"] + parts["activations"]),
         f"attention of {row['operation']}": scale * parts["attention"],
     }
+    return features | ({"all_reduce": parts["all_reduce"]} if "all_reduce" in parts else {})
 
 
 def calibrate_steps(rows: Sequence[Row]) -> dict[str, StepCalibration]:
     """Fit each engine's steps, eager and graph apart, and write role and calibrated time into all of them.
 
-    Returns the calibrations by "provider/step" or "provider/step_graph". Too few steps to fit keep `calibrated_s` None.
+    Returns the calibrations by "provider/step" or "provider/step_graph", of two ranks with "_tp2" behind.
+    Too few steps to fit keep `calibrated_s` None.
     """
     steps = [row for row in rows if "predicted_part_s" in row]
-    for group in group_rows(steps, lambda row: f"{row['provider']}/{row['operation']}/{row['graph']}").values():
+    for group in group_rows(steps, lambda row: f"{_engine_name(row)}/{row['operation']}").values():
         roles = alternate_roles([row["predicted_s"] for row in group])
         for row, role in zip(group, roles, strict=True):
             row["calibration_role"] = role
@@ -79,7 +81,8 @@ def calibrate_steps(rows: Sequence[Row]) -> dict[str, StepCalibration]:
 
 
 def _engine_name(row: Mapping[str, Any]) -> str:
-    return f"{row['provider']}/step{'_graph' if row['graph'] else ''}"
+    num_ranks = row.get("tp") or 1
+    return f"{row['provider']}/step{'_graph' if row['graph'] else ''}{f'_tp{num_ranks}' if num_ranks > 1 else ''}"
 
 
 def _fitted(matrix: npt.NDArray[np.float64], measured_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

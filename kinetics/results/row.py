@@ -30,7 +30,11 @@ class ResultRow:
     @property
     def case_key(self) -> tuple[Any, ...]:
         """Equal exactly for rows that measured the same case, whatever they are called."""
-        known = {**self.fields, "kv_dtype": self.fields.get("kv_dtype") or self.fields.get("dtype")}
+        known = {
+            **self.fields,
+            "kv_dtype": self.fields.get("kv_dtype") or self.fields.get("dtype"),
+            "tp": self.fields.get("tp") or 1,
+        }
         return tuple(known.get(name) for name in CASE_FIELDS)
 
     @property
@@ -53,6 +57,7 @@ class ResultRow:
         parts = [str(fields["operation"]), *([self.model_or_heads] if self.model_or_heads else [])]
         for letter, name in (("b", "batch"), ("c", "context_len"), ("k", "kv_budget"), ("l", "num_layers")):
             parts += [f"{letter}{short(fields[name])}"] if fields.get(name) is not None else []
+        parts += [f"tp{fields['tp']}"] if (fields.get("tp") or 1) > 1 else []
         return " ".join(parts + (["warm"] if fields.get("cache_state") == "warm" else []))
 
 

@@ -18,7 +18,7 @@ from kinetics.prediction.calibration import Row
 from kinetics.prediction.roofline import predict_parts
 from kinetics.results.disturbance import disturbance
 from kinetics.results.kernel_row import shared_case_fields
-from kinetics.specs.ceilings import Ceilings
+from kinetics.specs.ceilings import Ceilings, LinkCeilings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,8 @@ class StepMeasured:
 
     `bare_samples_s`: the same step without attention, interleaved with it. `extrapolated_s`: the full model's step
     from this policy's rounds with two numbers of layers; None where these were not measured. `circumstances`: under
-    which conditions and in what company it was timed, as the row states them.
+    which conditions and in what company it was timed, as the row states them. `links`: how fast ranks that share the
+    model add up; None for one alone.
     """
 
     case: StepCase
@@ -40,6 +41,7 @@ class StepMeasured:
     required_bytes: int
     available_bytes: int
     circumstances: Mapping[str, Any] = field(default_factory=dict)
+    links: LinkCeilings | None = None
 
     @property
     def distinct_bytes(self) -> int:
@@ -57,7 +59,13 @@ class StepMeasured:
         case, shape = self.case, self.case.shape
         parts = step_parts(shape)
         work = sum(parts.values(), Work(flop=0, num_bytes=0))
-        prediction = predict_parts(parts, ceilings, num_launches=shape.num_launches)
+        prediction = predict_parts(
+            parts,
+            ceilings,
+            num_launches=shape.num_launches,
+            link_bytes_per_s=self.links.bytes_per_s if self.links else None,
+            waiting_s=shape.num_collectives * self.links.collective_s if self.links else 0.0,
+        )
         median_s = statistics.median(self.samples_s)
         achieved = work.num_bytes / median_s
         row = {
@@ -112,4 +120,4 @@ def extrapolate(rounds_s: Mapping[int, Sequence[float]], *, num_layers: int) -> 
 
 def _case_fields(case: StepCase) -> Row:
     shared = shared_case_fields(case, operation=f"step_{case.policy.value}")
-    return {**shared, "num_layers": case.num_layers, "kv_dtype": case.cell.kv_dtype}
+    return {**shared, "num_layers": case.num_layers, "kv_dtype": case.cell.kv_dtype, "tp": case.cell.num_devices}

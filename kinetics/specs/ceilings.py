@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCeilings:
+    """How fast ranks were seen to add up: bytes that one moves in a large all-reduce, and the time of an empty one."""
+
+    bytes_per_s: float
+    collective_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
     """The fastest this device was seen to go.
 

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 Result = TypeVar("Result")
+Said = TypeVar("Said")
 
 
 @dataclass
@@ -21,10 +22,10 @@ class Meeting:
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.slots: list[torch.Tensor] = [torch.empty(0)] * self.num_ranks
+        self.slots: list[Any] = [None] * self.num_ranks
         self.barrier = threading.Barrier(self.num_ranks, timeout=30)
 
-    def exchange(self, rank: int, own: torch.Tensor, what: str) -> list[torch.Tensor]:
+    def exchange(self, rank: int, own: Said, what: str) -> list[Said]:
         if rank == 0:
             self.calls.append(what)
         self.slots[rank] = own
@@ -51,10 +52,22 @@ class ThreadRanks:
     def gather(self, own: torch.Tensor) -> torch.Tensor:
         return torch.cat(self.meeting.exchange(self.rank, own, "gather"), dim=-1)
 
+    def share(self, said: Said) -> list[Said]:
+        return self.meeting.exchange(self.rank, said, "share")
+
 
 def on_ranks(num_ranks: int, work: Callable[[ThreadRanks], Result]) -> tuple[list[Result], list[str]]:
     """The results of all ranks in order, and what they exchanged."""
     meeting = Meeting(num_ranks)
     with ThreadPoolExecutor(num_ranks) as pool:
-        futures = [pool.submit(work, ThreadRanks(rank, meeting)) for rank in range(num_ranks)]
+        futures = [pool.submit(_or_abort, work, ThreadRanks(rank, meeting)) for rank in range(num_ranks)]
         return [future.result() for future in futures], meeting.calls
+
+
+def _or_abort(work: Callable[[ThreadRanks], Result], ranks: ThreadRanks) -> Result:
+    """Let nobody wait for a rank that failed."""
+    try:
+        return work(ranks)
+    except BaseException:
+        ranks.meeting.barrier.abort()
+        raise

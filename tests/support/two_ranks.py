@@ -11,7 +11,8 @@ import torch
 from kinetics.engine.attention import AttentionSettings
 from kinetics.engine.checkpoint import load_weights, read_spec
 from kinetics.engine.decoder import Decoder
-from kinetics.engine.tensor_parallel import RankGroup, joined_ranks, shard_of, shard_weights
+from kinetics.engine.tensor_parallel import RankGroup, joined_ranks, shard_weights
+from kinetics.specs.shard import shard_of
 from tests.support.decoding import Decoding, random_prompts
 
 PROMPT_LENGTHS = (1, 15, 17, 53)

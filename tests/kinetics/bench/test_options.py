@@ -11,7 +11,7 @@ from kinetics.cases.kernels import CacheState, GridSize
 DEFAULTS = {
     "grid": "quick", "device": "cpu", "provider": "", "model": "", "batch": "", "context": "", "kv_budget": "",
     "page_size": "", "dtype": "", "cache_state": "", "kv_layout": "", "energy": "off", "time_budget": "",
-    "results_dir": "",
+    "results_dir": "", "tp": "1",
 }  # fmt: skip
 
 
@@ -71,3 +71,30 @@ def test_a_wrong_value_is_refused_in_one_line(changes, line):
     with pytest.raises(ValueError, match=line) as refused:
         settings(**changes)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("tp", "started", "model", "line"),
+    [
+        ("2", "", "", "--tp must be the number of processes that torchrun started, got --tp 2 and 1; .* --tp 2"),
+        ("4", "2", "", "--tp must be the number of processes that torchrun started, got --tp 4 and 2; .* --tp 4"),
+        ("1", "2", "", "--tp must be the number of processes that torchrun started, got --tp 1 and 2; .* --tp 2"),
+        ("0", "", "", "--tp must be a number of ranks, at least 1, got '0'"),
+        ("two", "", "", "--tp must be a number of ranks, at least 1, got 'two'"),
+        ("3", "3", "", "the number of ranks must divide num_q_heads of Qwen3-0.6B, got 3 and 16"),
+        ("16", "16", "qwen3_8b", "the number of ranks must divide num_kv_heads of Qwen3-8B, got 16 and 8"),
+    ],
+)
+def test_ranks_that_cannot_share_are_refused_in_one_line(monkeypatch, tp, started, model, line):
+    monkeypatch.setenv("WORLD_SIZE", started)
+    with pytest.raises(ValueError, match=line) as refused:
+        settings(tp=tp, model=model)
+    assert "\n" not in str(refused.value)
+
+
+def test_each_rank_of_a_run_knows_its_place(monkeypatch):
+    assert (settings().rank, settings().grid.num_devices) == (0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    found = settings(tp="2")
+    assert (found.rank, found.grid.num_devices) == (1, 2)

@@ -81,7 +81,10 @@ def test_devices_share_weights_and_heads_and_pay_for_sums(num_devices):
     kv_share = parts["attention"].num_bytes * num_devices / copies / alone_parts["attention"].num_bytes
     assert kv_share == pytest.approx(1.0, rel=0.02)
     activations = 4 * 4096 * 2
-    assert parts["all_reduce"].num_bytes == 36 * 2 * (2 * activations * (num_devices - 1) // num_devices)
+    logits = 4 * shared.model.vocab_size * 2 * (num_devices - 1) // num_devices
+    sums = (36 * 2 + 1) * (2 * activations * (num_devices - 1) // num_devices)
+    assert parts["all_reduce"].num_bytes == sums + logits
+    assert (alone.num_collectives, shared.num_collectives) == (0, 36 * 2 + 2)
     assert step_memory(shared).parts["weights"] == step_memory(alone).parts["weights"] // num_devices
 
 

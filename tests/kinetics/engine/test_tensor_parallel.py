@@ -13,10 +13,11 @@ import torch
 
 from kinetics.engine.attention import AttentionSettings
 from kinetics.engine.decoder import Decoder
-from kinetics.engine.tensor_parallel import joined_ranks, shard_of, shard_weights
+from kinetics.engine.tensor_parallel import joined_ranks, shard_weights
 from kinetics.engine.weights import empty_weights
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockTopK
+from kinetics.specs.shard import shard_of
 from tests.support.paths import ROOT
 from tests.support.small_models import FAMILIES
 from tests.support.thread_ranks import on_ranks
