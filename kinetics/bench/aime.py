@@ -33,7 +33,8 @@ from kinetics.law.request import LawOutcome, LawRequest
 from kinetics.law.run import logs_of
 from kinetics.law.sources import read_samples
 from kinetics.samples.log_header import TraceHeader, read_header
-from kinetics.samples.log_reader import TraceRules, read_trace_file
+from kinetics.samples.log_reader import read_trace_file
+from kinetics.samples.trace_answers import TraceRules
 from kinetics.specs.policies import BlockSummary, Dense, PolicyKind, policy_label
 from kinetics_kernels.unavailable import Unavailable
 

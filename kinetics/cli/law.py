@@ -22,6 +22,11 @@ EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
+ProblemsOption = Annotated[
+    Path | None,
+    typer.Option(help="Questions and gold answers (id, problem, answer), for answers of servers, which lack them."),
+]
+
 
 class CombineName(Enum):
     """How compute and memory become one number."""
@@ -113,8 +118,9 @@ def coverage(
 
 
 def grade(
-    file: Annotated[Path | None, typer.Argument(help="A trace file (.jsonl) to grade; without: text on stdin.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Answers in a known form; without: text on stdin.")] = None,
     gold: Annotated[str, typer.Option(help="The right answer, for text on stdin.")] = "",
+    problems: ProblemsOption = None,
     grader: Annotated[
         AnswerGrader, typer.Option(help="strict: last boxed 0..999; paper: lenient.")
     ] = AnswerGrader.STRICT,
@@ -131,14 +137,19 @@ def grade(
             text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
             _print_document(grade_text(text, gold, grader=grader.value), as_json=as_json)
             return
-        found = grade_file(file, grader=grader.value, keeps_going=keep_going)
+        found = grade_file(file, grader=grader.value, keeps_going=keep_going, problems_file=problems)
     _print_document(found, as_json=as_json)
     if found["left_out"]:
         raise typer.Exit(EXIT_CHANGED)
 
 
 def law(
-    files: Annotated[list[Path] | None, typer.Argument(help="Sample tables (.csv) or trace files (.jsonl).")] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Sample tables (.csv); or answers as harnesses and servers log them (.jsonl, .json, .parquet)."
+        ),
+    ] = None,
     traces: Annotated[
         Path | None, typer.Option(help="Folder of logs by `kinetics generate`: cost them here, in seconds too.")
     ] = None,
@@ -165,7 +176,10 @@ def law(
     measured: Annotated[Path | None, typer.Option(help="Result file: charge seconds measured on its device.")] = None,
     mode: Annotated[Mode, typer.Option(help="Count what happens, or compute what was published.")] = Mode.EXACT,
     grader: Annotated[GraderName, typer.Option(help="Who grades texts.")] = GraderName.RECORDED,
-    tokenizer: Annotated[str, typer.Option(help="tokenizer.json for lengths, or `words`.")] = "",
+    tokenizer: Annotated[
+        str, typer.Option(help="tokenizer.json for lengths; `chars` estimates them; `words` for tests.")
+    ] = "",
+    problems: ProblemsOption = None,
     grade_cuts: Annotated[bool, typer.Option(help="Grade texts cut at every generation budget, as published.")] = False,
     prompt_len: Annotated[int, typer.Option(help="Prompt tokens where tables do not tell.")] = 200,
     architecture: Annotated[
@@ -202,6 +216,7 @@ def law(
             mode=mode,
             grader=grader.value,
             tokenizer=tokenizer,
+            problems=problems,
             grades_cuts=grade_cuts,
             prompt_len=prompt_len,
             architectures=tuple(architecture or ()),

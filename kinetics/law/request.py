@@ -13,9 +13,10 @@ from kinetics.cost.query import Mode
 class LawRequest:
     """Options of `kinetics law`; empty texts mean not given.
 
-    `traces`: a folder of logs to cost in every way, instead of `files` or `fetch`. With none of the three the
-    published curves are the source. `framework`: whose kernels price the device `on`, of which `num_devices` share
-    a model; without one its data sheet does.
+    `problems`: questions and gold answers of files that hold answers alone. `traces`: a folder of logs to cost in
+    every way, instead of `files` or `fetch`. With none of the three the published curves are the source.
+    `framework`: whose kernels price the device `on`, of which `num_devices` share a model; without one its data
+    sheet does.
     """
 
     out: Path
@@ -30,6 +31,7 @@ class LawRequest:
     mode: Mode = Mode.EXACT
     grader: str = "recorded"
     tokenizer: str = ""
+    problems: Path | None = None
     grades_cuts: bool = False
     prompt_len: int = 200
     architectures: tuple[str, ...] = ()

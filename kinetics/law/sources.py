@@ -5,22 +5,30 @@ and listed.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from kinetics.cost.published import GENERATION_BUDGETS
 from kinetics.files.lines import DataFileError
 from kinetics.law.request import LawRequest
 from kinetics.samples.grading import grade_strict
-from kinetics.samples.log_reader import Grader, TraceFile, TraceRules, read_trace_file
+from kinetics.samples.log_reader import TraceFile, read_trace_file
 from kinetics.samples.paper_grader import PaperGrader
+from kinetics.samples.problems import read_problems
 from kinetics.samples.published_traces import fetch_published_traces
+from kinetics.samples.sample_records import SUFFIXES
 from kinetics.samples.sample_set import SampleSet
 from kinetics.samples.sample_tables import read_sample_table
-from kinetics.samples.tokenizers import open_tokenizer
-from kinetics.specs.models import ModelSpec, find_model
+from kinetics.samples.tokenizers import Tokenizer, open_tokenizer
+from kinetics.samples.trace_answers import Grader, TraceRules
+from kinetics.specs.models import MODEL_SPECS, ModelSpec, find_model
 from kinetics.specs.policies import policy_label
+
+MIN_VOCAB_SHARE: Final = 0.9
+"""A model's own tokenizer knows at least so many of the tokens that it has rows for; the rest pads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ def read_samples(request: LawRequest) -> Samples:
         for path in paths:
             _read_file(path, rules, request, found)
     specs, unknown = _find_specs(found, request)
+    _check_tokenizer(found, specs, rules.tokenizer)
     found.left_out += [f"{name}: architecture unknown, no costs" for name in unknown]
     return Samples(
         sets=tuple(found.sets),
@@ -110,14 +119,14 @@ def _read_file(path: Path, rules: TraceRules, request: LawRequest, found: _Found
         found.left_out += [str(item) for item in table.left_out]
         for samples in table.sets:
             found.add(samples, path)
-    elif path.suffix == ".jsonl":
+    elif path.suffix in SUFFIXES:
         trace = read_trace_file(path, rules)
         found.left_out += [str(item) for item in trace.left_out]
         found.notes += trace.notes
         if found.add(trace.samples, path):
             found.trace_files.append(trace)
     else:
-        raise DataFileError(f"{path}: samples must be a .csv table or .jsonl traces, got {path.suffix!r}")
+        raise DataFileError(f"{path}: samples must be a .csv table or {', '.join(SUFFIXES)}, got {path.suffix!r}")
 
 
 def _open_grader(name: str, stack: ExitStack) -> Grader | None:
@@ -134,27 +143,57 @@ def _trace_rules(request: LawRequest, grader: Grader | None) -> TraceRules:
         grader=grader,
         keeps_going=request.keeps_going,
         cut_budgets=GENERATION_BUDGETS if request.grades_cuts else (),
+        problems=read_problems(request.problems) if request.problems else (),
     )
 
 
 def _find_specs(found: _Found, request: LawRequest) -> tuple[dict[str, ModelSpec], list[str]]:
     """Architectures by model name: as given, as the files tell, as the suite knows; and the names that have none.
 
-    A name without one is an error unless bad input may be left out.
+    Names without one are an error, unless bad input may be left out.
     """
     given = dict(_parse_architecture(text) for text in request.architectures)
     in_files = {trace.samples.model: trace.header.spec for trace in found.trace_files}
-    specs, unknown = {}, []
-    for name in dict.fromkeys(samples.model for samples in found.sets):
-        try:
-            specs[name] = given.get(name) or in_files.get(name) or find_model(name)
-        except ValueError as error:
-            if not request.keeps_going:
-                raise ValueError(
-                    f"{error}; or say --architecture {name}=SPEC, or --keep-going to leave out its costs"
-                ) from error
-            unknown.append(name)
+    names = list(dict.fromkeys(samples.model for samples in found.sets))
+    specs = {name: spec for name in names if (spec := given.get(name) or in_files.get(name) or _known(name))}
+    unknown = [name for name in names if name not in specs]
+    if unknown and not request.keeps_going:
+        flags = " ".join(f"--architecture {name}=SPEC" for name in unknown)
+        raise ValueError(
+            f"models must be known ones, got {', '.join(map(repr, unknown))}; say {flags} (SPEC: a config.json, or one "
+            f"of {', '.join(spec.name for spec in MODEL_SPECS)}), or --keep-going to leave out their costs"
+        )
     return specs, unknown
+
+
+def _known(name: str) -> ModelSpec | None:
+    try:
+        return find_model(name)
+    except ValueError:
+        return None
+
+
+def _check_tokenizer(found: _Found, specs: Mapping[str, ModelSpec], tokenizer: Tokenizer | None) -> None:
+    """Refuse lengths that another model's tokenizer counted: it knows about as many tokens as the model has rows.
+
+    Raises: ValueError naming all such models at once.
+    """
+    if tokenizer is None or tokenizer.estimates:
+        return
+    known, counted = (
+        tokenizer.vocab_size,
+        {trace.samples.model for trace in found.trace_files if trace.are_lengths_counted},
+    )
+    others = [
+        f"{name} ({spec.vocab_size})"
+        for name, spec in specs.items()
+        if name in counted and not MIN_VOCAB_SHARE * spec.vocab_size <= known <= spec.vocab_size
+    ]
+    if others:
+        raise ValueError(
+            f"--tokenizer must be the models' own, got one of {known} tokens for vocabularies of {', '.join(others)}; "
+            "make one law per tokenizer, keep token ids, or estimate all lengths: --tokenizer chars"
+        )
 
 
 def _parse_architecture(text: str) -> tuple[str, ModelSpec]:

@@ -8,6 +8,8 @@ from kinetics.files.lines import DataFileError
 from kinetics.samples.grading import Grade, find_disagreements, grade_strict
 from kinetics.samples.log_reader import FiledAnswer, read_trace_answers
 from kinetics.samples.paper_grader import PaperGrader
+from kinetics.samples.problems import read_problems
+from kinetics.samples.sample_records import SUFFIXES
 from kinetics.samples.sample_tables import read_table_answers
 
 MAX_LISTED = 50
@@ -23,13 +25,16 @@ def grade_text(text: str, gold: str, *, grader: str) -> dict[str, Any]:
     return {"correct": grade.is_correct, "answer": grade.answer, "grader": grader, "reason": grade.reason}
 
 
-def grade_file(path: Path, *, grader: str, keeps_going: bool) -> dict[str, Any]:
-    """Counts by grader over a trace file or sample table; under the paper's grader also where strict disagrees.
+def grade_file(path: Path, *, grader: str, keeps_going: bool, problems_file: Path | None = None) -> dict[str, Any]:
+    """Counts by grader over answers in a known form or a table; under the paper's grader also where strict disagrees.
 
-    Raises: DataFileError for an unreadable file, or a gold answer that is no AIME answer.
+    Raises: DataFileError for a file that is unreadable or in no known form, or a gold answer that is no AIME answer.
     """
-    read = read_trace_answers if path.suffix == ".jsonl" else read_table_answers
-    answers, left_out = read(path, keeps_going=keeps_going)
+    if path.suffix in SUFFIXES:
+        problems = read_problems(problems_file) if problems_file else ()
+        answers, left_out = read_trace_answers(path, keeps_going=keeps_going, problems=problems)
+    else:
+        answers, left_out = read_table_answers(path, keeps_going=keeps_going)
     strict = [_grade_strictly(path, answer) for answer in answers]
     document: dict[str, Any] = {
         "file": str(path),

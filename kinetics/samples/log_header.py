@@ -31,7 +31,8 @@ class TraceHeader:
     """Model, data set and policy of a file; `num_dense_layers` as the metadata says, else 0.
 
     `spec`: the model's shape, where the file gives it. `max_new_tokens`: the cap of an answer, 0 if not given.
-    `engine` and `machine`: what generated the samples, where the file says so.
+    `engine` and `machine`: what generated the samples, where the file says so. `imported_from`: the form of another
+    program, which says nothing of attention: dense is assumed unless the file's name tells it.
     """
 
     model: str
@@ -42,6 +43,8 @@ class TraceHeader:
     max_new_tokens: int = 0
     engine: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    imported_from: str = ""
+    is_attention_assumed: bool = False
 
 
 def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
@@ -52,10 +55,14 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     facts = dict(metadata or {})
     if "kinetics_log" in facts:
         return _own_header(path, facts)
-    named = _NAME.fullmatch(path.name.removesuffix(".jsonl"))
+    named = _NAME.fullmatch(path.stem)
+    imported_from = str(facts.get("imported_from", ""))
     from_metadata = _policy_from_numbers(path, facts) if any(key in facts for key in _ATTENTION_KEYS) else None
     from_name = policy_named(named.group("policy")) if named else None
     policy = from_metadata or from_name
+    is_attention_assumed = policy is None and bool(imported_from)
+    if is_attention_assumed:
+        policy = Dense()
     if policy is None:
         raise DataFileError(
             f"{path}:1: attention must be named by attn_* keys of a metadata line or by the file name, got neither; "
@@ -67,19 +74,27 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
             f"{policy_label(from_name)}; rename the file or mend its first line"
         )
     name = facts.get("model") or (named.group("model") if named else None)
+    if imported_from and named:
+        name = named.group("model")
     if not isinstance(name, str):
         raise DataFileError(f"{path}:1: model must be named by the file name or a metadata key `model`, got neither")
-    try:
-        model = find_model(name).name
-    except ValueError as error:
-        raise DataFileError(f"{path}:1: {error}") from error
     skipped = facts.get("attn_layer_skip")
     return TraceHeader(
-        model=model,
+        model=_known_name(name),
         dataset=str(facts.get("task") or (named.group("task") if named else "unknown")),
         policy=policy,
         num_dense_layers=len(skipped) if isinstance(skipped, list) else 0,
+        imported_from=imported_from,
+        is_attention_assumed=is_attention_assumed,
     )
+
+
+def _known_name(name: str) -> str:
+    """As the suite spells a model that it knows; others keep their name, and whoever prices them looks for them."""
+    try:
+        return find_model(name).name
+    except ValueError:
+        return name
 
 
 def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:

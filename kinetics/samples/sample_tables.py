@@ -1,8 +1,8 @@
 """Sample tables: one graded answer a row, no text. CSV in, sample sets out.
 
-Columns: model, dataset, question_id, trial, generated_length, length_unit, answer, gold, correct; `policy` is
-optional and dense without. Lengths in characters are turned into tokens by a fixed ratio and labelled as estimates in
-whatever is made of them.
+Columns: model, dataset, question_id, trial, generated_length, length_unit, answer, gold, correct. Optional ones:
+`policy`, dense without; `finish`, which is `length` for an answer that its cap stopped; `weight`, of its vote. Lengths
+in characters are turned into tokens by a fixed ratio and labelled as estimates in whatever is made of them.
 """
 
 import csv
@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
+from kinetics.samples.counts import amount
 from kinetics.samples.log_reader import FiledAnswer
 from kinetics.samples.sample_set import Question, SampleSet
+from kinetics.samples.tokenizers import CHARS_PER_TOKEN
 from kinetics.specs.policies import policy_label
 from kinetics.specs.policy_options import parse_policy
 
 COLUMNS: Final = (
     "model", "dataset", "question_id", "trial", "generated_length", "length_unit", "answer", "gold", "correct",
 )  # fmt: skip
-CHARS_PER_TOKEN: Final = 2.6
-"""Characters of reasoning text per token, roughly; it varies by model and by 10 % and more."""
-
 _Key = tuple[str, str, str]
 
 
@@ -41,6 +40,8 @@ class _Row:
     answer: str
     gold: str
     is_correct: bool
+    is_cut_off: bool | None
+    weight: float | None
     line: int
 
 
@@ -80,6 +81,8 @@ def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnsw
             continue
         text = f"\\boxed{{{row.answer}}}" if row.answer else "no answer"
         answers.append(FiledAnswer(line=line, text=text, gold=row.gold, is_recorded_correct=row.is_correct))
+    if not answers:
+        raise DataFileError(f"{path}: must hold at least one answer, got none")
     return answers, complaints.left_out
 
 
@@ -137,8 +140,17 @@ def _read_row(record: Mapping[str, str], line: int) -> _Row:
         answer=record["answer"],
         gold=record["gold"],
         is_correct=record["correct"] == "1",
+        is_cut_off=record["finish"] == "length" if record.get("finish") else None,
+        weight=_weight(record["weight"]) if record.get("weight") else None,
         line=line,
     )
+
+
+def _weight(text: str) -> float:
+    try:
+        return amount(float(text), "weight")
+    except ValueError:
+        raise ValueError(f"weight must be a number from 0 on, got {text[:20]!r}") from None
 
 
 def _count(record: Mapping[str, str], column: str) -> int:
@@ -177,10 +189,14 @@ def _sample_set(
 
 
 def _question(name: str, rows: list[_Row], prompt_len: int) -> Question:
+    are_ends_known = all(row.is_cut_off is not None for row in rows)
+    have_weights = all(row.weight is not None for row in rows)
     return Question(
         question_id=name,
         prompt_len=prompt_len,
         lengths=tuple(row.length for row in rows),
         is_correct=tuple(row.is_correct for row in rows),
         answers=tuple(row.answer for row in rows),
+        is_cut_off=tuple([row.is_cut_off for row in rows if row.is_cut_off is not None]) if are_ends_known else (),
+        weights=tuple([row.weight for row in rows if row.weight is not None]) if have_weights else (),
     )

@@ -4,13 +4,27 @@ A tokenizer here counts and cuts; it does not generate. The right one is the mod
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from kinetics.files.printable import one_line
 
+CHARS_PER_TOKEN: Final = 2.6
+"""Characters of reasoning text per token, roughly; it varies by model and by 10 % and more."""
+
 
 class Tokenizer(Protocol):
-    """Counts tokens and cuts texts after so many."""
+    """Counts tokens and cuts texts after so many.
+
+    `estimates`: its tokens are no model's, and whatever is made of them must say so. `vocab_size`: 0 if it has none.
+    """
+
+    @property
+    def estimates(self) -> bool:
+        """Whether counts are estimates."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that it knows."""
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -22,6 +36,9 @@ class Tokenizer(Protocol):
 class WordTokenizer:
     """One token a word, as whitespace separates them: for texts made for tests, not for real ones."""
 
+    estimates = True
+    vocab_size = 0
+
     def count(self, text: str) -> int:
         """Words of a text."""
         return len(text.split())
@@ -31,11 +48,33 @@ class WordTokenizer:
         return " ".join(text.split()[:max_tokens])
 
 
+class CharTokenizer:
+    """So many characters a token: for reasoning texts whose model's tokenizer is not at hand."""
+
+    estimates = True
+    vocab_size = 0
+
+    def count(self, text: str) -> int:
+        """Tokens that a text has, roughly."""
+        return round(len(text) / CHARS_PER_TOKEN)
+
+    def cut(self, text: str, max_tokens: int) -> str:
+        """The first characters."""
+        return text[: int(max_tokens * CHARS_PER_TOKEN)]
+
+
 class FileTokenizer:
     """A Hugging Face `tokenizer.json`.
 
     Raises: ValueError if the file cannot be read as one; RuntimeError without the package `tokenizers`.
     """
+
+    estimates = False
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that it knows, special ones too."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     def __init__(self, path: Path) -> None:
         try:
@@ -66,5 +105,7 @@ class FileTokenizer:
 
 
 def open_tokenizer(name: str) -> Tokenizer:
-    """`words` for whitespace-separated words, anything else is the path of a tokenizer.json."""
+    """`words` as whitespace separates them, `chars` for an estimate; anything else is the path of a tokenizer.json."""
+    if name == "chars":
+        return CharTokenizer()
     return WordTokenizer() if name == "words" else FileTokenizer(Path(name))

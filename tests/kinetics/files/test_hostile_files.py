@@ -10,7 +10,7 @@ import json
 import shutil
 import struct
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ from kinetics.law.logs import Log, cost_models_of_logs, tabulate_logs
 from kinetics.results.journal import JOURNAL_SUFFIX, recover_journals
 from kinetics.results.reader import read_result_files
 from kinetics.samples.grading import grade_strict
-from kinetics.samples.log_reader import TraceRules, read_trace_answers, read_trace_file
+from kinetics.samples.log_reader import read_trace_answers, read_trace_file
 from kinetics.samples.log_writer import SampleLog
 from kinetics.samples.problems import read_problems
 from kinetics.samples.sample_tables import COLUMNS, read_sample_table
 from kinetics.samples.tokenizers import WordTokenizer
+from kinetics.samples.trace_answers import TraceRules
 from kinetics.specs.model_config import read_config_file
 from kinetics.specs.models import find_model
+from tests.support.foreign_samples import PROBLEMS as FOREIGN_PROBLEMS
+from tests.support.foreign_samples import RIGHT, WRONG, batch, bench, completion, flat_lighteval, lighteval, lm_eval
 from tests.support.hostile_json import hostile_lines
 from tests.support.paths import ROOT
 from tests.support.result_rows import make_document, make_row
@@ -63,6 +66,13 @@ SAMPLE = ANSWER | {
     "generated_tokens": 3, "decode_s": 0.5, "row_keys": 9.0, "device_j": 2.0, "token_ids": [5, 6, 7],
 }  # fmt: skip
 LOG = [HEADER, SAMPLE, SAMPLE | {"trial": 1, "decode_s": 0.25}]
+FOREIGN = [
+    [lm_eval(0, "How many?", "25", [RIGHT])] * 2, [lighteval("How many?", "25", [RIGHT], [[1, 2]])],
+    [flat_lighteval("How many?", "25", [RIGHT], [[1, 2]])], [batch("2024-I-1-0", completion(RIGHT))],
+    [bench([RIGHT, WRONG], [3, 4])],
+    [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": RIGHT}], "answer": 25}],
+]  # fmt: skip
+FOREIGN_RULES = replace(STRICT, problems=FOREIGN_PROBLEMS, cut_budgets=())
 PROBLEMS = [{"id": 1, "problem": "q?", "answer": "025"}, {"id": 2, "problem": "r?", "answer": 7}]
 TABLE = ["m", "aime24", "q1", "0", "120", "tokens", "25", "25", "1"]
 KNOWN_CONFIGS = [
@@ -109,6 +119,15 @@ def test_traces(path, content):
             read_trace_file(path, rules)
     with OneLine():
         read_trace_answers(path, keeps_going=True)
+
+
+@settings(FUZZED, max_examples=200)
+@given(content=st.sampled_from(FOREIGN).flatmap(hostile_lines))
+def test_answers_of_other_programs(path, content):
+    path.write_bytes(content)
+    for rules in (FOREIGN_RULES, replace(FOREIGN_RULES, keeps_going=True)):
+        with OneLine():
+            read_trace_file(path, rules)
 
 
 @settings(FUZZED, max_examples=200)

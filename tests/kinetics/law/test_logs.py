@@ -26,7 +26,8 @@ from kinetics.law.logs import (
 )
 from kinetics.law.measured_costs import EFLOP, MEASURED, PUBLISHED, fit_step, log_cost_models
 from kinetics.law.strategies import Rule, Strategy, StrategyTable
-from kinetics.samples.log_reader import TraceRules, read_trace_file
+from kinetics.samples.log_reader import read_trace_file
+from kinetics.samples.trace_answers import TraceRules
 from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, PolicyKind

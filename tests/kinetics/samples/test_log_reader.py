@@ -15,8 +15,10 @@ from kinetics.law.cost_models import PublishedCost
 from kinetics.law.strategies import tabulate
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.log_header import read_header
-from kinetics.samples.log_reader import TraceRules, question_id, read_trace_answers, read_trace_file
+from kinetics.samples.log_reader import read_trace_answers, read_trace_file
+from kinetics.samples.problems import question_id
 from kinetics.samples.tokenizers import FileTokenizer, WordTokenizer, open_tokenizer
+from kinetics.samples.trace_answers import TraceRules
 from kinetics.specs.generation import DecodeUsage
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import BlockTopK, Dense, Local, TopK, policy_label
@@ -197,7 +199,8 @@ GOOD = {"query": "q", "choices": ["5"], "prediction": ["\\boxed{5}"], "score": 1
     ("name", "lines", "message"),
     [
         ("notes.jsonl", [GOOD], r"notes\.jsonl:1: attention must be named by attn_\* keys .* or by the file name"),
-        ("aime24_gpt9_dense.jsonl", [GOOD], r":1: model must be a known one, got 'gpt9'; choose from Qwen3"),
+        ("aime24_qwen3-8b_dense.jsonl", [GOOD | {"num_tokens": 3}, GOOD],
+         r":2: lengths of a file must all be recorded or all be counted by a tokenizer, got both"),
         ("aime24_qwen3-8b_dense.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD],
          r":1: metadata and file name must agree, got topk64 and dense"),
         ("x.jsonl", [{"attn_local": 0, "attn_topk": 64}, GOOD], r":1: model must be named by the file name"),
