@@ -106,7 +106,7 @@ def _pair(kind: PairKind, sparse: Measured, dense: Measured, weights: str, longe
     far_dense_s, far_sparse_s = (_by_cell(rows, _predict_far(rows, longest_fitted)) for rows in (dense, sparse))
     shared = [cell for cell in sparse_s if cell in dense_s and cell[1] >= SHORTEST]
     extra = {
-        batch: _projections_s(kind, device, kernel.framework, weights, batch=batch)
+        batch: projections_s(kind, device, kernel.framework, weights, batch=batch)
         for batch in {batch for batch, _ in shared}
     }
     cells = tuple(
@@ -141,7 +141,7 @@ def _predict_far(rows: Measured, longest: int) -> Array:
     return predict_unseen(near, rows)
 
 
-def _projections_s(kind: PairKind, device: Accelerator, framework: str, weights: str, *, batch: int) -> float:
+def projections_s(kind: PairKind, device: Accelerator, framework: str, weights: str, *, batch: int) -> float:
     """Seconds that dense attention's projections add at a batch: none where its table holds them."""
     mixer = _mixer(kind, kind.value)
     if not isinstance(mixer, BlockSparseAttention):
