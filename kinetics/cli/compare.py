@@ -104,16 +104,20 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     baseline: Annotated[Path | None, typer.Option(help="An older result file of a device among them.")] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Decode attention, measured beside predicted",
+    dollars_per_hour: Annotated[
+        str, typer.Option(help="Of a device: 3.50 for all, or A=3.50,C=6 by the letters of the files.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """One HTML page of result files: it needs no network and no other file."""
     from kinetics.report.page import write_report
     from kinetics.report.sources import read_sources
+    from kinetics.report.whole_steps import parse_prices
 
     with one_line_errors():
         files = _without_gate_files(files)
         sources = read_sources(files, baseline=baseline)
-        write_report(sources, out, title=title)
+        write_report(sources, out, title=title, dollars_per_hour=parse_prices(dollars_per_hour, sources.files))
     num_rows = sum(len(file.rows) for file in sources.files)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "files": len(files), "rows": num_rows}))

@@ -6,16 +6,21 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.compare.tables import paired_fields
-from kinetics.report.style import Axis, add_hover, diverging, new_figure
+from kinetics.report.style import Axis, Panel, add_hover, bounded_log, diverging, new_figure
 from kinetics.results.reader import ResultFile
-from kinetics.results.speedup import Speedup, crossover_context, gpu_condition, speedups
+from kinetics.results.speedup import Speedup, crossover_context, gpu_condition, speedups, where_it_pays
 from kinetics.specs.counts import short
+from kinetics.tables.quantity import Quantity, show
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
+
+
+NUMBER_HEIGHT: Final = 0.44
+"""Of a cell's height: the band in its middle that belongs to the number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +46,33 @@ def speedup_maps(files: Iterable[ResultFile]) -> list[SpeedupMap]:
     return sorted(maps, key=lambda one: -len(one.pairs))
 
 
+def map_panel(one: SpeedupMap) -> Panel:
+    """Both maps of one provider, model and budget."""
+    alt = "Speed-up of sparse over dense decode by context and batch, measured and predicted"
+    return Panel(figures=tuple(draw_map(one)), legend=(), title=one.title, alt=alt, note=_break_even(one.pairs))
+
+
 def draw_map(one: SpeedupMap) -> list[Figure]:
     """Measured and predicted, on one colour scale, with the crossover context of each batch in both."""
     ratios = [ratio for pair in one.pairs for ratio in (pair.measured, pair.predicted)]
-    reach = max(1.0, *(abs(math.log2(ratio)) for ratio in ratios))
+    reach = max(1.0, *(abs(_log2(ratio)) for ratio in ratios))
     return [_draw(one.pairs, name, reach) for name in ("measured", "predicted")]
+
+
+def _break_even(pairs: Sequence[Speedup]) -> str:
+    """Where sparse attention pays, batch by batch, in words."""
+    said = []
+    for batch in sorted({pair.batch for pair in pairs}):
+        line = [pair for pair in pairs if pair.batch == batch]
+        contexts = [pair.context_len for pair in line]
+        measured = where_it_pays(contexts, [pair.measured for pair in line])
+        predicted = where_it_pays(contexts, [pair.predicted for pair in line])
+        said.append(f"batch {batch}: {measured} (predicted: {predicted})")
+    return f"Sparse attention pays at {'; '.join(said)}."
+
+
+def _log2(ratio: float) -> float:
+    return bounded_log(ratio) / math.log(2)
 
 
 def _draw(pairs: Sequence[Speedup], name: str, reach: float) -> Figure:
@@ -66,9 +93,7 @@ def _draw(pairs: Sequence[Speedup], name: str, reach: float) -> Figure:
     text: dict[str, Any] = {"text_align": "center", "text_baseline": "middle", "text_font_size": "12px"}
     figure.text("x", "y", "speedup", source=cells, text_color="ink", **text)
     line = _crossovers(pairs, name, batches, contexts)
-    figure.segment(
-        "x", "low", "x", "high", source=line, color="#111111", line_width=3, line_dash="dotted", name="crossover"
-    )
+    figure.segment("x", "low", "x", "high", source=line, color="#111111", line_width=3, name="crossover")
     add_hover(figure, ("batch", "context", "speedup"))
     return figure
 
@@ -85,31 +110,33 @@ def _cells(
     """One column a property, one entry a measured cell; cells that were not measured stay blank."""
     palette = diverging()
     ratios = [getattr(pair, name) for pair in pairs]
-    shares = [(math.log2(ratio) / reach + 1) / 2 for ratio in ratios]
+    shares = [(_log2(ratio) / reach + 1) / 2 for ratio in ratios]
     return {
         "x": [contexts.index(pair.context_len) for pair in pairs],
         "y": [batches.index(pair.batch) for pair in pairs],
         "batch": [pair.batch for pair in pairs],
         "context": [f"{pair.context_len:,} tokens" for pair in pairs],
         "ratio": ratios,
-        "speedup": [f"{ratio:.2f}x" for ratio in ratios],
+        "speedup": [show(ratio, Quantity.SPEEDUP) for ratio in ratios],
         "color": [palette[round(share * (len(palette) - 1))] for share in shares],
         "ink": ["#FFFFFF" if abs(share - 0.5) > 0.35 else "#111111" for share in shares],
     }
 
 
 def _crossovers(pairs: Sequence[Speedup], name: str, batches: list[int], contexts: list[int]) -> dict[str, Any]:
+    """Two strokes a batch, above and below where its numbers stand."""
     found = []
     for row, batch in enumerate(batches):
         line = [pair for pair in pairs if pair.batch == batch]
         context = crossover_context([p.context_len for p in line], [getattr(p, name) for p in line])
         if context is not None:
             found.append((row, context))
+    ends = [(row, context, side) for row, context in found for side in (-1, 1)]
     return {
-        "x": [_position(context, contexts) for _, context in found],
-        "low": [row - 0.5 for row, _ in found],
-        "high": [row + 0.5 for row, _ in found],
-        "context_len": [context for _, context in found],
+        "x": [_position(context, contexts) for _, context, _ in ends],
+        "low": [row + side * 0.5 for row, _, side in ends],
+        "high": [row + side * NUMBER_HEIGHT / 2 for row, _, side in ends],
+        "context_len": [context for _, context, _ in ends],
     }
 
 

@@ -22,15 +22,67 @@ const documents = new Map();
 async function draw(place) {
   place.dataset.drawn = "yes";
   const { Document } = Bokeh.require("document");
-  const items = payload.figures[place.dataset.figure][Number(place.dataset.index)];
+  const index = place.dataset.index;
+  const { items, legend, alt, note } = payload.figures[place.dataset.figure][Number(index)];
   const made = items.map((item) => Document.from_json(structuredClone(item.doc)));
   made.forEach((one) => paint(one.all_models));  // before anything is drawn: painting twice takes twice as long
   documents.set(place, made);
   const frames = made.map(() => document.createElement("div"));
   place.replaceChildren(...frames);
-  await Promise.all(made.map((one, index) => Bokeh.embed.add_document_standalone(one, frames[index])));
-  place.dataset.shown = place.dataset.index;
+  place.setAttribute("aria-label", alt);
+  fillLegend(place, legend);
+  document.querySelector(`[data-note="${place.dataset.figure}"]`).textContent = note;
+  await Promise.all(made.map((one, number) => Bokeh.embed.add_document_standalone(one, frames[number])));
+  place.dataset.shown = index;
   performance.mark("figure drawn");
+}
+
+// Symbols of the legend, in a box of 22 by 12.
+const shapes = {
+  swatch: [["rect", { x: 5, y: 0.5, width: 11, height: 11, rx: 3 }]],
+  line: [["path", { d: "M0 6H22", "stroke-width": 2.5 }]],
+  dashed: [["path", { d: "M0 6H22", "stroke-width": 2.5, "stroke-dasharray": "6 3" }]],
+  dotted: [["path", { d: "M0 6H22", "stroke-width": 2.5, "stroke-dasharray": "2 3" }]],
+  circle: [["circle", { cx: 11, cy: 6, r: 4 }]],
+  square: [["rect", { x: 7, y: 2, width: 8, height: 8 }]],
+  triangle: [["path", { d: "M11 1.5L16 10.5H6Z" }]],
+  diamond: [["path", { d: "M11 0.5L16 6L11 11.5L6 6Z" }]],
+  x: [["path", { d: "M7 2L15 10M15 2L7 10" }]],
+};
+
+function symbol({ color: tint, symbol: name }) {
+  const isHollow = name.startsWith("hollow ");
+  const image = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  image.setAttribute("viewBox", "0 0 22 12");
+  image.setAttribute("aria-hidden", "true");
+  for (const [kind, attributes] of shapes[name.replace("hollow ", "")] ?? shapes.swatch) {
+    const shape = document.createElementNS("http://www.w3.org/2000/svg", kind);
+    const look = { fill: isHollow || kind === "path" && !/Z/.test(attributes.d) ? "none" : tint, stroke: tint };
+    for (const [key, value] of Object.entries({ ...look, ...attributes })) shape.setAttribute(key, value);
+    image.append(shape);
+  }
+  return image;
+}
+
+const labelsOf = (mark) => (mark.tags ?? []).map((tag) => (tag instanceof Map ? tag.get("label") : tag.label));
+
+// A mark is shown unless one of its entries is switched off.
+function fillLegend(place, legend) {
+  const off = new Set();
+  const marks = () => documents.get(place).flatMap((one) => [...one.all_models]).filter((one) => one.tags?.length);
+  const buttons = legend.map((entry) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(symbol(entry), entry.label);
+    button.setAttribute("aria-pressed", "true");
+    button.addEventListener("click", () => {
+      off.delete(entry.label) || off.add(entry.label);
+      button.setAttribute("aria-pressed", String(!off.has(entry.label)));
+      for (const mark of marks()) mark.visible = !labelsOf(mark).some((label) => off.has(label));
+    });
+    return button;
+  });
+  document.querySelector(`[data-legend="${place.dataset.figure}"]`).replaceChildren(...buttons);
 }
 
 const places = [...document.querySelectorAll("[data-figure]")];
@@ -41,6 +93,15 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 places.forEach((place) => watcher.observe(place));
 
+// The rest when nothing else is to be done, one at a time: whoever prints the page has every figure.
+const whenIdle = window.requestIdleCallback ?? ((run) => setTimeout(run, 200));
+async function drawRest() {
+  const next = places.find((place) => !place.dataset.drawn);
+  if (!next) return;
+  await draw(next);
+  whenIdle(drawRest);
+}
+
 const repaint = () => [...documents.values()].flat().forEach((one) => paint(one.all_models));
 
 for (const chooser of document.querySelectorAll("[data-chooser]")) {
@@ -49,6 +110,31 @@ for (const chooser of document.querySelectorAll("[data-chooser]")) {
     place.dataset.index = chooser.value;
     draw(place);
   });
+}
+
+// Where a table hides columns, its frame says on which side.
+function watchScrolling(frame) {
+  const scroll = frame.querySelector(".scroll");
+  const look = () => {
+    frame.toggleAttribute("data-more-left", scroll.scrollLeft > 1);
+    frame.toggleAttribute("data-more-right", scroll.scrollLeft + scroll.clientWidth < scroll.scrollWidth - 1);
+  };
+  scroll.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(scroll);
+  new ResizeObserver(look).observe(scroll.firstElementChild);
+}
+document.querySelectorAll(".frame").forEach(watchScrolling);
+
+// The table alone scrolls sideways; what is above and below it stays.
+function frameTable(place) {
+  const scroll = place.parentElement;
+  const frame = scroll.parentElement;
+  scroll.classList.add("scroll");
+  frame.classList.add("frame");
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "region");
+  scroll.setAttribute("aria-label", "All rows");
+  watchScrolling(frame);
 }
 
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
@@ -131,10 +217,13 @@ async function fillTable(place) {
     lengthMenu: [25, 100, 500],
     language: { search: "search" },
   });
+  frameTable(place);
   fillFilters(table);
   root.dataset.table = "ready";
   performance.mark("table ready");
+  whenIdle(drawRest);
 }
 
 const place = document.getElementById("table");
 if (place) requestAnimationFrame(() => setTimeout(() => fillTable(place), 0));
+else whenIdle(drawRest);

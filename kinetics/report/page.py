@@ -9,77 +9,76 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files as package_files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from kinetics.compare.comparison import Comparison
-from kinetics.compare.tables import HEADINGS, left_out_table, prediction_table, remarks
+from kinetics.compare.tables import HEADINGS, left_out_table, prediction_table
 from kinetics.distribution import install_command
 from kinetics.files.atomic import to_strict
-from kinetics.report.frontiers import draw_frontiers
-from kinetics.report.heatmaps import draw_map, speedup_maps
-from kinetics.report.predictions import held_out_errors, measured_over_predicted
-from kinetics.report.regressions import FASTER, MAX_CASES, SLOWER, draw_ratios, ratio_of, verdict
-from kinetics.report.roofline import bandwidth, roofline
+from kinetics.report.conclusion import conclude
+from kinetics.report.device_cards import device_cards
+from kinetics.report.frontiers import frontier_panel
+from kinetics.report.heatmaps import map_panel, speedup_maps
+from kinetics.report.key_chart import key_chart
+from kinetics.report.predictions import prediction_panel
+from kinetics.report.providers import MAX_SERIES, draw_series, provider_series
+from kinetics.report.regressions import MAX_CASES, ratio_table
+from kinetics.report.roofline import roofline_panel
 from kinetics.report.row_table import page_columns, row_values, shown_fields
 from kinetics.report.sources import Sources
-from kinetics.report.style import color_of
-from kinetics.results.reader import Origin, ResultFile
-from kinetics.specs.units import GIGA, TERA, format_seconds
+from kinetics.report.style import Panel, color_of
+from kinetics.report.whole_steps import NONE_FITS, step_table
 from kinetics.tables.display import table_for_people
-from kinetics.tables.quantity import Quantity, show
-
-if TYPE_CHECKING:
-    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
+from kinetics.tables.quantity import NOTHING
+from kinetics.tables.table import Table
 
 _LIBRARIES: Final = ("bokeh", "jinja2", "itables")
 
 
-def write_report(sources: Sources, out: Path, *, title: str) -> None:
+def write_report(
+    sources: Sources, out: Path, *, title: str, dollars_per_hour: Mapping[str, float] | None = None
+) -> None:
     """Write the page, so that `out` is at every moment the old file or the new one.
+
+    dollars_per_hour: of a device, by the letter of its file.
 
     Raises: RuntimeError if a library of the extra `report` is missing; ValueError if `out` cannot be written.
     """
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
         raise RuntimeError(f"the report needs {', '.join(missing)}, not installed; {install_command('report')}")
+    page = render_page(sources, title=title, dollars_per_hour=dollars_per_hour)
     staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(render_page(sources, title=title), encoding="utf-8")
+        staged.write_text(page, encoding="utf-8")
         staged.replace(out)
     except OSError as error:
         raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
 
 
-def render_page(sources: Sources, *, title: str) -> str:
+def render_page(sources: Sources, *, title: str, dollars_per_hour: Mapping[str, float] | None = None) -> str:
     """The page as one text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("kinetics.report", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    figures, fields = page_figures(sources), shown_fields(sources.files)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["numeric_columns"] = numeric_columns
+    panels, fields = page_panels(sources), shown_fields(sources.files)
     payload = {
-        "figures": {name: [_items(panel) for panel in panels] for name, panels in figures.items()},
+        "figures": {name: [_payload(panel) for panel in group] for name, group in panels.items()},
         "columns": page_columns(fields),
         "rows": row_values(sources.files, fields),
     }
     return environment.get_template("page.html.j2").render(
         title=title,
-        cards=[device_card(file, color_of(index)) for index, file in enumerate(sources.files)],
-        figures=figures,
-        map_titles=[one.title for one in speedup_maps(sources.files)],
-        task_titles=[f"{task.task.replace('_', ' ')}: {task.source}" for task in sources.tasks],
-        pricings=dict.fromkeys(f"{task.device}, {task.source}: {task.pricing}" for task in sources.tasks),
-        baseline=sources.baseline,
-        not_held=[file.label for file in sources.not_held],
-        regressions=[regression_summary(comparison) for comparison in sources.regressions],
-        max_cases=MAX_CASES,
-        predictions=table_for_people(prediction_table(sources.files), HEADINGS),
-        left_out=table_for_people(left_out_table([item for file in sources.files for item in file.left_out]), HEADINGS),
+        panels=panels,
         num_rows=len(payload["rows"]),
         columns=payload["columns"],
         payload=script_json(payload),
@@ -88,71 +87,51 @@ def render_page(sources: Sources, *, title: str) -> str:
         table_css=_bundle("dt_bundle.css"),
         page_css=_own("page.css"),
         page_js=_own("page.js"),
+        **_texts(sources, dollars_per_hour or {}),
     )
 
 
-def page_figures(sources: Sources) -> dict[str, list[list[Figure]]]:
-    """Per panel, what can be shown in it, each as the figures that stand side by side; empty without data."""
+def _texts(sources: Sources, dollars_per_hour: Mapping[str, float]) -> dict[str, Any]:
+    """What stands on the page as text and tables."""
+    files = sources.files
+    conclusion = conclude(sources)
+    return {
+        "conclusion": conclusion,
+        "chart": key_chart(conclusion.figure) if conclusion.figure else None,
+        "cards": device_cards(files, [color_of(index) for index in range(len(files))]),
+        "num_series": len(provider_series(files)),
+        "max_series": MAX_SERIES,
+        "steps": step_table(files, dollars_per_hour),
+        "has_prices": bool(dollars_per_hour),
+        "pricings": dict.fromkeys(f"{task.device}, {task.source}: {task.pricing}" for task in sources.tasks),
+        "baseline": sources.baseline,
+        "not_held": [file.label for file in sources.not_held],
+        "other_devices": sources.other_devices,
+        "regressions": [ratio_table(comparison) for comparison in sources.regressions],
+        "max_cases": MAX_CASES,
+        "predictions": table_for_people(prediction_table(files), HEADINGS),
+        "left_out": table_for_people(left_out_table([item for file in files for item in file.left_out]), HEADINGS),
+    }
+
+
+def page_panels(sources: Sources) -> dict[str, list[Panel]]:
+    """Per section, what can be shown in it; empty without data."""
     files = sources.files
     has_bytes = any(row.is_kernel_or_step for file in files for row in file.rows)
-    held_out = held_out_errors(files) if has_bytes else None
     return {
-        "roofline": [[roofline(files), bandwidth(files)]] if has_bytes else [],
-        "speedup": [draw_map(one) for one in speedup_maps(files)],
-        "prediction": [[measured_over_predicted(files), *([held_out] if held_out else [])]] if has_bytes else [],
-        "frontier": [[draw_frontiers(task)] for task in sources.tasks],
-        "regression": [[draw_ratios(comparison)] for comparison in sources.regressions],
+        "providers": [draw_series(one) for one in provider_series(files)[:MAX_SERIES]],
+        "speedup": [map_panel(one) for one in speedup_maps(files)],
+        "roofline": [roofline_panel(files)] if has_bytes else [],
+        "prediction": [prediction_panel(files)] if has_bytes else [],
+        "frontier": [frontier_panel(task) for task in sources.tasks],
     }
 
 
-def device_card(file: ResultFile, color: str) -> dict[str, Any]:
-    """What a card says of a file: the device, who measured, its ceilings, software, and what to be wary of."""
-    known = file.ceilings
-    ceilings = [
-        (name, f"{_three_digits(known[key] / unit)} {shown}")
-        for name, key, unit, shown in (
-            ("memory read", "read_bytes_per_s", GIGA, "GB/s"),
-            ("read from cache", "cached_read_bytes_per_s", GIGA, "GB/s"),
-            ("copy", "copy_bytes_per_s", GIGA, "GB/s"),
-            ("matrix product", "matmul_flop_per_s", TERA, "TFLOP/s"),
-        )
-        if key in known
-    ]
-    if "launch_s" in known:
-        ceilings.append(("one launch", format_seconds(known["launch_s"])))
-    if file.origin is Origin.MEASURED and file.data_sheet_bytes_per_s and "read_bytes_per_s" in known:
-        share = known["read_bytes_per_s"] / file.data_sheet_bytes_per_s
-        ceilings.append(("memory read, of data sheet", show(share, Quantity.SHARE)))
-    facts = [("run", file.started_utc), ("commit", file.commit[:7]), ("grid", file.grid), ("source", file.source)]
-    facts += [(name, file.versions[name]) for name in ("torch", "triton", "numba") if name in file.versions]
+def numeric_columns(table: Table) -> set[int]:
+    """Columns whose cells all begin with a digit, or say nothing: their numbers stand on the right."""
+    columns = enumerate(zip(*table.rows, strict=True))
     return {
-        "label": file.label,
-        "color": color,
-        "origin": file.origin.value,
-        "ceilings": ceilings,
-        "ceiling_kind": file.ceiling_kind,
-        "facts": [(name, value) for name, value in facts if value],
-        "num_rows": len(file.rows),
-        "num_left_out": len(file.left_out),
-        "notes": file.notes,
-        "path": file.path.name,
-    }
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def regression_summary(comparison: Comparison) -> dict[str, Any]:
-    """Counts that stand above a figure of ratios."""
-    verdicts = [verdict(ratio_of(case)) for case in comparison.cases]
-    return {
-        "file": comparison.files[1].label,
-        "num_cases": len(verdicts),
-        "num_slower": verdicts.count(SLOWER),
-        "num_faster": verdicts.count(FASTER),
-        "left_out": table_for_people(left_out_table(comparison.left_out), HEADINGS),
-        "remarks": remarks(comparison),
+        i for i, cells in columns if all(str(cell)[:1].isdigit() or cell in ("", NOTHING, NONE_FITS) for cell in cells)
     }
 
 
@@ -163,11 +142,16 @@ def script_json(value: Any) -> str:
     return "".join(escapes.get(char, char) for char in text)
 
 
-def _items(panel: Sequence[Figure]) -> list[Any]:
-    """Figures as Bokeh's script reads them."""
+def _payload(panel: Panel) -> dict[str, Any]:
+    """A panel as the page's script reads it."""
     from bokeh.embed import json_item
 
-    return [json_item(figure) for figure in panel]
+    return {
+        "items": [json_item(figure) for figure in panel.figures],
+        "legend": [asdict(entry) for entry in panel.legend],
+        "alt": panel.alt,
+        "note": panel.note,
+    }
 
 
 def _bokeh_js() -> str:

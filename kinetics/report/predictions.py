@@ -7,12 +7,34 @@ from typing import TYPE_CHECKING
 
 from kinetics.prediction.calibration import calibration_errors
 from kinetics.report.roofline import HOVER_FIELDS, add_points
-from kinetics.report.style import GREY, Axis, add_hover, add_legend, color_of, log_axis, new_figure
+from kinetics.report.style import (
+    GREY,
+    Axis,
+    Panel,
+    add_hover,
+    color_of,
+    known_legend,
+    log_axis,
+    new_figure,
+    tag,
+)
 from kinetics.results.reader import ResultFile
 from kinetics.results.row import ResultRow
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
+
+
+def prediction_panel(files: Sequence[ResultFile]) -> Panel:
+    """Raw errors, and those on held-out cases if any case was held out."""
+    held_out = held_out_errors(files)
+    figures = (measured_over_predicted(files), *([held_out] if held_out else []))
+    return Panel(
+        figures=figures,
+        legend=known_legend(figures),
+        title="Prediction error",
+        alt="Measured over predicted time; share of held-out cases within an error of the calibrated prediction",
+    )
 
 
 def measured_over_predicted(files: Sequence[ResultFile]) -> Figure:
@@ -28,7 +50,6 @@ def measured_over_predicted(files: Sequence[ResultFile]) -> Figure:
     figure.add_layout(Span(location=1.0, dimension="width", line_color=GREY, line_dash="dotted", line_width=2))
     for index, (file, group) in enumerate(zip(files, groups, strict=True)):
         add_points(figure, file, index, group)
-    add_legend(figure)
     add_hover(figure, HOVER_FIELDS)
     return figure
 
@@ -49,14 +70,13 @@ def held_out_errors(files: Sequence[ResultFile]) -> Figure | None:
         errors = sorted(calibration_errors(rows, "held_out"))
         if errors:
             shares = [100 * count / len(errors) for count in range(len(errors) + 1)]
-            figure.step(
+            line = figure.step(
                 [0.0, *(100 * error for error in errors)],
                 shares,
                 mode="after",
                 color=color_of(index),
                 line_width=2,
-                legend_label=f"{file.label}: {len(errors)} cases",
                 name=file.label,
             )
-    add_legend(figure)
+            tag(line, file.label, color=color_of(index), symbol="swatch")
     return figure if figure.renderers else None

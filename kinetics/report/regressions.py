@@ -1,49 +1,79 @@
-"""Runs against a baseline on the same device: time ratios with their intervals, the farthest from 1 first."""
+"""Runs against a baseline on the same device: time ratios with their intervals, the farthest from 1 first.
+
+Between devices nothing regresses: files of another device than the baseline's are named, never held against it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from kinetics.compare.comparison import Comparison, MatchedCase
 from kinetics.compare.median_ratio import MedianRatio
-from kinetics.report.style import GREY, PALETTE, Axis, add_hover, add_legend, new_figure
+from kinetics.compare.tables import HEADINGS, left_out_table, remarks
+from kinetics.report.style import bounded_log, ratio_reach, ratio_ticks
 from kinetics.specs.units import format_seconds
-
-if TYPE_CHECKING:
-    from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
+from kinetics.tables.display import table_for_people
+from kinetics.tables.quantity import Quantity, show
+from kinetics.tables.table import Table
 
 MAX_CASES: Final = 40
-SLOWER, FASTER, OPEN = "slower", "faster", "interval holds 1, or none"
-_COLORS: Final = {SLOWER: PALETTE[1], FASTER: PALETTE[0], OPEN: GREY}
+SLOWER, FASTER, OPEN, DISTURBED = "slower", "faster", "open", "disturbed"
+_LARGEST_REACH: Final = 20.0
 
 
-def draw_ratios(comparison: Comparison) -> Figure:
-    """One line a case: its time over the baseline's. Grey where the interval holds 1 or there is none."""
-    from bokeh.models.annotations import Span
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioLine:
+    """One case: its time over the baseline's, and where ratio and interval lie on the axis, in percent of its width.
 
-    cases = sorted(comparison.cases, key=lambda case: -abs(math.log(ratio_of(case).ratio)))[:MAX_CASES][::-1]
-    base = comparison.files[0]
-    figure = new_figure(
-        Axis(title=f"time / time of the baseline ({base.commit[:7] or base.label})"),
-        Axis(title="", limits=(-0.7, len(cases) - 0.3)),
-        height=120 + 22 * len(cases),
+    `is_cut`: the axis ends before the interval does.
+    """
+
+    case: str
+    provider: str
+    before: str
+    now: str
+    ratio: str
+    interval: str
+    verdict: str
+    low: float
+    middle: float
+    high: float
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioTable:
+    """A run against the baseline. `ticks`: places on the axis, in percent, and their ratios; 1 is at 50."""
+
+    file: str
+    num_cases: int
+    num_slower: int
+    num_faster: int
+    num_disturbed: int
+    lines: tuple[RatioLine, ...]
+    ticks: tuple[tuple[float, str], ...]
+    remarks: tuple[str, ...]
+    left_out: Table
+
+
+def ratio_table(comparison: Comparison) -> RatioTable:
+    """Counts of all cases, and the lines of those farthest from 1."""
+    verdicts = [case_verdict(case) for case in comparison.cases]
+    chosen = sorted(comparison.cases, key=lambda case: -abs(bounded_log(ratio_of(case).ratio)))[:MAX_CASES]
+    reach = min(ratio_reach(end for case in chosen for end in _ends(ratio_of(case))), _LARGEST_REACH)
+    return RatioTable(
+        file=comparison.files[1].label,
+        num_cases=len(verdicts),
+        num_slower=verdicts.count(SLOWER),
+        num_faster=verdicts.count(FASTER),
+        num_disturbed=verdicts.count(DISTURBED),
+        lines=tuple(_line(case, reach) for case in chosen),
+        ticks=tuple((place(tick, reach), text) for tick, text in ratio_ticks(reach).items()),
+        remarks=(*remarks(comparison), *_untold(comparison)),
+        left_out=table_for_people(left_out_table(comparison.left_out), HEADINGS),
     )
-    figure.yaxis[0].ticker = list(range(len(cases)))
-    figure.yaxis[0].major_label_overrides = {i: f"{case.label}, {case.pairing}" for i, case in enumerate(cases)}
-    figure.ygrid.grid_line_color = None
-    figure.add_layout(Span(location=1.0, dimension="height", line_color=GREY, line_dash="dotted", line_width=2))
-    for name, color in _COLORS.items():
-        chosen = [(row, case) for row, case in enumerate(cases) if verdict(ratio_of(case)) == name]
-        if chosen:
-            columns = _columns(chosen)
-            look: dict[str, Any] = {"color": color, "legend_label": name, "name": name}
-            figure.segment("low", "y", "high", "y", source=columns, line_width=1.5, **look)
-            figure.scatter("ratio", "y", source=columns, size=9, **look)
-    add_legend(figure)
-    add_hover(figure, ("case", "before", "now", "time_ratio"))
-    return figure
 
 
 def ratio_of(case: MatchedCase) -> MedianRatio:
@@ -53,6 +83,12 @@ def ratio_of(case: MatchedCase) -> MedianRatio:
     return ratio
 
 
+def case_verdict(case: MatchedCase) -> str:
+    """What a case says: nothing if either side was disturbed."""
+    is_disturbed = any(entry.row.fields.get("disturbed") for entry in case.entries)
+    return DISTURBED if is_disturbed else verdict(ratio_of(case))
+
+
 def verdict(ratio: MedianRatio) -> str:
     """Slower, faster, or open: what the interval of two separate runs can tell."""
     if not ratio.excludes_one:
@@ -60,18 +96,37 @@ def verdict(ratio: MedianRatio) -> str:
     return SLOWER if ratio.ratio > 1 else FASTER
 
 
-def _columns(chosen: Sequence[tuple[int, MatchedCase]]) -> dict[str, Any]:
-    ratios = [ratio_of(case) for _, case in chosen]
-    spans = [(ratio.low or ratio.ratio, ratio.high or ratio.ratio) for ratio in ratios]
-    return {
-        "y": [row for row, _ in chosen],
-        "ratio": [ratio.ratio for ratio in ratios],
-        "low": [low for low, _ in spans],
-        "high": [high for _, high in spans],
-        "case": [case.entries[1].row.name for _, case in chosen],
-        "before": [format_seconds(case.entries[0].row.median_s) for _, case in chosen],
-        "now": [format_seconds(case.entries[1].row.median_s) for _, case in chosen],
-        "time_ratio": [
-            f"{r.ratio:.3f} ({low:.3f} to {high:.3f})" for r, (low, high) in zip(ratios, spans, strict=True)
-        ],
-    }
+def place(ratio: float, reach: float) -> float:
+    """Where a ratio lies on the axis from 1 / reach to reach: 1 at 50 percent, equal factors equally far."""
+    return min(100.0, max(0.0, 50 + 50 * bounded_log(ratio) / math.log(reach)))
+
+
+def _line(case: MatchedCase, reach: float) -> RatioLine:
+    before, now = case.entries[0].row, case.entries[1].row
+    ratio = ratio_of(case)
+    low, high = _ends(ratio)
+    shown = [show(end, Quantity.TIME_RATIO) for end in (ratio.low, ratio.high)]
+    return RatioLine(
+        case=case.label,
+        provider=case.pairing,
+        before=format_seconds(before.median_s),
+        now=format_seconds(now.median_s),
+        ratio=show(ratio.ratio, Quantity.TIME_RATIO),
+        interval=f"{shown[0]} to {shown[1]}" if ratio.low is not None else "too few samples",
+        verdict=case_verdict(case),
+        low=place(low, reach),
+        middle=place(ratio.ratio, reach),
+        high=place(high, reach),
+        is_cut=low < 1 / reach or high > reach,
+    )
+
+
+def _ends(ratio: MedianRatio) -> tuple[float, float]:
+    return ratio.low or ratio.ratio, ratio.high or ratio.ratio
+
+
+def _untold(comparison: Comparison) -> list[str]:
+    """Facts that only one of the files tells: the devices may differ in them."""
+    base, file = comparison.files[:2]
+    untold = base.identity.untold(file.identity)
+    return [f"Only one of the two files tells {', '.join(untold)}: the devices may differ in these."] if untold else []

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from kinetics.report.style import POINT_SIZE, add_hover, add_legend, color_of, log_axis, new_figure, symbol_of
+from kinetics.report.style import (
+    GREY,
+    POINT_SIZE,
+    Panel,
+    add_hover,
+    color_of,
+    known_legend,
+    log_axis,
+    new_figure,
+    symbol_of,
+    tag,
+    tag_row_mark,
+)
 from kinetics.results.reader import ResultFile
 from kinetics.results.row import ResultRow
 from kinetics.specs.units import GIGA, MEGA, TERA, format_seconds
@@ -21,6 +33,17 @@ Point = tuple[float, float]
 Line = tuple[Sequence[float], Sequence[float]]
 
 HOVER_FIELDS = ("case", "provider", "file", "measured", "predicted", "of_ceiling")
+
+
+def roofline_panel(files: Sequence[ResultFile]) -> Panel:
+    """Both views."""
+    figures = (roofline(files), bandwidth(files))
+    return Panel(
+        figures=figures,
+        legend=known_legend(figures),
+        title="Roofline",
+        alt="Arithmetic per second over arithmetic intensity, and bytes per second over bytes moved, under each roof",
+    )
 
 
 def roofline(files: Sequence[ResultFile]) -> Figure:
@@ -49,32 +72,34 @@ def _draw(
     for index, (file, (x, y)) in enumerate(zip(files, roofs, strict=True)):
         dash: Literal["solid", "dashed"] = "solid" if file.ceiling_kind == "measured" else "dashed"
         name = f"roof of {file.label}"
-        figure.line(list(x), list(y), line_color=color_of(index), line_width=2, line_dash=dash, name=name)
+        roof = figure.line(list(x), list(y), line_color=color_of(index), line_width=2, line_dash=dash, name=name)
+        tag(roof, file.label, color=color_of(index), symbol="swatch")
+        symbol = "line" if dash == "solid" else "dashed"
+        tag(roof, f"roof, {'as measured' if dash == 'solid' else 'by data sheet'}", color=GREY, symbol=symbol)
     for index, (file, group) in enumerate(zip(files, points, strict=True)):
         add_points(figure, file, index, group)
-    add_legend(figure)
     add_hover(figure, HOVER_FIELDS)
     return figure
 
 
 def add_points(figure: Figure, file: ResultFile, index: int, group: Sequence[tuple[Point, ResultRow]]) -> None:
-    """A file's rows as marks: colour says which file, symbol which operation. One legend entry, the file's."""
+    """A file's rows as marks: colour says which file, symbol which operation."""
     for operation in dict.fromkeys(row.fields["operation"] for _, row in group):
         members = [(point, row) for point, row in group if row.fields["operation"] == operation]
         columns: dict[str, Any] = {"x": [x for (x, _), _ in members], "y": [y for (_, y), _ in members]}
         described = [describe(file, row) for _, row in members]
         columns |= {name: [texts[name] for texts in described] for name in HOVER_FIELDS}
-        figure.scatter(
+        marks = figure.scatter(
             "x",
             "y",
             source=columns,
             size=POINT_SIZE,
             color=color_of(index),
             alpha=0.75,
-            legend_label=file.label,
             name=f"{file.label}: {operation}",
             **symbol_of(operation),
         )
+        tag_row_mark(marks, file=file.label, color=color_of(index), operation=operation)
 
 
 def describe(file: ResultFile, row: ResultRow) -> dict[str, str]:

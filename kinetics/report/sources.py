@@ -17,7 +17,7 @@ class Sources:
     """Everything that a page shows.
 
     `regressions`: one comparison per file that shares a case with the baseline; `not_held`: files of its device that
-    share none.
+    share none; `other_devices`: per file of another device, its label and in what that differs from the baseline's.
     """
 
     files: tuple[ResultFile, ...]
@@ -25,6 +25,7 @@ class Sources:
     baseline: ResultFile | None
     regressions: tuple[Comparison, ...]
     not_held: tuple[ResultFile, ...]
+    other_devices: tuple[tuple[str, str], ...]
 
 
 def read_sources(paths: Sequence[Path], *, baseline: Path | None) -> Sources:
@@ -42,7 +43,14 @@ def read_sources(paths: Sequence[Path], *, baseline: Path | None) -> Sources:
         baseline=base,
         regressions=tuple(compare_files([base, file]) for file in held) if base else (),
         not_held=tuple(not_held),
+        other_devices=tuple(_other_devices(files, base)) if base else (),
     )
+
+
+def _other_devices(files: Sequence[ResultFile], base: ResultFile) -> list[tuple[str, str]]:
+    """Files that nothing regresses in: another device, or times that others published."""
+    others = [file for file in files if not is_one_device([base, file])]
+    return [(file.label, "; ".join(base.identity.differences(file.identity)) or file.origin.value) for file in others]
 
 
 def _split_by_baseline(files: Sequence[ResultFile], base: ResultFile) -> tuple[list[ResultFile], list[ResultFile]]:

@@ -7,7 +7,8 @@ values of columns, which Bokeh shows as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,23 +18,94 @@ if TYPE_CHECKING:
 PALETTE: Final = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#8C8C8C")
 GREY: Final = "#8C8C8C"
 POINT_SIZE: Final = 7
+_LINE_SYMBOLS: Final = ("circle", "square", "triangle", "diamond", "x")
 _SYMBOLS: Final = {"dense": "circle", "block_topk": "square", "step_dense": "circle", "step_block_topk": "square"}
 _OTHER_SYMBOL: Final = "x"
+_OTHER_LABEL: Final = "parts of a search, and others"
+_HOLLOW: Final = "step_"
 _DIVERGING: Final = ((0xB3, 0x58, 0x06), (0xF1, 0xA3, 0x40), (0xF7, 0xF7, 0xF7), (0x99, 0x8E, 0xC3), (0x54, 0x27, 0x88))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A titled axis: logarithmic over `log_of` if that is given, linear over `limits` or what is drawn otherwise."""
+    """A titled axis: logarithmic over `log_of` if that is given, linear over `limits` or what is drawn otherwise.
+
+    `ticks`: where to label and with what text; chosen by Bokeh without.
+    """
 
     title: str
     log_of: tuple[float, ...] | None = None
     limits: tuple[float, float] | None = None
+    ticks: dict[float, str] | None = None
 
 
-def log_axis(title: str, values: Iterable[float]) -> Axis:
-    """A logarithmic axis that will show these values."""
-    return Axis(title=title, log_of=tuple(value for value in values if value > 0))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegendEntry:
+    """What a kind of mark means. `symbol`: swatch, line, dashed, dotted or a marker, of which some are hollow."""
+
+    label: str
+    color: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """Figures that stand side by side, the legend of all of them, what they show (`alt`), and a remark under them."""
+
+    figures: tuple[Figure, ...]
+    legend: tuple[LegendEntry, ...]
+    title: str
+    alt: str
+    note: str = ""
+
+
+def log_axis(title: str, values: Iterable[float], *, labels: Callable[[int], str] | None = None) -> Axis:
+    """A logarithmic axis that will show these values. With `labels`, these counts are its ticks, thinned if many."""
+    kept = tuple(value for value in values if value > 0)
+    ticks = decade_ticks(kept)
+    if labels is not None:
+        counts = sorted({int(value) for value in kept})
+        ticks = {float(count): labels(count) for count in counts[:: -(-len(counts) // _MAX_TICKS)]}
+    return Axis(title=title, log_of=kept, ticks=ticks)
+
+
+def ratio_axis(title: str, values: Iterable[float]) -> Axis:
+    """A logarithmic axis with 1 in its middle that shows these ratios and labels few round ones."""
+    reach = ratio_reach(values)
+    return Axis(title=title, log_of=(1 / reach, reach), limits=(1 / reach, reach), ticks=ratio_ticks(reach))
+
+
+def ratio_reach(values: Iterable[float]) -> float:
+    """How far a symmetric axis around 1 must go: a little beyond the farthest ratio, at least to 1.25."""
+    farthest = max((abs(bounded_log(value)) for value in values), default=0.0)
+    return max(1.25, math.exp(min(1.08 * farthest, _LARGEST_LOG)))
+
+
+def bounded_log(ratio: float) -> float:
+    """The natural logarithm, of 0 and of infinity too: times in files may be as far apart as floats are."""
+    if ratio <= 0 or math.isinf(ratio):
+        return -_LARGEST_LOG if ratio <= 0 else _LARGEST_LOG
+    return min(max(math.log(ratio), -_LARGEST_LOG), _LARGEST_LOG)
+
+
+def ratio_ticks(reach: float) -> dict[float, str]:
+    """Round ratios on both sides of 1, about six in all: the finer the axis, the finer they are."""
+    steps = next((steps for limit, steps in _RATIO_STEPS if reach <= limit), None) or _powers_of_ten(reach)
+    known = [step for step in steps if step <= reach]
+    return {1 / step: f"1/{step:g}" for step in reversed(known)} | {1.0: "1"} | {step: f"{step:g}" for step in known}
+
+
+def _powers_of_ten(reach: float) -> tuple[float, ...]:
+    decades = math.log10(reach)
+    step = max(1, math.ceil(decades / 3))
+    return tuple(10.0**power for power in range(step, int(decades) + 1, step))
+
+
+_MAX_TICKS: Final = 8
+_LARGEST_LOG: Final = 600.0
+_FINE_DECADES: Final = 2
+_LARGEST_PLAIN: Final = 1e9
+_RATIO_STEPS: Final = ((1.3, (1.1, 1.2)), (2.2, (1.2, 1.5, 2.0)), (11.0, (2.0, 5.0, 10.0)))
 
 
 def color_of(index: int) -> str:
@@ -41,10 +113,39 @@ def color_of(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
+def symbol_at(index: int) -> str:
+    """Marker of the n-th line: with its colour it tells more lines apart than there are colours."""
+    return _LINE_SYMBOLS[index % len(_LINE_SYMBOLS)]
+
+
+def tag(mark: Any, label: str, *, color: str, symbol: str) -> None:
+    """Give a mark its entry in the legend; several marks may share one, and one mark may have several."""
+    mark.tags = [*mark.tags, {"label": label, "color": color, "symbol": symbol}]
+
+
+def known_legend(figures: Iterable[Figure]) -> tuple[LegendEntry, ...]:
+    """The entries of all marks of some figures, each once, in the order drawn, files first."""
+    entries: dict[str, LegendEntry] = {}
+    for figure in figures:
+        marks: list[Any] = list(figure.renderers)
+        for entry in (entry for mark in marks for entry in mark.tags):
+            entries.setdefault(entry["label"], LegendEntry(**entry))
+    return tuple(sorted(entries.values(), key=lambda entry: entry.symbol != "swatch"))
+
+
+def tag_row_mark(mark: Any, *, file: str, color: str, operation: str) -> None:
+    """Entries of a mark whose colour says the file and whose symbol says the operation."""
+    tag(mark, file, color=color, symbol="swatch")
+    symbol = _SYMBOLS.get(operation, _OTHER_SYMBOL)
+    is_hollow = operation.startswith(_HOLLOW)
+    known = operation if symbol != _OTHER_SYMBOL else _OTHER_LABEL
+    tag(mark, known, color=GREY, symbol=f"hollow {symbol}" if is_hollow else symbol)
+
+
 def symbol_of(operation: str) -> dict[str, Any]:
     """Marker of an operation: filled for kernels, hollow for whole steps, a cross for the parts of a search."""
     symbol: dict[str, Any] = {"marker": _SYMBOLS.get(operation, _OTHER_SYMBOL)}
-    return symbol | ({"fill_alpha": 0.0} if operation.startswith("step_") else {})
+    return symbol | ({"fill_alpha": 0.0} if operation.startswith(_HOLLOW) else {})
 
 
 def diverging(steps: int = 101) -> list[str]:
@@ -72,6 +173,7 @@ def new_figure(x: Axis, y: Axis, *, height: int = 430) -> Figure:
     made = figure(height=height, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset,save", **kinds)
     made.toolbar.logo = None
     made.toolbar.autohide = True
+    made.toolbar.active_drag = None  # a finger that scrolls the page must not pan
     made.background_fill_color = None
     made.border_fill_color = None
     made.outline_line_color = None
@@ -79,34 +181,23 @@ def new_figure(x: Axis, y: Axis, *, height: int = 430) -> Figure:
         axis.axis_label = wanted.title
         axis.axis_label_text_font_style = "normal"
         axis.minor_tick_line_color = None
-        if wanted.log_of is not None:
-            _label_decades(axis, wanted.log_of)
+        if wanted.ticks:
+            axis.ticker = list(wanted.ticks)
+            axis.major_label_overrides = dict(wanted.ticks.items())
     return made
 
 
-def _label_decades(axis: Any, values: Sequence[float]) -> None:
-    """One label a decade, or 1, 2 and 5 where the values span less than two."""
-    from bokeh.models import LogTicker, NumeralTickFormatter
-
-    spans_decades = bool(values) and max(values) > 100 * min(values)
-    axis.ticker = LogTicker(mantissas=[1] if spans_decades else [1, 2, 5])
-    axis.formatter = NumeralTickFormatter(format="0,0.[00000]")
-
-
-def add_legend(figure: Figure) -> None:
-    """Move the legend above the figure; a click on an entry hides its marks."""
-    if not figure.legend:
-        return
-    legend: Any = figure.legend[0]
-    figure.add_layout(legend, "above")
-    legend.click_policy = "hide"
-    legend.orientation = "vertical"
-    legend.location = "top_left"
-    legend.border_line_color = None
-    legend.background_fill_color = None
-    legend.label_text_font_size = "12px"
-    legend.spacing = 0
-    legend.padding = 2
+def decade_ticks(values: Sequence[float]) -> dict[float, str]:
+    """Powers of ten within some values, or 1, 2 and 5 of each where they span less than two; few in any case."""
+    if not values:
+        return {}
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    powers = range(low, high + 1, -(-(high - low) // _MAX_TICKS) or 1)
+    mantissas = (1, 2, 5) if high - low <= _FINE_DECADES else (1,)
+    ticks = [float(f"{mantissa}e{power}") for power in powers for mantissa in mantissas]
+    return {
+        tick: f"{tick:,.0f}" if 1 <= tick < _LARGEST_PLAIN else f"{tick:g}" for tick in ticks if 0 < tick < math.inf
+    }
 
 
 def add_hover(figure: Figure, names: Sequence[str]) -> None:

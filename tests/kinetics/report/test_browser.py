@@ -1,44 +1,20 @@
 """The page in Chromium without a window: no error, no request, figures drawn, a table that filters and sorts."""
 
 import json
-import shutil
-import tempfile
 
 import pytest
 
 from kinetics.report.page import write_report
 from kinetics.report.sources import read_sources
+from tests.support.chromium import complaints, draw_everything, open_page, wait
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
-from selenium.webdriver.chrome.options import Options  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+pytest.importorskip("selenium", reason="selenium is not installed: pip install selenium")
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no chromium: apt-get install chromium chromium-driver"),
-    pytest.mark.slow,
-]
 EVIL = "</script><img src=x onerror=\"document.title='taken'\">"
 CONTEXTS = [1024 * 2**i for i in range(6)]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = Options()
-    options.binary_location = CHROMIUM
-    profile = tempfile.mkdtemp()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={profile}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-    shutil.rmtree(profile, ignore_errors=True)
 
 
 @pytest.fixture
@@ -59,15 +35,8 @@ def page(result, row, law, tmp_path, browser):
     )
     out = tmp_path / "report.html"
     write_report(read_sources([cpu, gpu, law], baseline=cpu), out, title=f"Report {EVIL}")
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    browser.get(out.as_uri())
-    wait(browser, 'return document.documentElement.dataset.table === "ready"')
+    open_page(browser, out.as_uri())
     return browser
-
-
-def wait(browser, script, *arguments):
-    return WebDriverWait(browser, 60).until(lambda one: one.execute_script(script, *arguments))
 
 
 def visible_rows(browser):
@@ -113,21 +82,12 @@ def num_pixels(browser, place):
     )
 
 
-def draw_everything(browser):
-    wait(
-        browser,
-        """const hidden = [...document.querySelectorAll("[data-figure]")].find((place) => !place.dataset.shown);
-        if (hidden) hidden.scrollIntoView();
-        return !hidden;""",
-    )
-
-
 def test_the_page_draws_every_figure_without_an_error_or_a_request(page):
     draw_everything(page)
     places = page.find_elements(By.CSS_SELECTOR, "[data-figure]")
     assert len(places) == 5
     assert [num_pixels(page, place) > 500 for place in places] == [True] * len(places)
-    assert [entry["message"] for entry in page.get_log("browser") if entry["level"] != "INFO"] == []
+    assert complaints(page) == []
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     urls = [

@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 
 from kinetics.cli.main import app
 from kinetics.distribution import install_command
-from kinetics.report.heatmaps import draw_map, speedup_maps
-from kinetics.report.page import page_figures, render_page, script_json
+from kinetics.report.heatmaps import NUMBER_HEIGHT, draw_map, map_panel, speedup_maps
+from kinetics.report.page import page_panels, render_page, script_json
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
-from kinetics.report.regressions import OPEN, SLOWER, draw_ratios
 from kinetics.report.roofline import bandwidth, roofline
 from kinetics.report.row_table import page_columns, row_values, shown_fields
 from kinetics.report.sources import read_sources
@@ -94,7 +93,9 @@ def test_nothing_on_the_page_points_elsewhere(result, row):
 @pytest.mark.parametrize(
     ("panel", "what"),
     [
-        ("speedup", "pytest bench/test_decode_attention.py --benchmark-only"),
+        ("providers", "kinetics bench"),
+        ("speedup", "kinetics bench test_decode_attention.py"),
+        ("steps", "kinetics bench test_decode_step.py"),
         ("frontier", "kinetics law --json"),
         ("regression", "--baseline OLD.json"),
     ],
@@ -111,14 +112,15 @@ def test_panels_with_data_have_figures(result, row, law):
     rows = sparse_and_dense(row, calibration_role="held_out", calibrated_s=1e-3)
     path = result("a.json", rows)
     sources = read_sources([path, law], baseline=path)
-    assert {name: [len(panel) for panel in panels] for name, panels in page_figures(sources).items()} == {
+    assert {name: [len(panel.figures) for panel in panels] for name, panels in page_panels(sources).items()} == {
+        "providers": [2, 2],
         "roofline": [2],
         "speedup": [2],
         "prediction": [2],
         "frontier": [1],
-        "regression": [1],
     }
-    assert 'class="missing"' not in render_page(sources, title="t")
+    sections = re.findall(r'<section id="(\w+)"(.*?)</section>', render_page(sources, title="t"), re.DOTALL)
+    assert [name for name, text in sections if 'class="missing"' in text] == ["steps"]
 
 
 def files_of(result, rows, **fields):
@@ -148,9 +150,37 @@ def test_the_map_shows_measured_and_predicted_ratios_and_where_they_cross(result
     assert measured["cells"]["ratio"] == pytest.approx([0.512, 1.024, 2.048])
     assert predicted["cells"]["ratio"] == pytest.approx([2.0, 4.0, 8.0])
     assert measured["cells"]["speedup"] == ["0.51x", "1.02x", "2.05x"]
-    assert measured["crossover"]["x"] == pytest.approx([math.log(2000 / 1024, 2)], rel=1e-3)
-    assert measured["crossover"]["context_len"] == pytest.approx([2000], rel=1e-3)
+    assert measured["crossover"]["x"] == pytest.approx([math.log(2000 / 1024, 2)] * 2, rel=1e-3)
+    assert measured["crossover"]["context_len"] == pytest.approx([2000] * 2, rel=1e-3)
     assert predicted["crossover"]["x"] == []
+
+
+def test_strokes_of_the_break_even_leave_the_middle_of_a_row_to_its_numbers(result, row):
+    rows = [one for batch in (1, 4) for one in sparse_and_dense(row, batch=batch)]
+    (one,) = speedup_maps(files_of(result, rows))
+    for figure in draw_map(one):
+        marks = drawn(figure)
+        for low, high in zip(marks["crossover"]["low"], marks["crossover"]["high"], strict=True):
+            assert not [
+                y
+                for y in marks["cells"]["y"]
+                if min(low, high) < y + NUMBER_HEIGHT / 2 - 1e-9 and max(low, high) > y - NUMBER_HEIGHT / 2 + 1e-9
+            ]
+    assert "batch 4: from 2000 tokens on" in map_panel(one).note
+
+
+def test_a_legend_has_an_entry_for_every_mark_and_no_other(result, row, law):
+    sources = read_sources([result("a.json", sparse_and_dense(row)), law], baseline=None)
+    for panels in page_panels(sources).values():
+        for panel in panels:
+            said = {entry.label: entry for entry in panel.legend}
+            tags = [tag for figure in panel.figures for mark in figure.renderers for tag in mark.tags]
+            assert {tag["label"] for tag in tags} == set(said)
+            for mark in (mark for figure in panel.figures for mark in figure.renderers):
+                colors = [
+                    getattr(mark.glyph, name) for name in ("line_color", "text_color") if hasattr(mark.glyph, name)
+                ]
+                assert not mark.tags or colors[0] in [said[tag["label"]].color for tag in mark.tags]
 
 
 def test_colours_say_slower_equal_and_faster_on_one_scale(result, row):
@@ -182,17 +212,6 @@ def test_prediction_panels_count_held_out_rows_alone(result, row):
     assert list(line["x"]) == pytest.approx([0, 10, 30])
     assert list(line["y"]) == pytest.approx([0, 50, 100])
     assert held_out_errors(files_of(result, [row()])) is None
-
-
-def test_the_figure_of_regressions_separates_slower_from_open(result, row):
-    spread = [1e-3 * (1 + i / 100) for i in range(9)]
-    old = result("old.json", [row(context_len=c, samples=spread) for c in (1024, 2048)])
-    slow = [row(context_len=1024, samples=[2 * s for s in spread]), row(context_len=2048, samples=spread)]
-    sources = read_sources([result("new.json", slow)], baseline=old)
-    marks = drawn(draw_ratios(sources.regressions[0]))
-    assert marks[SLOWER]["ratio"] == [2.0]
-    assert marks[OPEN]["ratio"] == [1.0]
-    assert 1 < marks[SLOWER]["low"][0] < 2 < marks[SLOWER]["high"][0]
 
 
 @pytest.mark.parametrize(
