@@ -49,6 +49,8 @@ def check_encodable(text: str, what: str) -> str:
 
 def whole_text(text: str) -> str:
     """The text with every half of a surrogate pair replaced, as decoders replace what is no character."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -23,6 +23,7 @@ from kinetics.specs.policies import PolicyKind, policy_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Color = tuple[float, float, float, float]
@@ -72,11 +73,13 @@ def plot_task(report: LawReport, task: TaskResult) -> Figure:
     _draw_best_models(lower, task.switches, colors, end=float(grid[-1]))
     title = _TASK_TITLES.get(task.task, task.task.replace("_", " "))
     figure.suptitle(plain_text(f"{title}: {report.source}"), fontsize=10)
-    upper.set(ylabel="accuracy", xscale="log", xlim=(grid[0], grid[-1]), ylim=(0, 1))
+    scale_by_powers(upper)
+    upper.set(ylabel="accuracy", xlim=(grid[0], grid[-1]), ylim=(0, 1))
     lower.set_xlabel("cost per question, at most (1e12 eFLOP)")
     seconds = upper.secondary_xaxis(
         "top", functions=(lambda cost: cost / report.tera_eflop_per_s, lambda s: s * report.tera_eflop_per_s)
     )
+    _label_powers(seconds.xaxis)
     seconds.set_xlabel(plain_text(f"seconds on {report.device}"))
     return figure
 
@@ -98,7 +101,8 @@ def plot_strategies(table: StrategyTable, *, title: str, seed: int = 0) -> Figur
             )
         for found in choices_on(table, cost_name, seed=seed):
             _draw_frontier(axes, found)
-        axes.set(xlabel=_LABELS[cost_name], xscale="log", ylim=(0, 1))
+        scale_by_powers(axes)
+        axes.set(xlabel=_LABELS[cost_name], ylim=(0, 1))
         axes.grid(visible=True, alpha=0.3)
     panels[0].set_ylabel("accuracy (solved by at least one trial)")
     panels[0].legend(fontsize=8, loc="upper left")
@@ -134,16 +138,32 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     import matplotlib as mpl
 
+    # Once for both files: laying out draws everything, and costs as much as writing it.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     written = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         staged = folder / f".{name}.{os.getpid()}.{suffix}"
         try:
-            with mpl.rc_context({"svg.hashsalt": name}):
+            with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
                 figure.savefig(staged, metadata=metadata, dpi=130)
             written.append(staged.replace(folder / f"{name}.{suffix}"))
         except OSError as error:
             raise ValueError(f"output folder {folder} cannot be written ({error.strerror}); choose another") from error
     return written
+
+
+def scale_by_powers(axes: Axes) -> None:
+    """A logarithmic axis of costs, ticks at powers of ten alone and no formulas: both take longer than all else."""
+    axes.set_xscale("log")
+    _label_powers(axes.xaxis)
+
+
+def _label_powers(axis: Axis) -> None:
+    from matplotlib.ticker import NullLocator
+
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def plain_text(text: str) -> str:

@@ -12,7 +12,8 @@ from enum import Enum
 from typing import Final
 
 MAX_ANSWER: Final = 999
-_BRACE: Final = re.compile(r"\\f?box(?:ed)?\s{0,8}\{|[{}]")
+_BOX: Final = re.compile(r"\\f?box(?:ed)?\s{0,8}\{")
+_BRACE: Final = re.compile(rf"{_BOX.pattern}|[{{}}]")
 _MAX_ANSWER_CHARS: Final = 100
 _INTEGER: Final = re.compile(r"([0-9]{1,16})(?:\.0*)?", re.ASCII)
 # Spaces, dollars and a degree sign: a published AIME 2025 set has 336^\circ as a gold answer.
@@ -77,8 +78,12 @@ def find_boxes(text: str) -> list[Box]:
     """All boxes in the order in which they open."""
     open_at: list[tuple[int, int, bool]] = []
     found: list[Box] = []
-    # One pass, whatever the text: looking for the end of each of many open boxes would take for ever.
-    for match in _BRACE.finditer(text):
+    first = _BOX.search(text)
+    if first is None:
+        return []
+    # One pass, whatever the text: looking for the end of each of many open boxes would take for ever. Braces before the
+    # first box close none.
+    for match in _BRACE.finditer(text, first.start()):
         if match.group() != "}":
             open_at.append((match.start(), match.end(), match.group() != "{"))
         elif open_at:
