@@ -174,7 +174,7 @@ def _header_of(path: Path) -> TraceHeader:
 def claim_facts(outcome: LawOutcome) -> dict[str, Any]:
     """What a row says of the paper's claims."""
     claims = outcome.document["claims"]
-    counts = Counter(claim["status"] for claim in claims)
+    counts = Counter(claim["status"].replace(" ", "_") for claim in claims)
     changed = [claim["key"] for claim in claims if claim["has_changed"]]
     return {"operation": "aime_claims", "claims": len(claims), **counts, "changed": changed}
 

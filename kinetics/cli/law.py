@@ -191,6 +191,9 @@ def law(
     dense_layers: Annotated[int, typer.Option(help="First layers that ran dense.")] = 0,
     longest: Annotated[bool, typer.Option(help="Read a dense prompt until the longest trial ends.")] = False,
     seed: Annotated[int, typer.Option(help="Of bootstrap, splits and majority draws.")] = 0,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="Also judge the paper's claims; by default only with its own data.")
+    ] = False,
     keep_going: Annotated[bool, typer.Option(help="Leave bad lines and models out and list them.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -224,6 +227,7 @@ def law(
             num_dense_layers=dense_layers,
             seed=seed,
             reads_prompt_to_longest=longest,
+            asks_claims=claims,
             keeps_going=keep_going,
         )
         outcome = run_law(request)

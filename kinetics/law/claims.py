@@ -1,7 +1,7 @@
 """The paper's claims as checks: each recomputes one number, or says what evidence it lacks.
 
 A check takes the evidence at hand and returns the number it finds, or None where the evidence is missing. Which
-published number it answers to, and how closely, stands in the table of claims.
+published number it answers to, and by which rule, stands in the table of claims; `kinetics.law.verdicts` judges.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from kinetics.law.frontier import (
     largest_gain,
     switch_points,
 )
-from kinetics.law.published import ClaimStatus, PublishedClaim
+from kinetics.law.paid_lengths import dense_flop_of
 from kinetics.specs.hardware import Precision, find_accelerator
 from kinetics.specs.models import ModelSpec, find_model
 from kinetics.specs.policies import PolicyKind
@@ -38,7 +38,8 @@ BEST_OF_N: Final = "best_of_n"
 MAX_LONG_COT: Final = "long_cot_max"
 MAX_BEST_OF_N: Final = "best_of_n_max"
 
-SETTLED_STEP: Final = 0.002
+HEADLINE_ACCURACY: Final = 0.717
+"""Accuracy at which the paper's first figure compares the two laws."""
 # The published fit of the AIME24 KV budget against cost in TeFLOPs.
 PUBLISHED_BUDGET_FIT: Final = PowerLaw(scale=81.77, exponent=0.25, offset=-212.0)
 
@@ -47,53 +48,17 @@ PUBLISHED_BUDGET_FIT: Final = PowerLaw(scale=81.77, exponent=0.25, offset=-212.0
 class Evidence:
     """What checks may draw on. `curves` and `frontiers` are keyed by task, then by kind of attention.
 
-    `numbers` holds figures that only samples give, by claim key: pass@1, mean lengths, refitted exponents.
+    `numbers` holds figures that only samples give, by claim key: pass@1, mean lengths, refitted exponents. `is_papers`:
+    whether the curves are the paper's own figure, so that what follows from them restates it.
     """
 
     curves: Mapping[str, Sequence[Curve]]
     frontiers: Mapping[tuple[str, PolicyKind], Frontier[Curve]]
     numbers: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedClaim:
-    """A published number, the number found, and the verdict."""
-
-    claim: PublishedClaim
-    found: float | None
-    status: ClaimStatus
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether the verdict differs from the recorded one, other than by evidence that was missing before."""
-        return self.status is not self.claim.expected and self.claim.expected is not ClaimStatus.NEEDS_TRACES
+    is_papers: bool = False
 
 
 Check = Callable[[Evidence, list[str]], float | None]
-
-
-def check_claims(claims: Sequence[PublishedClaim], evidence: Evidence) -> tuple[CheckedClaim, ...]:
-    """A verdict on every claim."""
-    return tuple(check_claim(claim, evidence) for claim in claims)
-
-
-def check_claim(claim: PublishedClaim, evidence: Evidence) -> CheckedClaim:
-    """A verdict on one claim: its key names the check, and after colons the check's arguments."""
-    name, *arguments = claim.key.split(":")
-    if claim.key in evidence.numbers:
-        found: float | None = evidence.numbers[claim.key]
-    elif name in CHECKS:
-        found = CHECKS[name](evidence, arguments)
-    else:
-        found = None
-    if found is None:
-        is_measured = claim.expected is ClaimStatus.NEEDS_MEASUREMENT
-        missing = ClaimStatus.NEEDS_MEASUREMENT if is_measured else ClaimStatus.NEEDS_TRACES
-        return CheckedClaim(claim=claim, found=None, status=missing)
-    is_close = abs(found - claim.published) <= claim.tolerance
-    return CheckedClaim(
-        claim=claim, found=found, status=ClaimStatus.REPRODUCED if is_close else ClaimStatus.NOT_REPRODUCED
-    )
 
 
 def kv_width(model: ModelSpec) -> int:
@@ -116,11 +81,48 @@ def tokens_for_equal_eflop(model: ModelSpec, eflop: float, *, intensity: float =
     return float((-linear + (linear**2 + 4 * quadratic * eflop) ** 0.5) / (2 * quadratic))
 
 
-def kv_growth_per_doubling() -> float:
-    """Factor by which KV bytes a token grow per doubling of parameters, fitted over the six Qwen3 sizes."""
+def kv_growth_per_doubling(*, is_logarithmic: bool = False) -> float:
+    """Factor by which KV bytes a token grow per doubling of parameters, fitted over the six Qwen3 sizes.
+
+    Least squares of the bytes themselves, or of their logarithms, which weighs small models more.
+    """
+    from scipy.optimize import curve_fit
+
     models = [find_model(name) for name in PUBLISHED_BILLION_PARAMETERS]
-    law = fit_power_law([num_published_parameters(m) for m in models], [m.kv_bytes_per_token(2) for m in models])
-    return float(2**law.exponent)
+    sizes = np.array([num_published_parameters(model) / 1e9 for model in models])
+    gib = np.array([model.kv_bytes_per_token(2) * 32768 / GIBI for model in models])
+    if is_logarithmic:
+        return float(2 ** fit_power_law(sizes.tolist(), gib.tolist()).exponent)
+    (_, exponent), _ = curve_fit(lambda size, scale, power: scale * size**power, sizes, gib, p0=(3.0, 0.2))
+    return float(2**exponent)
+
+
+def share_of_high_costs_above(evidence: Evidence, points: float) -> float | None:
+    """Of the costs from which dense is beyond half its best, the percentage where sparse gains more than `points`."""
+    pair = _pair(evidence, LONG_COT)
+    if pair is None:
+        return None
+    dense, sparse = pair
+    is_high = dense.accuracy >= dense.accuracy.max() / 2
+    return float(100 * np.mean((100 * (sparse.accuracy - dense.accuracy) > points)[is_high]))
+
+
+def largest_flops_penalty(evidence: Evidence) -> float | None:
+    """eFLOP of the FLOPs-optimal dense model over those of the eFLOPs-optimal one, near the paper's headline accuracy.
+
+    The largest within a hundredth of it: a model that the FLOPs choose costs ever more as it nears its limit. Costs are
+    read as the one answer that the published formula makes for them.
+    """
+    curves = [curve for curve in evidence.curves.get(LONG_COT, ()) if curve.kind is PolicyKind.DENSE]
+    if {curve.model for curve in curves} != set(PUBLISHED_BILLION_PARAMETERS):
+        return None
+    penalties = [1.0]
+    for accuracy in HEADLINE_ACCURACY + np.linspace(-0.01, 0.01, 21):
+        costs = [(cost_to_reach(accuracy, curve), curve.model) for curve in curves]
+        able = [(cost, dense_flop_of(find_model(model), cost)) for cost, model in costs if np.isfinite(cost)]
+        if able:
+            penalties.append(min(able, key=lambda one: one[1])[0] / min(able)[0])
+    return max(penalties)
 
 
 def _tokens_4b(_: Evidence, arguments: list[str]) -> float:
@@ -160,11 +162,6 @@ def _gain_at(seconds: float) -> Check:
     return check
 
 
-def _gain_at_end(evidence: Evidence, _: list[str]) -> float | None:
-    pair = _pair(evidence, LONG_COT)
-    return None if pair is None else float(100 * (pair[1].accuracy[-1] - pair[0].accuracy[-1]))
-
-
 def _largest_gain(task: str) -> Check:
     def check(evidence: Evidence, arguments: list[str]) -> float | None:
         pair = _pair(evidence, task, *arguments)
@@ -195,15 +192,6 @@ def _counterpart(task: str, *, known: PolicyKind, wanted: PolicyKind) -> Check:
     return check
 
 
-def _saturated_pass1(evidence: Evidence, arguments: list[str]) -> float | None:
-    """Accuracy in percent that a dense curve settles at; None while its last grid step still adds 0.2 points."""
-    for curve in evidence.curves.get(LONG_COT, ()):
-        if curve.model == arguments[0] and curve.kind is PolicyKind.DENSE:
-            before, last = curve.accuracy[-2:]
-            return float(100 * last) if last - before < SETTLED_STEP else None
-    return None
-
-
 def _pair(evidence: Evidence, task: str, kind: str = "topk") -> tuple[Frontier[Curve], Frontier[Curve]] | None:
     dense, sparse = (evidence.frontiers.get((task, kind)) for kind in (PolicyKind.DENSE, PolicyKind(kind)))
     return None if dense is None or sparse is None else (dense, sparse)
@@ -223,7 +211,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "intensity": _b200_intensity,
     "b200_seconds": lambda _, __: 1e5 / TERA_EFLOP_PER_B200_S,
     "kv_gib_32k": lambda _, arguments: find_model(arguments[0]).kv_bytes_per_token(2) * 32768 / GIBI,
-    "kv_growth_per_doubling": lambda _, __: kv_growth_per_doubling(),
+    "kv_growth_per_doubling": lambda _, arguments: kv_growth_per_doubling(is_logarithmic=arguments == ["log"]),
     "smallest_phi_4096": lambda _, __: min(_phi(4096)),
     "largest_phi_32768": lambda _, __: max(_phi(32768)),
     "tokens_4b_for_14b_8k": _tokens_4b,
@@ -232,7 +220,8 @@ CHECKS: Final[Mapping[str, Check]] = {
     "first_14b_cost": lambda evidence, _: _first_cost(evidence, "Qwen3-14B"),
     "last_14b_cost": _last_14b_cost,
     "longcot_gain_at_80ms": _gain_at(0.08),
-    "longcot_gain_at_end": _gain_at_end,
+    "longcot_share_above": lambda evidence, arguments: share_of_high_costs_above(evidence, float(arguments[0])),
+    "uniform_cost_ratio": lambda evidence, _: largest_flops_penalty(evidence),
     "longcot_gain": _largest_gain(LONG_COT),
     "longcot_speedup": _cost_ratio(LONG_COT),
     "bon_gain": _largest_gain(BEST_OF_N),
@@ -248,5 +237,4 @@ CHECKS: Final[Mapping[str, Check]] = {
     "doubling_factor": lambda _, arguments: 2 ** float(arguments[0]),
     "budget_growth_at": lambda _, arguments: PUBLISHED_BUDGET_FIT.growth_per_doubling(float(arguments[0])),
     "budget_offset": _budget_offset,
-    "saturated_pass1": _saturated_pass1,
 }

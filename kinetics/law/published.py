@@ -19,22 +19,52 @@ _KINDS = {"dense": PolicyKind.DENSE, "sparse_topk": PolicyKind.TOPK}
 class ClaimStatus(Enum):
     """What became of a published claim."""
 
-    REPRODUCED = "reproduced"
-    NOT_REPRODUCED = "not_reproduced"
-    NEEDS_TRACES = "needs_traces"
-    NEEDS_MEASUREMENT = "needs_measurement"
+    HOLDS = "holds"
+    HOLDS_WITH_CAVEAT = "holds with a caveat"
+    FAILS = "does not hold"
+    NOT_INDEPENDENT = "not independent"
+    """It follows from printed constants, or from the very figure that it describes: it could not come out else."""
+    NEEDS_DATA = "needs data"
+
+
+class Rule(Enum):
+    """How a number that was found is held against a published one, give or take the claim's tolerance."""
+
+    WITHIN = "within"
+    AT_LEAST = "at least"
+    AT_MOST = "at most"
+
+
+class ClaimData(Enum):
+    """What a claim is judged by."""
+
+    CONFIGS = "the models' configs"
+    CONSTANTS = "printed constants"
+    CURVES = "the published curves"
+    OTHERS = "figures that others published"
+    MEASURED = "kernels that others measured"
+    FITS = "fits of kernels that others measured"
+    SAMPLES = "samples"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedClaim:
-    """One number of the paper. `key` names the check; `expected` is what the check is known to find without traces."""
+    """One number of a paper. `key` names the check; `expected` is the verdict that is known without traces.
+
+    `data`: what it is judged by unless samples are given; `restates`: whether that is the claim itself in other words.
+    `caveat`: what a fair reader should know beside the verdict.
+    """
 
     claim: str
     key: str
     statement: str
     published: float
+    rule: Rule
     tolerance: float
     unit: str
+    data: ClaimData
+    restates: bool
+    caveat: str
     expected: ClaimStatus
     source: str
 
@@ -70,6 +100,12 @@ def read_published_curves() -> tuple[Curve, ...]:
     )
 
 
+def read_others_figures() -> dict[str, float]:
+    """Numbers that others published and that settle a claim, by its key; the file says where each is from."""
+    with (published_dir() / "others.csv").open(encoding="utf-8", newline="") as file:
+        return {row["key"]: float(row["value"]) for row in csv.DictReader(file)}
+
+
 def read_claims() -> tuple[PublishedClaim, ...]:
     """Every checked number of the paper, in order."""
     with (published_dir() / "claims.csv").open(encoding="utf-8", newline="") as file:
@@ -79,8 +115,12 @@ def read_claims() -> tuple[PublishedClaim, ...]:
                 key=row["key"],
                 statement=row["statement"],
                 published=float(row["published"]),
+                rule=Rule(row["rule"]),
                 tolerance=float(row["tolerance"]),
                 unit=row["unit"],
+                data=ClaimData(row["data"]),
+                restates=row["restates"] == "yes",
+                caveat=row["caveat"],
                 expected=ClaimStatus(row["expected"]),
                 source=row["source"],
             )

@@ -15,10 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.cost.published import MAX_GENERATED, TOPK_BUDGETS, paper_cost
+from kinetics.cost.published import MAX_GENERATED, TOPK_BUDGETS
 from kinetics.law.claims import PUBLISHED_BUDGET_FIT
 from kinetics.law.frontier import Curve, Frontier, accuracy_at, build_frontier, cost_to_reach, largest_gain
 from kinetics.law.intervals import Estimate, FloatArray
+from kinetics.law.paid_lengths import PROMPT_LEN, paid_lengths, published_costs
 from kinetics.law.silicon_costs import SHOWN_CONTEXT, Edge, SiliconPricing
 from kinetics.prediction.step_silicon import StepTime
 from kinetics.specs.hardware import Accelerator
@@ -26,11 +27,9 @@ from kinetics.specs.models import ModelSpec, find_model
 from kinetics.specs.policies import AttentionPolicy, BlockTopK, Dense, PolicyKind, TopK
 
 BATCHES: Final = (1, 16, 64)
-PROMPT_LEN: Final = 200
 MSA_BLOCK: Final = 128
 """Keys of a block in the measured module that stands for block top-k."""
 _DEVICE_COUNTS: Final = (1, 2, 4, 8)
-_LENGTHS: Final = np.unique(np.geomspace(1, MAX_GENERATED, 400).round())
 _GRID_STEPS: Final = 400
 _LAST_CONTEXT: Final = float(PROMPT_LEN + MAX_GENERATED + 1)
 
@@ -224,7 +223,7 @@ class _Timer:
             _edges_s(pricing, model, TopK(kv_budget=budget), _timed_as(kind, budget), cost) for budget in TOPK_BUDGETS
         ]
         seconds = np.array(found)
-        most = np.array([_published_costs(model, TopK(kv_budget=budget))[-1] for budget in TOPK_BUDGETS])
+        most = np.array([published_costs(model, TopK(kv_budget=budget))[-1] for budget in TOPK_BUDGETS])
         can_spend = most[:, None] >= cost
         can_spend[-1] |= ~can_spend.any(axis=0)
         best = np.array([min(max(PUBLISHED_BUDGET_FIT(one), TOPK_BUDGETS[0]), TOPK_BUDGETS[-1]) for one in cost])
@@ -255,16 +254,11 @@ def _timed_as(kind: PolicyKind, budget: int) -> AttentionPolicy:
     return TopK(kv_budget=budget)
 
 
-def _published_costs(model: ModelSpec, policy: AttentionPolicy) -> FloatArray:
-    """Published 1e12 eFLOP of one answer at `_LENGTHS`."""
-    return np.asarray(paper_cost(model, policy, prompt_len=PROMPT_LEN, generated=_LENGTHS, trials=1).total)
-
-
 def _edges_s(
     pricing: SiliconPricing, model: ModelSpec, charged: AttentionPolicy, timed: AttentionPolicy, cost: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(low, predicted, high) device-seconds of the answers that published costs pay for."""
-    lengths = np.interp(cost, _published_costs(model, charged), _LENGTHS)[:, None]
+    lengths = paid_lengths(model, charged, cost)[:, None]
     low, middle, high = (
         pricing.cost_model(model, edge, contexts=_contexts(timed)).mean_costs(
             timed, prompt_len=PROMPT_LEN, lengths=lengths, trials=[1]

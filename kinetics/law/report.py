@@ -15,13 +15,14 @@ from typing import Final
 from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
 from kinetics.law import choices, frontier
 from kinetics.law.choices import Choices, Lead, lead_over_dense
-from kinetics.law.claims import LONG_COT, CheckedClaim, Evidence, check_claims
+from kinetics.law.claims import LONG_COT, Evidence
 from kinetics.law.fits import SpendingFit
 from kinetics.law.frontier import Curve, Frontier, Switch, build_frontier, cost_ratio, largest_gain
 from kinetics.law.intervals import FloatArray
 from kinetics.law.lengthening import Lengthening
 from kinetics.law.published import read_claims, read_published_curves
 from kinetics.law.strategies import StrategyTable
+from kinetics.law.verdicts import CheckedClaim, check_claims
 from kinetics.specs.policies import PolicyKind
 
 PAPER_MODELS: Final = frozenset(PUBLISHED_BILLION_PARAMETERS)
@@ -162,7 +163,7 @@ def published_report() -> LawReport:
         tera_eflop_per_s=TERA_EFLOP_PER_B200_S,
         device="B200 as the paper rates it (4,500 TFLOP/s)",
         tasks=(task,),
-        claims=judge_claims([task], {}),
+        claims=judge_claims([task], {}, is_papers=True),
         notes=(),
     )
 
@@ -184,11 +185,13 @@ def _oracle_lead(dense: Frontier[Curve], sparse: Frontier[Curve]) -> OracleLead:
     )
 
 
-def judge_claims(tasks: Sequence[TaskResult], numbers: Mapping[str, float]) -> tuple[CheckedClaim, ...]:
+def judge_claims(
+    tasks: Sequence[TaskResult], numbers: Mapping[str, float], *, is_papers: bool = False
+) -> tuple[CheckedClaim, ...]:
     """A verdict on every published claim; `numbers` are figures that only samples give, by claim key.
 
     Claims about frontiers are about all six published models, and about the oracle, which is what the paper draws: a
-    frontier over other models is no evidence.
+    frontier over other models is no evidence. `is_papers`: whether the tasks are the paper's own curves.
     """
     evidence = Evidence(
         curves={task.task: [model.oracle for model in task.models if model.oracle] for task in tasks},
@@ -199,5 +202,6 @@ def judge_claims(tasks: Sequence[TaskResult], numbers: Mapping[str, float]) -> t
             if {model.model for model in task.models if model.kind is found.kind} == PAPER_MODELS
         },
         numbers=numbers,
+        is_papers=is_papers,
     )
     return check_claims(read_claims(), evidence)

@@ -40,6 +40,7 @@ class LawRequest:
     reads_prompt_to_longest: bool = False
     seed: int = 0
     dollars_per_hour: float | None = None
+    asks_claims: bool = False
     keeps_going: bool = False
 
 

@@ -111,6 +111,7 @@ def _law_of_samples(request: LawRequest) -> LawOutcome:
         source=source,
         seed=request.seed,
         dollars_per_hour=request.dollars_per_hour,
+        asks_claims=request.asks_claims,
     )
     more = accuracy_tables(samples.sets, seed=request.seed)
     notes = report.notes + samples.notes

@@ -17,7 +17,7 @@ from kinetics.law.accuracy_estimates import MANY_CUT_OFF, mean_coverage, mean_le
 from kinetics.law.allocation import allocate, cross_validate
 from kinetics.law.charging import Charging
 from kinetics.law.choices import choices_by_kind, choose, cost_grid
-from kinetics.law.claims import BEST_OF_N, LONG_COT
+from kinetics.law.claims import BEST_OF_N, HEADLINE_ACCURACY, LONG_COT
 from kinetics.law.cost_models import CostModelOf
 from kinetics.law.fits import SpendingFit, balance_budget, fit_spending
 from kinetics.law.frontier import Curve, smooth_as_published
@@ -55,8 +55,6 @@ VOTE_TASKS: Final = {
     "early_stop": Rule.EARLY_STOP,
 }
 PAPER_DATASET: Final = "aime24"
-HEADLINE_ACCURACY: Final = 0.717
-"""Accuracy at which the paper's first figure compares the two laws."""
 
 
 def sample_report(
@@ -67,8 +65,9 @@ def sample_report(
     source: str,
     seed: int = 0,
     dollars_per_hour: float | None = None,
+    asks_claims: bool = False,
 ) -> LawReport:
-    """The report that graded samples give.
+    """The report that graded samples give; the paper's claims are judged if asked for, or if all its models are there.
 
     `specs` holds the architecture of every model by the name that the samples carry.
 
@@ -86,13 +85,15 @@ def sample_report(
     fits = _fit_all(tables, specs)
     # The claims are about the paper's questions; other data sets answer none of them.
     is_papers = sets[0].dataset.lower() == PAPER_DATASET
+    judged = judge_claims(tasks, _numbers(ordered, tables[LONG_COT], fits)) if is_papers else judge_claims([], {})
+    has_all_models = {samples.model for samples in sets} >= PAPER_MODELS
     return LawReport(
         source=source,
         pricing=charging.description,
         tera_eflop_per_s=charging.tera_eflop_per_s,
         device=charging.device,
         tasks=tuple(tasks),
-        claims=judge_claims(tasks, _numbers(ordered, tables[LONG_COT], fits)) if is_papers else judge_claims([], {}),
+        claims=judged if asks_claims or (is_papers and has_all_models) else (),
         notes=tuple(_notes(ordered)),
         fits=tuple(fits),
         lengthenings=tuple(compare_lengths(ordered, law.cost_models_of((LAW,)), LAW, seed=seed)),

@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 
 from kinetics.law.choices import Choices
-from kinetics.law.claims import CheckedClaim
 from kinetics.law.fits import SpendingFit
 from kinetics.law.intervals import Estimate, FloatArray, mean_interval
 from kinetics.law.lengthening import Lengthening
 from kinetics.law.reference_tables import reference_tables
 from kinetics.law.report import LawReport, ModelResult, TaskResult
 from kinetics.law.strategies import Strategy, StrategyTable
+from kinetics.law.verdicts import CheckedClaim
 from kinetics.specs.policies import policy_label
 from kinetics.tables.table import Table, Value
 
@@ -27,7 +27,7 @@ STRATEGY_COLUMNS: Final = ("model", "attention", "rule", "agree", "max_generated
 
 
 def law_tables(report: LawReport) -> list[Table]:
-    """Every table of a report; which there are depends on it."""
+    """Every table of a report; those about the paper only where its claims are judged."""
     tables = [_gains(report), _best_models(report)]
     if report.lengthenings:
         tables.append(lengthening_table(report.lengthenings))
@@ -36,7 +36,7 @@ def law_tables(report: LawReport) -> list[Table]:
     tables += [_frontier(report, task) for task in report.tasks]
     tables += [_curves(task) for task in report.tasks if not task.is_oracle]
     tables += [_fits(report.fits)] if report.fits else []
-    return [*tables, _claims(report.claims), *reference_tables()]
+    return [*tables, _claims(report.claims), *reference_tables()] if report.claims else tables
 
 
 def lengths_label(*, are_estimated: bool) -> str:
@@ -242,9 +242,12 @@ def _fits(fits: tuple[SpendingFit, ...]) -> Table:
 
 
 def _claims(claims: Sequence[CheckedClaim]) -> Table:
-    columns = ("claim", "what", "published", "found", "unit", "verdict", "where")
+    columns = ("claim", "what", "published", "found", "unit", "verdict", "rule", "judged_by", "caveat", "where")
     rows = tuple(
-        (c.claim.claim, c.claim.statement, c.claim.published, c.found, c.claim.unit, c.status.value, c.claim.source)
+        (
+            c.claim.claim, c.claim.statement, c.claim.published, c.found, c.claim.unit, c.status.value, c.rule,
+            c.data.value, c.caveat, c.claim.source,
+        )
         for c in claims
-    )
+    )  # fmt: skip
     return Table(name="claims", columns=columns, rows=rows)

@@ -15,7 +15,7 @@ from kinetics.law.charging import Charging
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.cost_models import EFlopCost
 from kinetics.law.frontier import smooth_as_published
-from kinetics.law.published import ClaimStatus
+from kinetics.law.published import ClaimData, ClaimStatus
 from kinetics.law.samples import flops_law_penalty, sample_report
 from kinetics.law.strategies import caps_to_longest, tabulate
 from kinetics.law.tables import law_tables
@@ -137,10 +137,17 @@ def test_dollars_follow_from_seconds_and_right_answers():
         )
 
 
-def test_a_frontier_over_other_models_judges_no_claim_about_frontiers(small_report):
-    verdicts = {checked.claim.key: checked.status for checked in small_report.claims}
-    assert verdicts["longcot_gain_at_80ms"] is ClaimStatus.NEEDS_TRACES
-    assert verdicts["sampled_pass1:Qwen3-8B"] is not ClaimStatus.NEEDS_TRACES
+def claims_of(sets):
+    specs = {samples.model: find_model(samples.model) for samples in sets}
+    report = sample_report(sets, specs, CHARGING, source="t", asks_claims=True)
+    return {checked.claim.key: checked for checked in report.claims}
+
+
+def test_claims_are_judged_if_asked_for_and_frontiers_over_other_models_judge_none_about_frontiers(small_report):
+    assert small_report.claims == ()
+    verdicts = claims_of([make_set("Qwen3-8B", Dense())])
+    assert verdicts["longcot_gain_at_80ms"].status is ClaimStatus.NEEDS_DATA
+    assert verdicts["sampled_pass1:Qwen3-8B"].data is ClaimData.SAMPLES
 
 
 def test_all_six_models_judge_the_claims_about_frontiers():
@@ -153,9 +160,9 @@ def test_all_six_models_judge_the_claims_about_frontiers():
 
 
 def test_other_questions_judge_no_claim_that_needs_samples():
-    other = report_of([make_set("Qwen3-8B", Dense(), dataset="aime25")])
-    verdicts = {checked.claim.key: checked.status for checked in other.claims}
-    assert verdicts["sampled_pass1:Qwen3-8B"] is ClaimStatus.NEEDS_TRACES
+    verdicts = claims_of([make_set("Qwen3-8B", Dense(), dataset="aime25")])
+    assert verdicts["sampled_pass1:Qwen3-8B"].data is ClaimData.OTHERS
+    assert verdicts["bon_gain:topk"].status is ClaimStatus.NEEDS_DATA
 
 
 def test_the_flops_law_pays_for_choosing_a_small_model_that_thinks_long():
