@@ -9,21 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from kinetics.bench.plugin import able_providers, settings_of
-from kinetics.cases.kernels import ATTENTION, Case, cells, kv_budgets
+from kinetics.cases.grids import attention_cases
+from kinetics.cases.kernels import ATTENTION, Case
 from kinetics.prediction.calibration import Row
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = settings_of(metafunc.config)
-    providers = {operation: able_providers(metafunc.config, operation.value) for operation in ATTENTION}
-    cases = [
-        Case(cell=cell, operation=operation, provider=provider, kv_budget=budget)
-        for cell in cells(settings.grid)
-        for operation in ATTENTION
-        for budget in (kv_budgets(settings.grid) if operation.has_kv_budget else (None,))
-        for provider in providers[operation]
-        if provider == "ours" or not cell.has_engine_layout
-    ]
+    providers = {operation.value: able_providers(metafunc.config, operation.value) for operation in ATTENTION}
+    cases = attention_cases(settings.grid, providers)
     metafunc.parametrize("case", cases, ids=str)
 
 

@@ -9,22 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from kinetics.bench.plugin import settings_of
-from kinetics.cases.kernels import Case, PageOperation, cells, is_narrowed, kv_budgets
+from kinetics.cases.grids import selection_cases
+from kinetics.cases.kernels import Case
 from kinetics.prediction.calibration import Row
-
-_NUM_CELLS = 4
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     settings = settings_of(metafunc.config)
-    num_cells = None if is_narrowed(settings.grid) else _NUM_CELLS
-    cases = [
-        Case(cell=cell, operation=operation, provider="ours", kv_budget=budget)
-        for cell in cells(settings.grid)[:num_cells]
-        for operation in PageOperation
-        for budget in (kv_budgets(settings.grid)[:1] if operation.has_kv_budget else (None,))
-        if not settings.providers or "ours" in settings.providers
-    ]
+    is_wanted = not settings.providers or "ours" in settings.providers
+    cases = selection_cases(settings.grid) if is_wanted else []
     metafunc.parametrize("case", cases, ids=str)
 
 

@@ -125,13 +125,21 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
     return BenchSettings(
         device=device,
         grid=grid,
-        providers=_listed("--provider", option.provider, _provider),
+        providers=parse_providers(option.provider),
         time_budget_s=_duration_s(option.time_budget) if option.time_budget else _DEFAULT_TIME_BUDGET_S[device.kind],
         meters_energy=_switch("--energy", option.energy),
         results_dir=(root / (option.results_dir or RUNS)).resolve(),
         root=root,
         rank=rank,
     )
+
+
+def parse_providers(text: str) -> tuple[str, ...]:
+    """The providers in a list separated by commas; none for an empty one.
+
+    Raises: ValueError naming the first that is unknown.
+    """
+    return _listed("--provider", text, _provider)
 
 
 def rank_of(environment: Mapping[str, str]) -> int:

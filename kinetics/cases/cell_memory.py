@@ -91,7 +91,7 @@ def _fitting_buffers(cell: Cell, holdings: Sequence[Holding], available_bytes: i
 
 
 def _bytes_saved(cell: Cell, kept: Sequence[Holding], one: Holding) -> tuple[int, int]:
-    """What dropping a case frees; of those that only free the copy together, the later one is dropped first."""
-    rest = [other for other in kept if other is not one]
+    """What dropping a case frees, with all that read the copy if it does: of these the later one is dropped first."""
+    rest = [other for other in kept if other is not one and not (one.reads_copy and other.reads_copy)]
     freed = cell_memory(cell, kept, num_buffers=1).num_bytes - cell_memory(cell, rest, num_buffers=1).num_bytes
-    return (freed + one.reads_copy, kept.index(one))
+    return (freed, kept.index(one))

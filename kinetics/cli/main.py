@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kinetics import __version__
-from kinetics.cli import bench, compare, gate, generate, law, machine, mini, predict, publish, silicon, validate
+from kinetics.cli import bench, compare, gate, generate, law, machine, mini, plan, predict, publish, silicon, validate
 from kinetics.cli.errors import Verbs
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command(
 app.command(epilog="Example: kinetics recover runs")(bench.recover)
 app.command(epilog="Example: kinetics probe --device cpu --json")(machine.probe)
 app.command(epilog="Example: kinetics providers --device cuda --json")(machine.providers)
+app.command(epilog="Example: kinetics plan --on H100 --provider ours,torch_sdpa")(plan.plan)
 app.command(epilog="Example: kinetics silicon --on H200,B200 --framework vllm")(silicon.silicon)
 app.command(
     epilog="Example: kinetics predict --model deepseek-ai/DeepSeek-V3.2 --on H200,B200 --batch 64 --context 32k --tp 8"

@@ -34,9 +34,11 @@ from kinetics_kernels.unavailable import Unavailable
 
 Outcome = Measured | Unavailable | Exception
 
+_ROTATED_BYTES = 16 * 2**30
+"""Of keys and values at most, unless one buffer has more: all of it is drawn twice and proved."""
 _LEAST_ROTATION = 2
 """Caches that the rotating buffers must overflow before a peer is dropped for their sake."""
-_BUDGET_S_PER_CASE = {"cpu": 0.5, "cuda": 0.3}
+BUDGET_S_PER_CASE = {"cpu": 0.5, "cuda": 0.3}
 
 
 class CellRunner:
@@ -77,22 +79,7 @@ class CellRunner:
 
     def _plan(self, cell: Cell, cases: Sequence[Case]) -> CellPlan:
         """One buffer on a CPU, where the cache is evicted instead; on a GPU enough to overflow L2, if cold."""
-        holdings = [self._holding(case) for case in cases]
-        smallest_bytes = min(work_of(case).num_bytes for case in cases)
-        is_rotating = self._device.kind == "cuda" and cell.cache_state is CacheState.COLD
-        wanted = num_rotating_buffers(self._cache_bytes, smallest_bytes) if is_rotating else 1
-        least = min(wanted, -(-_LEAST_ROTATION * self._cache_bytes // smallest_bytes))
-        free_bytes = available_bytes(self._device)
-        return plan_cell(cell, holdings, wanted_buffers=wanted, least_buffers=least, available_bytes=free_bytes)
-
-    def _holding(self, case: Case) -> Holding:
-        if case.operation not in ATTENTION:
-            return Holding(case=case)
-        provider = find_provider(case.provider)
-        if getattr(provider, "reads_contiguous_copy", False):
-            return Holding(case=case, reads_copy=True)
-        own_bytes = provider.prepared_bytes(provider_case(case, device_kind=self._device.kind))
-        return Holding(case=case, own_bytes=own_bytes)
+        return plan_kernels(cell, cases, cache_bytes=self._cache_bytes, free_bytes=available_bytes(self._device))
 
     def _no_room(self, one: Holding) -> Unavailable:
         what = "the contiguous copy it reads" if one.reads_copy else f"its {one.own_bytes / GIBI:.1f} GiB"
@@ -119,7 +106,7 @@ class CellRunner:
         return outcomes
 
     def _timed(self, cell: Cell, candidates: Mapping[str, Candidate]) -> Measurement:
-        plan = RoundPlan(budget_s=_BUDGET_S_PER_CASE[self._device.kind] * len(candidates))
+        plan = RoundPlan(budget_s=BUDGET_S_PER_CASE[self._device.kind] * len(candidates))
         seed = zlib.crc32("".join(candidates).encode())
         if self._device.kind == "cuda":
             return measure_cuda(candidates, use_graph=cell.uses_cuda_graph, plan=plan, seed=seed, meter=self._meter())
@@ -150,3 +137,28 @@ class CellRunner:
             selection_overlap=trial.selection_overlap,
             circumstances=circumstances,
         )
+
+
+def plan_kernels(cell: Cell, cases: Sequence[Case], *, cache_bytes: int, free_bytes: int) -> CellPlan:
+    """What a cell holds on a device with such a cache and so much memory free, and which cases it drops."""
+    holdings = [_holding(case) for case in cases]
+    smallest_bytes = min(work_of(case).num_bytes for case in cases)
+    is_rotating = cell.device_kind == "cuda" and cell.cache_state is CacheState.COLD
+    buffer_bytes = cell_memory(cell, (), num_buffers=1).parts["kv"]
+    wanted = (
+        num_rotating_buffers(cache_bytes, smallest_bytes, buffer_bytes=buffer_bytes, budget_bytes=_ROTATED_BYTES)
+        if is_rotating
+        else 1
+    )
+    least = min(wanted, -(-_LEAST_ROTATION * cache_bytes // smallest_bytes))
+    return plan_cell(cell, holdings, wanted_buffers=wanted, least_buffers=least, available_bytes=free_bytes)
+
+
+def _holding(case: Case) -> Holding:
+    if case.operation not in ATTENTION:
+        return Holding(case=case)
+    provider = find_provider(case.provider)
+    if getattr(provider, "reads_contiguous_copy", False):
+        return Holding(case=case, reads_copy=True)
+    own_bytes = provider.prepared_bytes(provider_case(case, device_kind=case.cell.device_kind))
+    return Holding(case=case, own_bytes=own_bytes)

@@ -39,6 +39,11 @@ _PLAN = {
 }
 
 
+def step_plan(device_kind: str) -> RoundPlan:
+    """How many rounds a cell of steps takes."""
+    return _PLAN[device_kind]
+
+
 class StepRunner:
     """Measures decode-step cells on one device, one at a time; nothing of a cell outlives `run`.
 
