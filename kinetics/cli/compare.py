@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kinetics.tables.table import Table
 
 _FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
+_SILICON = "silicon"
+"""In place of a table: the pairs of dense and sparse modules that come with the suite."""
 _MIN_WIDTH = 190  # a wrapped line loses nothing, a column cut to fit does
 
 
@@ -71,7 +73,12 @@ def compare(
 
 
 def import_latencies(
-    table: Annotated[Path, typer.Argument(help="Latency table; docs/law.md describes its columns.")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="Latency table (docs/law.md describes its columns), or silicon: what kinetics silicon shows."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for one result file per device; a new one in runs/published.")
     ] = None,
@@ -83,6 +90,8 @@ def import_latencies(
     """Turn published decode latencies into result files, labelled as published, for `compare` and `report`."""
     from kinetics.results.published import LatencySelection
     from kinetics.results.published import import_latencies as write_result_files
+    from kinetics.results.published_pairs import import_pairs
+    from kinetics.results.silicon_document import committed_pairs
     from kinetics.results.store import fresh_folder
     from kinetics.specs.counts import parse_count
 
@@ -92,7 +101,11 @@ def import_latencies(
             batches=[parse_count(one) for one in _listed(batch)],
             context_lens=[parse_count(one) for one in _listed(context)],
         )
-        written = write_result_files(table, out or fresh_folder("published"), selection=selection)
+        folder = out or fresh_folder("published")
+        if str(table) == _SILICON and not table.exists():
+            written = import_pairs(committed_pairs(), folder, selection=selection)
+        else:
+            written = write_result_files(table, folder, selection=selection)
     if as_json:
         typer.echo(json.dumps({"files": [str(path) for path in written]}))
     else:

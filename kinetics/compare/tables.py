@@ -52,6 +52,7 @@ HEADINGS: Final = COLUMNS | _columns(
     ("ratio_high", Quantity.TIME_RATIO, "to"),
     ("measured_context_len", Quantity.TOKENS, "measured from"),
     ("predicted_context_len", Quantity.TOKENS, "predicted from"),
+    ("calibrated_context_len", Quantity.TOKENS, "calibrated from"),
     ("median_measured_over_predicted", Quantity.RATIO, "meas/pred"),
     ("held_out_median_abs_error", Quantity.SHARE, "held-out error"),
     ("held_out_p90_abs_error", Quantity.SHARE, "its p90"),
@@ -263,6 +264,7 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
         "graph",
         "measured_context_len",
         "predicted_context_len",
+        "calibrated_context_len",
         "note",
     )
     rows: list[tuple[Value, ...]] = []
@@ -272,19 +274,23 @@ def _crossovers(files: Iterable[ResultFile]) -> Table:
         for one in found:
             shape = (one.provider, one.model, one.batch, one.kv_budget, one.page_size, one.uses_cuda_graph)
             note = f"measured {one.measured_note}, predicted {one.predicted_note}"
-            rows.append((file.label, *shape, one.measured, one.predicted, note))
+            rows.append((file.label, *shape, one.measured, one.predicted, one.calibrated, note))
         if not found:
             reason = "too few contexts with both" if pairs else "no provider measured dense and block_topk in one cell"
-            rows.append((file.label, *(None,) * 8, reason))
+            rows.append((file.label, *(None,) * 9, reason))
     return Table(name="crossovers", columns=columns, rows=tuple(rows))
 
 
 def paired_fields(rows: Iterable[ResultRow]) -> list[dict[str, Any]]:
-    """Fields of the rows that a dense/sparse ratio can be made of, as complete as `kinetics.results.speedup` needs."""
-    needed = ("provider", "model", "batch", "context_len", "page_size", "dtype", "cache_state", "predicted_s")
+    """Fields of the rows that a dense/sparse ratio can be made of, as complete as `kinetics.results.speedup` needs.
+
+    Published rows may leave their page size and cache state unstated.
+    """
+    unstated = {"calibrated_s": None, "graph": False, "page_size": None, "cache_state": None}
+    needed = ("provider", "model", "batch", "context_len", "dtype", "predicted_s")
     complete = (row for row in rows if all(row.fields.get(name) for name in needed))
     usable = (row for row in complete if row.fields["operation"] == "dense" or row.fields.get("kv_budget"))
-    return [{"calibrated_s": None, "graph": False, **row.fields, "median_s": row.median_s} for row in usable]
+    return [{**unstated, **row.fields, "median_s": row.median_s} for row in usable]
 
 
 def prediction_table(files: Iterable[ResultFile]) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.compare.tables import paired_fields
 from kinetics.report.style import Axis, Panel, add_hover, bounded_log, diverging, new_figure
-from kinetics.results.reader import ResultFile
+from kinetics.results.reader import Origin, ResultFile
 from kinetics.results.speedup import Speedup, crossover_context, gpu_condition, speedups, where_it_pays
 from kinetics.specs.counts import short
 from kinetics.tables.quantity import Quantity, show
@@ -25,49 +25,59 @@ NUMBER_HEIGHT: Final = 0.44
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedupMap:
-    """All speed-ups of one provider, model and budget in one file; `title` tells it from the others."""
+    """All speed-ups of one provider, model and budget in one file; `title` tells it from the others.
+
+    `foreseen` is what stands beside the measured ones: `predicted`, or `calibrated` where fits of others' kernels are
+    all that a published file can be held against.
+    """
 
     title: str
+    foreseen: str
     pairs: tuple[Speedup, ...]
 
 
 def speedup_maps(files: Iterable[ResultFile]) -> list[SpeedupMap]:
-    """One map per file, provider, model, budget, page size and way of launching, the fullest first. Cold rows only."""
+    """One map per file, provider, model, budget, page size and way of launching, the fullest first; no warm rows."""
     maps = []
     for file in files:
         groups: dict[tuple[Any, ...], list[Speedup]] = defaultdict(list)
         for pair in speedups(paired_fields(file.rows)):
-            if pair.cache_state == "cold":
+            if pair.cache_state != "warm":
                 key = (pair.provider, pair.model, pair.kv_budget, pair.page_size, pair.uses_cuda_graph, pair.kv_layout)
                 groups[key].append(pair)
         for (provider, model, kv_budget, page_size, uses_cuda_graph, kv_layout), pairs in groups.items():
-            title = f"{file.label}: {provider}, {model}, {short(kv_budget)} tokens kept, pages of {page_size}"
-            maps.append(SpeedupMap(title=title + gpu_condition(uses_cuda_graph, kv_layout), pairs=tuple(pairs)))
+            pages = f", pages of {page_size}" if page_size else ""
+            title = f"{file.label}: {provider}, {model}, {short(kv_budget)} tokens kept{pages}"
+            title += gpu_condition(uses_cuda_graph, kv_layout)
+            is_fitted = file.origin is Origin.PUBLISHED and all(pair.calibrated for pair in pairs)
+            foreseen = "calibrated" if is_fitted else "predicted"
+            maps.append(SpeedupMap(title=title, foreseen=foreseen, pairs=tuple(pairs)))
     return sorted(maps, key=lambda one: -len(one.pairs))
 
 
 def map_panel(one: SpeedupMap) -> Panel:
     """Both maps of one provider, model and budget."""
-    alt = "Speed-up of sparse over dense decode by context and batch, measured and predicted"
-    return Panel(figures=tuple(draw_map(one)), legend=(), title=one.title, alt=alt, note=_break_even(one.pairs))
+    alt = f"Speed-up of sparse over dense decode by context and batch, measured and {one.foreseen}"
+    return Panel(figures=tuple(draw_map(one)), legend=(), title=one.title, alt=alt, note=_break_even(one))
 
 
 def draw_map(one: SpeedupMap) -> list[Figure]:
-    """Measured and predicted, on one colour scale, with the crossover context of each batch in both."""
-    ratios = [ratio for pair in one.pairs for ratio in (pair.measured, pair.predicted)]
+    """Measured and foreseen, on one colour scale, with the crossover context of each batch in both."""
+    sides = ("measured", one.foreseen)
+    ratios = [getattr(pair, side) for pair in one.pairs for side in sides]
     reach = max(1.0, *(abs(_log2(ratio)) for ratio in ratios))
-    return [_draw(one.pairs, name, reach) for name in ("measured", "predicted")]
+    return [_draw(one.pairs, name, reach) for name in sides]
 
 
-def _break_even(pairs: Sequence[Speedup]) -> str:
+def _break_even(one: SpeedupMap) -> str:
     """Where sparse attention pays, batch by batch, in words."""
     said = []
-    for batch in sorted({pair.batch for pair in pairs}):
-        line = [pair for pair in pairs if pair.batch == batch]
+    for batch in sorted({pair.batch for pair in one.pairs}):
+        line = [pair for pair in one.pairs if pair.batch == batch]
         contexts = [pair.context_len for pair in line]
         measured = where_it_pays(contexts, [pair.measured for pair in line])
-        predicted = where_it_pays(contexts, [pair.predicted for pair in line])
-        said.append(f"batch {batch}: {measured} (predicted: {predicted})")
+        foreseen = where_it_pays(contexts, [getattr(pair, one.foreseen) for pair in line])
+        said.append(f"batch {batch}: {measured} ({one.foreseen}: {foreseen})")
     return f"Sparse attention pays at {'; '.join(said)}."
 
 

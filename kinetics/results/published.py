@@ -37,9 +37,13 @@ class LatencySelection:
         batch, context_len, *heads = row.shape
         specs = [find_model(name) for name in self.models]
         return (
-            (not specs or tuple(heads) in {(spec.num_q_heads, spec.num_kv_heads, spec.head_dim) for spec in specs})
-            and (not self.batches or batch in self.batches)
-            and (not self.context_lens or context_len in self.context_lens)
+            not specs or tuple(heads) in {(spec.num_q_heads, spec.num_kv_heads, spec.head_dim) for spec in specs}
+        ) and self.takes_size(batch, context_len)
+
+    def takes_size(self, batch: int, context_len: int) -> bool:
+        """Whether rows of this batch and context are wanted."""
+        return (not self.batches or batch in self.batches) and (
+            not self.context_lens or context_len in self.context_lens
         )
 
 
@@ -54,7 +58,7 @@ def import_latencies(table: Path, folder: Path, *, selection: LatencySelection) 
     written = []
     for name in dict.fromkeys(row.device for row in rows):
         document = published_document([row for row in rows if row.device == name])
-        path = folder / f"{_slug(name)}.json"
+        path = folder / f"{device_slug(name)}.json"
         write_json(path, document)
         written.append(path)
     return written
@@ -91,7 +95,7 @@ def machine_facts(device: Accelerator) -> dict[str, Any]:
     return {
         "device": device.name,
         "device_kind": "published",
-        "device_slug": f"published-{_slug(device.name)}",
+        "device_slug": f"published-{device_slug(device.name)}",
         "ceilings": {
             "read_bytes_per_s": device.memory_bytes_per_s,
             "matmul_flop_per_s": device.flop_per_s(Precision.BF16),
@@ -143,5 +147,6 @@ def one_sample_stats(seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _slug(name: str) -> str:
+def device_slug(name: str) -> str:
+    """A device's name as files are named."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

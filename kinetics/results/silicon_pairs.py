@@ -95,7 +95,7 @@ def _is_shape(kind: PairKind, cases: Cases) -> np.ndarray:
         return np.asarray(same & (not is_windowed))
     is_model = np.ones(len(columns["heads"]), bool)
     if kind is PairKind.DSA:  # tables of latent attention hold other models too, with other projections
-        weights = sum(matmul.num_weights for matmul in _mixer(kind, cases.operation).matmuls(_hidden(kind)))
+        weights = sum(matmul.num_weights for matmul in mixer_of(kind, cases.operation).matmuls(hidden_size_of(kind)))
         is_model = np.isclose(columns["weights"], weights)
     return np.asarray((columns["heads"] == kind.heads) & is_model)
 
@@ -143,22 +143,24 @@ def _predict_far(rows: Measured, longest: int) -> Array:
 
 def projections_s(kind: PairKind, device: Accelerator, framework: str, weights: str, *, batch: int) -> float:
     """Seconds that dense attention's projections add at a batch: none where its table holds them."""
-    mixer = _mixer(kind, kind.value)
+    mixer = mixer_of(kind, kind.value)
     if not isinstance(mixer, BlockSparseAttention):
         return 0.0
     kept_in, is_thin = find_weight_format(weights), batch <= THIN_ROWS
     products = (
         matmul_cases(kept_in, rows=[batch], inputs=[one.num_inputs], outputs=[one.num_outputs], is_thin=is_thin)
-        for one in mixer.attention.matmuls(_hidden(kind))
+        for one in mixer.attention.matmuls(hidden_size_of(kind))
     )
     return sum(time_cases(product, device, framework).seconds for product in products)
 
 
-def _mixer(kind: PairKind, operation: str) -> Mixer:
+def mixer_of(kind: PairKind, operation: str) -> Mixer:
+    """The layer that was measured as one side of a pair: `mla` or `dsa`, else the block-sparse one."""
     model = {"mla": "DeepSeek-V3", "dsa": "DeepSeek-V3.2"}.get(operation, "MiniMax-M3")
     wanted = BlockSparseAttention if kind is PairKind.MSA else LatentAttention
     return next(mixer for _, mixer in find_architecture(model).mixers() if isinstance(mixer, wanted))
 
 
-def _hidden(kind: PairKind) -> int:
+def hidden_size_of(kind: PairKind) -> int:
+    """The hidden size of the model that a pair is of."""
     return find_architecture("DeepSeek-V3.2" if kind is PairKind.DSA else "MiniMax-M3").hidden_size

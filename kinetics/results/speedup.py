@@ -19,15 +19,18 @@ _CELL_FIELDS = ("model", "batch", "context_len", "page_size", "dtype", "cache_st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speedup:
-    """Time of dense decode over time of the whole sparse path, by one provider, in one cell."""
+    """Time of dense decode over time of the whole sparse path, by one provider, in one cell.
+
+    `page_size` and `cache_state` are None where whoever published the times did not state them.
+    """
 
     provider: str
     model: str
     batch: int
     context_len: int
-    page_size: int
+    page_size: int | None
     kv_budget: int
-    cache_state: str
+    cache_state: str | None
     uses_cuda_graph: bool
     kv_layout: str | None
     dense_s: float
@@ -43,9 +46,12 @@ def speedups(rows: Iterable[Mapping[str, Any]]) -> list[Speedup]:
     dense = {_key(row): row for row in rows if row.get("operation") == "dense"}
     sparse = [row for row in rows if row.get("operation") == "block_topk" and _key(row) in dense]
     pairs = [_speedup(dense[_key(row)], row) for row in sparse]
-    return sorted(
-        pairs, key=lambda s: (s.provider, s.model, s.page_size, s.cache_state, s.kv_budget, s.batch, s.context_len)
-    )
+    return sorted(pairs, key=_order)
+
+
+def _order(pair: Speedup) -> tuple[str, str, int, str, int, int, int]:
+    place = (pair.provider, pair.model, pair.page_size or 0, pair.cache_state or "")
+    return (*place, pair.kv_budget, pair.batch, pair.context_len)
 
 
 def gpu_condition(uses_cuda_graph: bool, kv_layout: str | None) -> str:
@@ -83,18 +89,19 @@ def where_it_pays(context_lens: Sequence[int], ratios: Sequence[float]) -> str:
 class Crossover:
     """Where sparse starts to pay for one batch size, as measured and as predicted; None: outside what was measured.
 
-    `measured_note` and `predicted_note` say it in words.
+    `calibrated` is None too where a pair has no calibrated time. `measured_note` and `predicted_note` say it in words.
     """
 
     provider: str
     model: str
     batch: int
     kv_budget: int
-    page_size: int
+    page_size: int | None
     uses_cuda_graph: bool
     kv_layout: str | None
     measured: float | None
     predicted: float | None
+    calibrated: float | None
     measured_note: str
     predicted_note: str
 
@@ -103,7 +110,7 @@ def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
     """One crossover per (provider, model, batch, budget, page, graph, layout) with two contexts measured or more."""
     series = defaultdict(list)
     for pair in pairs:
-        if pair.cache_state == "cold":
+        if pair.cache_state != "warm":
             how = (pair.provider, pair.kv_budget, pair.page_size, pair.uses_cuda_graph, pair.kv_layout)
             series[pair.model, pair.batch, how].append(pair)
     return [_crossover(line) for line in series.values() if len(line) > 1]
@@ -112,6 +119,7 @@ def crossovers(pairs: Iterable[Speedup]) -> list[Crossover]:
 def _crossover(line: Sequence[Speedup]) -> Crossover:
     one, context_lens = line[0], [pair.context_len for pair in line]
     measured, predicted = [pair.measured for pair in line], [pair.predicted for pair in line]
+    calibrated = [pair.calibrated for pair in line if pair.calibrated is not None]
     return Crossover(
         provider=one.provider,
         model=one.model,
@@ -122,6 +130,7 @@ def _crossover(line: Sequence[Speedup]) -> Crossover:
         kv_layout=one.kv_layout,
         measured=crossover_context(context_lens, measured),
         predicted=crossover_context(context_lens, predicted),
+        calibrated=crossover_context(context_lens, calibrated) if len(calibrated) == len(line) else None,
         measured_note=where_it_pays(context_lens, measured),
         predicted_note=where_it_pays(context_lens, predicted),
     )
