@@ -55,14 +55,21 @@ def num_correct_within(question: Question, cap: int | None) -> int:
     return sum([is_correct and length <= cap for is_correct, length in pairs])
 
 
-def outcomes(samples: SampleSet) -> Outcomes:
-    """How the answers of a set ended."""
-    right = [np.mean(question.is_correct) for question in samples.questions]
-    cut_off = [
-        np.mean([is_cut and not is_correct for is_cut, is_correct in zip(q.cut_off, q.is_correct, strict=True)])
-        for q in samples.questions
-    ]
-    return Outcomes(right=float(np.mean(right)), cut_off=float(np.mean(cut_off)))
+def outcomes(samples: SampleSet, cap: int | None = None) -> Outcomes:
+    """How the answers of a set ended, or would end if a cap stopped them earlier than their own."""
+    right, cut_off = np.mean([_outcomes(question, cap) for question in samples.questions], axis=0)
+    return Outcomes(right=float(right), cut_off=float(cut_off))
+
+
+def _outcomes(question: Question, cap: int | None) -> tuple[float, float]:
+    """(right, cut off) of one question's answers."""
+    right, is_cut = np.array(question.is_correct, dtype=bool), np.array(question.cut_off, dtype=bool)
+    if cap is not None:
+        is_longer = np.array(question.lengths) > cap
+        graded = question.graded_cuts.get(cap)
+        right = np.array(graded, dtype=bool) if graded else right & ~is_longer
+        is_cut = is_cut | is_longer
+    return float(right.mean()), float((is_cut & ~right).mean())
 
 
 def mean_coverage(samples: SampleSet, *, trials: int) -> float:

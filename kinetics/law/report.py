@@ -14,6 +14,7 @@ from typing import Final
 
 from kinetics.cost.published import INTENSITY, PUBLISHED_BILLION_PARAMETERS, TERA_EFLOP_PER_B200_S
 from kinetics.law import choices, frontier
+from kinetics.law.answer import Answer
 from kinetics.law.choices import Choices, Lead, lead_over_dense
 from kinetics.law.claims import LONG_COT, Evidence
 from kinetics.law.fits import SpendingFit
@@ -134,8 +135,8 @@ class TaskResult:
 class LawReport:
     """The law as regenerated: where its numbers come from, how costs were counted, and what came out.
 
-    `strategies`: all that were compared, with their costs; None for published curves. `estimated_models`: those whose
-    lengths are estimates.
+    `answers`: what to run; `strategies`: all that were compared. Published curves have neither. `estimated_models`:
+    those whose lengths are estimates.
     """
 
     source: str
@@ -150,6 +151,7 @@ class LawReport:
     strategies: StrategyTable | None = None
     estimated_models: frozenset[str] = frozenset()
     dollars_per_hour: float | None = None
+    answers: tuple[Answer, ...] = ()
 
 
 def published_report() -> LawReport:

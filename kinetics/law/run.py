@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOGS_FIGURE: Final = "accuracy_per_cost"
-_PRINTED: Final = ("gains", "best_models", "accuracy", "claims")
+_PRINTED: Final = ("answer", "accuracy", "lengthening", "gains", "best_models", "claims")
 _PRINTED_OF_LOGS: Final = ("accuracy", "sparse_against_dense", "choice_changes", "your_hardware")
 _NO_COSTS: Final = "no model's architecture is known, so nothing has a cost; say --architecture NAME=SPEC"
 
@@ -129,6 +129,7 @@ def _written(report: LawReport, more: Sequence[Table], request: LawRequest, *, l
     about = [f"source: {report.source}", f"pricing: {report.pricing}", f"seconds: on {report.device}"]
     return LawOutcome(
         document=law_document(report)
+        | {"answer": [row for table in tables if table.name == "answer" for row in _records(table)]}
         | {"files": [str(path) for path in [*written, *figures]], "left_out": list(left_out)},
         text=_text(about, tables, _PRINTED, f"tables and figures: {request.out}"),
         remarks=(*remarks, *(f"left out: {item}" for item in left_out), *report.notes),

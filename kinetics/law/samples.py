@@ -15,6 +15,7 @@ import numpy as np
 from kinetics.cost.published import TRIALS
 from kinetics.law.accuracy_estimates import MANY_CUT_OFF, mean_coverage, mean_length, outcomes
 from kinetics.law.allocation import allocate, cross_validate
+from kinetics.law.answer import find_answers
 from kinetics.law.charging import Charging
 from kinetics.law.choices import choices_by_kind, choose, cost_grid
 from kinetics.law.claims import BEST_OF_N, HEADLINE_ACCURACY, LONG_COT
@@ -83,6 +84,7 @@ def sample_report(
     tasks += [law.vote_task(task, rule, votes) for task, rule in VOTE_TASKS.items()] if votes else []
     tasks = [task for task in tasks if task.models]
     fits = _fit_all(tables, specs)
+    strategies = join([*tables.values(), *([votes] if votes else [])])
     # The claims are about the paper's questions; other data sets answer none of them.
     is_papers = sets[0].dataset.lower() == PAPER_DATASET
     judged = judge_claims(tasks, _numbers(ordered, tables[LONG_COT], fits)) if is_papers else judge_claims([], {})
@@ -97,7 +99,8 @@ def sample_report(
         notes=tuple(_notes(ordered)),
         fits=tuple(fits),
         lengthenings=tuple(compare_lengths(ordered, law.cost_models_of((LAW,)), LAW, seed=seed)),
-        strategies=join([*tables.values(), *([votes] if votes else [])]),
+        strategies=strategies,
+        answers=tuple(find_answers(strategies, LAW, seed=seed, edges=law.edges(LAW))),
         estimated_models=frozenset(samples.model for samples in sets if samples.has_estimated_lengths),
         dollars_per_hour=dollars_per_hour,
     )

@@ -6,14 +6,14 @@ Shorter caps and fewer answers follow exactly from the same samples; another KV 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 import numpy as np
 
 from kinetics.cost.published import GENERATION_BUDGETS
-from kinetics.law.accuracy_estimates import coverage, num_correct_within
+from kinetics.law.accuracy_estimates import Outcomes, coverage, num_correct_within, outcomes
 from kinetics.law.cost_models import CostModel
 from kinetics.law.intervals import FloatArray
 from kinetics.law.votes import majorities, stop_early, weights_by_length
@@ -45,7 +45,8 @@ class Rule(Enum):
 class Strategy:
     """So many answers of a model under a policy, each cut at `max_generated` tokens, if that is set.
 
-    `agree`: answers that must agree for an early stop before `trials` are drawn; 0 under any other rule.
+    `agree`: answers that must agree for an early stop before `trials` are drawn; 0 under any other rule. `outcomes`:
+    how its single answers end, where it was made from samples.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Strategy:
     max_generated: int | None
     rule: Rule = Rule.PASS
     agree: int = 0
+    outcomes: Outcomes | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> PolicyKind:
@@ -227,9 +229,10 @@ def _at_caps(
     limits = np.array([np.iinfo(np.int64).max if cap is None else cap for cap in caps])
     cuts = [np.minimum(own, limits[:, None]) for own in lengths]
     counts = np.asarray(trials)
+    ends = {cap: outcomes(samples, cap) for cap in caps}
     return StrategyTable(
         strategies=tuple(
-            Strategy(model=samples.model, policy=samples.policy, trials=n, max_generated=cap)
+            Strategy(model=samples.model, policy=samples.policy, trials=n, max_generated=cap, outcomes=ends[cap])
             for cap in caps
             for n in trials
         ),
@@ -263,11 +266,20 @@ def _votes(
     num_answers = np.array([answers for _, answers in rows])
     first_two = _at_caps(samples, (None,), (1, 2) if max(counts) > 1 else (1,), cost_models)
     costs = {name: (cost[:, :1], cost[:, -1:] - cost[:, :1]) for name, cost in first_two.cost.items()}
+    ends = outcomes(samples)
     strategies = [(Rule.MAJORITY, n, 0) for n in counts] + [(Rule.WEIGHTED, n, 0) for n in counts]
     strategies += [(Rule.EARLY_STOP, max(counts), agree) for agree in agreements]
     return StrategyTable(
         strategies=tuple(
-            Strategy(model=samples.model, policy=samples.policy, trials=n, max_generated=None, rule=rule, agree=agree)
+            Strategy(
+                model=samples.model,
+                policy=samples.policy,
+                trials=n,
+                max_generated=None,
+                rule=rule,
+                agree=agree,
+                outcomes=ends,
+            )
             for rule, n, agree in strategies
         ),
         accuracy=np.array([accuracy for accuracy, _ in rows]),

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from kinetics.law.answer import Answer
 from kinetics.law.choices import Choices
 from kinetics.law.fits import SpendingFit
 from kinetics.law.intervals import Estimate, FloatArray, mean_interval
@@ -23,12 +24,17 @@ from kinetics.specs.policies import policy_label
 from kinetics.tables.table import Table, Value
 
 SECONDS_PER_HOUR: Final = 3600.0
-STRATEGY_COLUMNS: Final = ("model", "attention", "rule", "agree", "max_generated", "trials")
+STRATEGY_COLUMNS: Final = (
+    "model", "attention", "rule", "agree", "max_generated", "trials", "answers_right", "answers_cut_off",
+    "answers_wrong",
+)  # fmt: skip
+"""A strategy, and how its single answers end, averaged over questions."""
 
 
 def law_tables(report: LawReport) -> list[Table]:
     """Every table of a report; those about the paper only where its claims are judged."""
-    tables = [_gains(report), _best_models(report)]
+    tables = [_answer(report)] if report.answers else []
+    tables += [_gains(report), _best_models(report)]
     if report.lengthenings:
         tables.append(lengthening_table(report.lengthenings))
     if report.strategies:
@@ -47,10 +53,12 @@ def lengths_label(*, are_estimated: bool) -> str:
 def strategy_values(strategy: Strategy | None) -> tuple[Value, ...]:
     """A strategy under `STRATEGY_COLUMNS`."""
     if strategy is None:
-        return ("", "", "", None, None, None)
+        return ("", "", "", *(None,) * (len(STRATEGY_COLUMNS) - 3))
+    ends = strategy.outcomes
     return (
         strategy.model, policy_label(strategy.policy), strategy.rule.value, strategy.agree or None,
         strategy.max_generated, strategy.trials,
+        *((ends.right, ends.cut_off, ends.wrong) if ends else (None,) * 3),
     )  # fmt: skip
 
 
@@ -71,6 +79,30 @@ def dollar_values(seconds: float, accuracy: float, dollars_per_hour: float | Non
 def dollar_columns(dollars_per_hour: float | None) -> tuple[str, ...]:
     """The columns of `dollar_values`."""
     return () if dollars_per_hour is None else ("dollars", "dollars_per_right_answer")
+
+
+def _answer(report: LawReport) -> Table:
+    has_band = any(answer.choices.band for answer in report.answers)
+    columns = (
+        "if", "accuracy", "low", "high", "cost_tera_eflop", "seconds",
+        *(("seconds_low", "seconds_high") if has_band else ()), *dollar_columns(report.dollars_per_hour),
+        *STRATEGY_COLUMNS, "lengths",
+    )  # fmt: skip
+    rows = tuple(_answer_row(report, answer, i) for answer in report.answers for i in answer.places())
+    return Table(name="answer", columns=columns, rows=rows)
+
+
+def _answer_row(report: LawReport, answer: Answer, place: int) -> tuple[Value, ...]:
+    found, best = answer.choices, answer.choices.best[place]
+    assert best is not None
+    cost, accuracy = float(found.cost[place]), float(found.accuracy[place])
+    seconds, band = cost / report.tera_eflop_per_s, found.band
+    return (
+        answer.who, accuracy, float(found.interval.low[place]), float(found.interval.high[place]), cost, seconds,
+        *((seconds * float(band.low[place]), seconds * float(band.high[place])) if band else ()),
+        *dollar_values(seconds, accuracy, report.dollars_per_hour), *strategy_values(best),
+        lengths_label(are_estimated=best.model in report.estimated_models),
+    )  # fmt: skip
 
 
 def _gains(report: LawReport) -> Table:
