@@ -114,8 +114,10 @@ def _predict_steps(options: PredictOptions) -> bool:
     if options.csv is not None:
         _write(options.csv, table.as_csv())
     if options.figure is not None:
-        from kinetics.report.predicted_steps import draw_steps, save_figure
+        from kinetics.report.figure_file import check_can_draw, save_figure
+        from kinetics.report.predicted_steps import draw_steps
 
+        check_can_draw()
         save_figure(draw_steps(rows, title=f"{sweep.architecture.name}, {options.framework} kernels"), options.figure)
     if options.as_json:
         document = {

@@ -30,9 +30,11 @@ def silicon(
 ) -> None:
     """Where sparse decode attention pays on real GPUs, as others measured it, beside our prediction.
 
-    Both sides are one layer of production kernels in the tables of the package aiconfigurator-core: they are read where
-    it is installed, and else from a copy of the cells needed here. A cell of the table is the context from which sparse
-    is faster, measured / predicted; >128k: not up to 128k; <512: from 512 on; k is 1024 tokens.
+    Both sides are one layer of production kernels, from the tables of the
+    package aiconfigurator-core: read anew where it is installed, else from a
+    copy of the cells needed here. A cell of the printed table is the context
+    from which sparse is the faster one, measured/predicted. k is 1024 tokens;
+    >128k: nowhere up to there; <512: from there on.
     """
     with one_line_errors():
         pairs = _pairs(on, framework, pair, longest_fitted)
@@ -42,9 +44,10 @@ def silicon(
 
             write_texts({csv.name: crossover_table(pairs).as_csv()}, csv.parent)
         if figure is not None:
-            from kinetics.report.predicted_steps import save_figure
+            from kinetics.report.figure_file import check_can_draw, save_figure
             from kinetics.report.sparse_silicon import draw_pairs
 
+            check_can_draw()
             save_figure(draw_pairs(pairs), figure, dpi=130)
     if as_json:
         from kinetics.results.silicon_document import pairs_text
@@ -75,7 +78,7 @@ def _pairs(on: str, framework: str, kinds: str, longest_fitted: str) -> list[Spa
     if folder is not None:
         found = list(_from_tables(folder, wanted, devices, frameworks, longest))
     elif longest != LONGEST_FITTED:
-        raise ValueError("--longest-fitted must have tables to fit, got none; pip install 'kinetics-bench[silicon]'")
+        raise ValueError("--longest-fitted must have tables to fit, got none; pip install aiconfigurator-core pyarrow")
     else:
         names = {device.name for device in devices}
         of_kind = [one for one in committed_pairs() if one.kind in wanted and one.framework in frameworks]

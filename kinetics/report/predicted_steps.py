@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinetics.prediction.step_sweep import SweepRow
@@ -41,15 +40,3 @@ def draw_steps(rows: Sequence[SweepRow], *, title: str) -> Figure:
     axes.legend(fontsize="small")
     figure.supxlabel("bands: 90 % of unseen rows, part by part; x: does not fit into memory", fontsize="x-small")
     return figure
-
-
-def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
-    """Write a figure in the format that the file's name says.
-
-    Raises: ValueError naming the file if it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=dpi)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"figure {path} cannot be written ({error}); name a .png, .svg or .pdf") from error

@@ -105,6 +105,18 @@ def test_what_cannot_be_answered_is_one_line(run, arguments, said):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("verb", ["silicon", "predict"])
+def test_a_figure_without_matplotlib_names_what_to_install(run, monkeypatch, capsys, verb):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(sys, "argv", ["kinetics", verb, "--on", "H200", "--figure", "map.png"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert err.startswith("kinetics: --figure needs matplotlib, not installed; pip install ")
+    assert err.count("\n") == 1
+
+
 def test_installed_tables_are_read_and_fitted_as_far_as_asked(run, tables, monkeypatch):
     monkeypatch.setattr(silicon_package, "systems_folder", lambda: tables)
     code, out, _ = run("--json", "--longest-fitted", "8k")
