@@ -33,6 +33,7 @@ from kinetics.law.tables import (
     dollar_columns,
     dollar_values,
     lengthening_table,
+    lengths_label,
     scores_of,
     strategy_values,
 )
@@ -71,6 +72,7 @@ class Comparison:
     smallest_gain: float | None
     largest_gain: float | None
     cost_ratio_at_dense_maximum: float
+    has_estimated_lengths: bool
 
 
 def tabulate_logs(logs: Sequence[Log], cost_models_of: CostModelsOf, *, seed: int = 0) -> StrategyTable:
@@ -151,6 +153,7 @@ def _compare(dense: Choices, sparse: Choices) -> Comparison:
         smallest_gain=float(gain.min()) if gain.size else None,
         largest_gain=float(gain.max()) if gain.size else None,
         cost_ratio_at_dense_maximum=lead_over_dense(dense, sparse).cost_ratio.value,
+        has_estimated_lengths=any(best.has_estimated_lengths for best in (*dense.best, *sparse.best) if best),
     )
 
 
@@ -215,12 +218,13 @@ def frontier_table(found: Mapping[str, Sequence[Choices]]) -> Table:
 def comparison_table(table: StrategyTable, *, seed: int = 0) -> Table:
     """Sparse against dense for each of the paper's tasks, on every axis."""
     columns = (
-        "task", "axis", "family", "costs_compared", "sparse_below", "clearly_below", "smallest_gain_points",
+        "task", "axis", "family", "lengths", "costs_compared", "sparse_below", "clearly_below", "smallest_gain_points",
         "largest_gain_points", "cost_ratio_at_dense_maximum",
     )  # fmt: skip
     rows = tuple(
         (
-            task, axis, c.kind.value, c.num_costs, c.num_below, c.num_clearly_below, in_points(c.smallest_gain),
+            task, axis, c.kind.value, lengths_label(are_estimated=c.has_estimated_lengths),
+            c.num_costs, c.num_below, c.num_clearly_below, in_points(c.smallest_gain),
             in_points(c.largest_gain), c.cost_ratio_at_dense_maximum,
         )
         for task in (LONG_COT, BEST_OF_N)
@@ -244,8 +248,9 @@ def change_table(found: Mapping[str, Sequence[Choices]]) -> Table:
             if best is not None and best.label != previous and accuracy > 0:
                 previous = best.label
                 label = policy_label(best.policy)
-                rows.append((axis, choices.kind.value, float(cost), float(accuracy), best.model, label))
-    columns = ("axis", "family", "from_cost", "accuracy", "model", "attention")
+                lengths = lengths_label(are_estimated=best.has_estimated_lengths)
+                rows.append((axis, choices.kind.value, float(cost), float(accuracy), best.model, label, lengths))
+    columns = ("axis", "family", "from_cost", "accuracy", "model", "attention", "lengths")
     return Table(name="choice_changes", columns=columns, rows=tuple(rows))
 
 
@@ -254,6 +259,7 @@ def hardware_table(timed: StrategyTable) -> Table:
     columns = (
         "accuracy", "b200_choice", "b200_max_generated", "b200_trials", "b200_tera_eflop", "b200_s", "here_choice",
         "here_max_generated", "here_trials", "here_measured_s", "same_choice", "b200_choice_here_s", "penalty",
+        "lengths",
     )  # fmt: skip
     accuracy = timed.accuracy.mean(axis=0)
     highest = accuracy.max(initial=0.0)
@@ -267,6 +273,7 @@ def hardware_table(timed: StrategyTable) -> Table:
             float(level), there.label, there.max_generated, there.trials, float(eflop.min()),
             float(eflop.min() / TERA_EFLOP_PER_B200_S), here.label, here.max_generated, here.trials,
             least_s, there.label == here.label, there_s, there_s / least_s,
+            lengths_label(are_estimated=there.has_estimated_lengths or here.has_estimated_lengths),
         ))  # fmt: skip
     return Table(name="your_hardware", columns=columns, rows=tuple(rows))
 

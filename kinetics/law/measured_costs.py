@@ -152,8 +152,8 @@ def read_measured_device(path: Path) -> MeasuredDevice:
 
 
 def _run_cost(header: TraceHeader, step: StepCost | None) -> MeasuredCost | None:
-    """By the run's own steps: a row pays its share of them, and for the keys that it reads."""
-    if step is None:
+    """By the run's own steps: a row pays its share of them, and for the keys that it reads; a file may not tell it."""
+    if step is None or "batch" not in header.engine:
         return None
     row = step * (1 / int(header.engine["batch"]))
     return MeasuredCost(dense=row, sparse=row)
@@ -166,6 +166,8 @@ def _roofline_cost(header: TraceHeader, spec: ModelSpec) -> ModelledStepCost | N
     """
     facts = header.machine.get("ceilings")
     if not facts or not isinstance(header.policy, Dense | BlockTopK) or header.num_dense_layers:
+        return None
+    if not {"batch", "page_size", "dtype"} <= header.engine.keys():
         return None
     ceilings, batch = Ceilings(**facts), int(header.engine["batch"])
 

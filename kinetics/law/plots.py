@@ -91,14 +91,14 @@ def plot_strategies(table: StrategyTable, *, title: str, seed: int = 0) -> Figur
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     colors = model_colors([strategy.model for strategy in table.strategies])
+    estimated = {strategy.model for strategy in table.strategies if strategy.has_estimated_lengths}
     for axes, cost_name in zip(panels, (EFLOP, MEASURED), strict=True):
         priced = table.priced(cost_name)
         for model, color in colors.items():
             own = [i for i, strategy in enumerate(priced.strategies) if strategy.model == model]
             costs = priced.cost[cost_name][:, own].mean(axis=0) if own else []
-            axes.scatter(
-                costs, priced.accuracy[:, own].mean(axis=0), s=6, color=color, alpha=0.5, label=plain_text(model)
-            )
+            label = plain_text(model) + (", lengths estimated" if model in estimated else "")
+            axes.scatter(costs, priced.accuracy[:, own].mean(axis=0), s=6, color=color, alpha=0.5, label=label)
         for found in choices_on(table, cost_name, seed=seed):
             _draw_frontier(axes, found)
         scale_by_powers(axes)

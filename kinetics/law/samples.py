@@ -226,7 +226,7 @@ def _groups(sets: Sequence[SampleSet]) -> list[list[SampleSet]]:
 
 def _notes(sets: Sequence[SampleSet]) -> list[str]:
     estimated = sorted({samples.model for samples in sets if samples.has_estimated_lengths})
-    notes = [f"token counts are estimated from characters for {', '.join(estimated)}"] if estimated else []
+    notes = [f"token counts are estimated from text for {', '.join(estimated)}"] if estimated else []
     many = {samples.model: outcomes(samples).cut_off for samples in sets}
     said = [f"{model} {share:.0%}" for model, share in many.items() if share > MANY_CUT_OFF]
     return notes + ([f"more than {MANY_CUT_OFF:.0%} of the answers were cut off: {', '.join(said)}"] if said else [])

@@ -5,7 +5,7 @@ and listed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final
 from kinetics.cost.published import GENERATION_BUDGETS
 from kinetics.files.lines import DataFileError
 from kinetics.law.request import LawRequest
+from kinetics.law.strategies import has_votes
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.log_reader import TraceFile, read_trace_file
 from kinetics.samples.paper_grader import PaperGrader
@@ -61,6 +62,7 @@ def read_samples(request: LawRequest) -> Samples:
     specs, unknown = _find_specs(found, request)
     _check_tokenizer(found, specs, rules.tokenizer)
     found.left_out += [f"{name}: architecture unknown, no costs" for name in unknown]
+    found.notes += _notes_on_votes(found.sets)
     return Samples(
         sets=tuple(found.sets),
         specs=specs,
@@ -88,20 +90,21 @@ class _Found:
     left_out: list[str] = field(default_factory=list)
     trace_files: list[TraceFile] = field(default_factory=list)
 
-    def add(self, samples: SampleSet, path: Path) -> bool:
-        """Take a set that fits those before it; says whether it was taken.
+    def add(self, samples: SampleSet, path: Path, trace: TraceFile | None = None) -> None:
+        """Take a set that fits those before it, with the file that it came from, if that was of texts.
 
         Raises: DataFileError for one that does not, unless it may be left out.
         """
-        reason = self._reason_against(samples)
+        reason = self._reason_against(samples) or (self._other_prompts(trace) if trace else "")
         if reason and not self.keeps_going:
             raise DataFileError(f"{path}: {reason}; --keep-going leaves the file's samples out")
         if reason:
             self.left_out.append(f"{path}: {reason}")
-            return False
+            return
         self.sets.append(samples)
         self.origins.append(path)
-        return True
+        if trace:
+            self.trace_files.append(trace)
 
     def _reason_against(self, samples: SampleSet) -> str:
         for other, origin in zip(self.sets, self.origins, strict=True):
@@ -110,6 +113,22 @@ class _Found:
         if self.sets and samples.question_ids != self.sets[0].question_ids:
             odd = sorted(samples.question_ids ^ self.sets[0].question_ids)
             return f"samples must be of the questions of {self.origins[0]}, got {len(odd)} others, first {odd[0]}"
+        return ""
+
+    def _other_prompts(self, trace: TraceFile) -> str:
+        """Why a file was asked otherwise than another of its model: a question's prompt is of another length."""
+        asked = {question.question_id: question.prompt_len for question in trace.samples.questions}
+        for other in self.trace_files:
+            is_told = trace.are_prompts_recorded and other.are_prompts_recorded
+            if not is_told or other.samples.model != trace.samples.model:
+                continue
+            for question in other.samples.questions:
+                got = asked[question.question_id]
+                if got != question.prompt_len:
+                    return (
+                        f"files of {other.samples.model} must ask in the same prompts, got {question.prompt_len} "
+                        f"tokens under {policy_label(other.samples.policy)} and {got} here for {question.question_id}"
+                    )
         return ""
 
 
@@ -123,8 +142,7 @@ def _read_file(path: Path, rules: TraceRules, request: LawRequest, found: _Found
         trace = read_trace_file(path, rules)
         found.left_out += [str(item) for item in trace.left_out]
         found.notes += trace.notes
-        if found.add(trace.samples, path):
-            found.trace_files.append(trace)
+        found.add(trace.samples, path, trace)
     else:
         raise DataFileError(f"{path}: samples must be a .csv table or {', '.join(SUFFIXES)}, got {path.suffix!r}")
 
@@ -164,6 +182,16 @@ def _find_specs(found: _Found, request: LawRequest) -> tuple[dict[str, ModelSpec
             f"of {', '.join(spec.name for spec in MODEL_SPECS)}), or --keep-going to leave out their costs"
         )
     return specs, unknown
+
+
+def _notes_on_votes(sets: Sequence[SampleSet]) -> list[str]:
+    silent = sorted({samples.model for samples in sets if not has_votes(samples)})
+    if not silent:
+        return []
+    return [
+        f"no majority for {', '.join(silent)}: none of their answers was parsed, so none votes; fill the column "
+        "answer, or grade texts: --grader strict"
+    ]
 
 
 def _known(name: str) -> ModelSpec | None:

@@ -46,7 +46,8 @@ class Strategy:
     """So many answers of a model under a policy, each cut at `max_generated` tokens, if that is set.
 
     `agree`: answers that must agree for an early stop before `trials` are drawn; 0 under any other rule. `outcomes`:
-    how its single answers end, where it was made from samples.
+    how its single answers end, where it was made from samples. `has_estimated_lengths`: its tokens and costs are
+    estimates, and tables must say so.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Strategy:
     rule: Rule = Rule.PASS
     agree: int = 0
     outcomes: Outcomes | None = field(default=None, compare=False)
+    has_estimated_lengths: bool = False
 
     @property
     def kind(self) -> PolicyKind:
@@ -232,7 +234,14 @@ def _at_caps(
     ends = {cap: outcomes(samples, cap) for cap in caps}
     return StrategyTable(
         strategies=tuple(
-            Strategy(model=samples.model, policy=samples.policy, trials=n, max_generated=cap, outcomes=ends[cap])
+            Strategy(
+                model=samples.model,
+                policy=samples.policy,
+                trials=n,
+                max_generated=cap,
+                outcomes=ends[cap],
+                has_estimated_lengths=samples.has_estimated_lengths,
+            )
             for cap in caps
             for n in trials
         ),
@@ -279,6 +288,7 @@ def _votes(
                 rule=rule,
                 agree=agree,
                 outcomes=ends,
+                has_estimated_lengths=samples.has_estimated_lengths,
             )
             for rule, n, agree in strategies
         ),

@@ -25,7 +25,7 @@ from kinetics.tables.table import Table, Value
 
 SECONDS_PER_HOUR: Final = 3600.0
 STRATEGY_COLUMNS: Final = (
-    "model", "attention", "rule", "agree", "max_generated", "trials", "answers_right", "answers_cut_off",
+    "model", "attention", "lengths", "rule", "agree", "max_generated", "trials", "answers_right", "answers_cut_off",
     "answers_wrong",
 )  # fmt: skip
 """A strategy, and how its single answers end, averaged over questions."""
@@ -53,10 +53,10 @@ def lengths_label(*, are_estimated: bool) -> str:
 def strategy_values(strategy: Strategy | None) -> tuple[Value, ...]:
     """A strategy under `STRATEGY_COLUMNS`."""
     if strategy is None:
-        return ("", "", "", *(None,) * (len(STRATEGY_COLUMNS) - 3))
-    ends = strategy.outcomes
+        return ("", "", "", "", *(None,) * (len(STRATEGY_COLUMNS) - 4))
+    ends, lengths = strategy.outcomes, lengths_label(are_estimated=strategy.has_estimated_lengths)
     return (
-        strategy.model, policy_label(strategy.policy), strategy.rule.value, strategy.agree or None,
+        strategy.model, policy_label(strategy.policy), lengths, strategy.rule.value, strategy.agree or None,
         strategy.max_generated, strategy.trials,
         *((ends.right, ends.cut_off, ends.wrong) if ends else (None,) * 3),
     )  # fmt: skip
@@ -155,15 +155,14 @@ def _best_models(report: LawReport) -> Table:
 
 def _strategies(report: LawReport, table: StrategyTable) -> Table:
     columns = (
-        *STRATEGY_COLUMNS, "lengths", "accuracy", "low", "high", "generated_tokens", "cost_tera_eflop", "seconds",
+        *STRATEGY_COLUMNS, "accuracy", "low", "high", "generated_tokens", "cost_tera_eflop", "seconds",
         *dollar_columns(report.dollars_per_hour),
     )  # fmt: skip
     (law, *_) = table.cost
     cost = table.cost[law].mean(axis=0)
     rows = tuple(
         (
-            *strategy_values(strategy), lengths_label(are_estimated=strategy.model in report.estimated_models),
-            *scores.tolist(), float(cost[i]), float(cost[i] / report.tera_eflop_per_s),
+            *strategy_values(strategy), *scores.tolist(), float(cost[i]), float(cost[i] / report.tera_eflop_per_s),
             *dollar_values(cost[i] / report.tera_eflop_per_s, scores[0], report.dollars_per_hour),
         )
         for i, (strategy, scores) in enumerate(zip(table.strategies, scores_of(table), strict=True))
@@ -204,15 +203,16 @@ def _frontier(report: LawReport, task: TaskResult) -> Table:
     for oracle in task.oracle:
         columns[f"{oracle.kind.value}_oracle_accuracy"] = oracle.accuracy.tolist()
         columns[f"{oracle.kind.value}_oracle_best_model"] = oracle.best_model
+        if not task.is_oracle:
+            columns[f"{oracle.kind.value}_oracle_lengths"] = [
+                lengths_label(are_estimated=model in report.estimated_models) for model in oracle.best_model
+            ]
     rows = tuple(zip(*columns.values(), strict=True))
     return Table(name=f"frontier_{task.task}", columns=tuple(columns), rows=rows, prints_markdown=False)
 
 
 def _choice_columns(report: LawReport, found: Choices) -> dict[str, Sequence[Value]]:
     interval, kind = found.interval, found.kind.value
-    estimated = [
-        lengths_label(are_estimated=best.model in report.estimated_models) if best else "" for best in found.best
-    ]
     described = list(zip(*map(strategy_values, found.best), strict=True))
     return {
         f"{kind}_accuracy": found.accuracy.tolist(),
@@ -220,7 +220,6 @@ def _choice_columns(report: LawReport, found: Choices) -> dict[str, Sequence[Val
         f"{kind}_high": interval.high.tolist(),
         f"{kind}_best_model": found.best_model,
         **{f"{kind}_{name}": described[i] for i, name in enumerate(STRATEGY_COLUMNS) if i},
-        f"{kind}_lengths": estimated,
         **_band_columns(report, found),
     }
 

@@ -25,11 +25,13 @@ class TraceFile:
     """A trace file read; `usages` are of samples that say how long decoding took.
 
     `are_lengths_counted`: by a tokenizer, from text, and not kept from when the answers were made.
+    `are_prompts_recorded`: prompts are as long as the engine said, and not as estimated.
     """
 
     header: TraceHeader
     samples: SampleSet
     are_lengths_counted: bool
+    are_prompts_recorded: bool
     usages: tuple[DecodeUsage, ...]
     notes: tuple[str, ...]
     left_out: tuple[SkippedLine, ...]
@@ -70,6 +72,7 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
         header=header,
         samples=samples,
         are_lengths_counted=answers[0][1].is_length_counted,
+        are_prompts_recorded=all(answer.prompt_tokens is not None for _, answer in answers),
         usages=tuple(answer.usage for _, answer in answers if answer.usage.decode_s is not None),
         notes=_notes(path, header, samples),
         left_out=tuple(complaints.left_out),

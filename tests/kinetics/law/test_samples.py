@@ -206,7 +206,7 @@ def test_sets_with_other_questions_are_refused():
 def test_estimated_lengths_are_noted_and_labelled():
     estimated = replace(make_set("Qwen3-8B", Dense()), has_estimated_lengths=True)
     report = report_of([estimated])
-    assert report.notes == ("token counts are estimated from characters for Qwen3-8B",)
+    assert report.notes == ("token counts are estimated from text for Qwen3-8B",)
     curves = next(table for table in law_tables(report) if table.name == "curves_long_cot")
     assert {line[2] for line in curves.rows} == {"estimated"}
 
@@ -254,7 +254,7 @@ def test_published_samples_give_both_tables(published_sets):
         (many,) = [model for model in best_of_n.models if model.model == samples.model]
         assert many.facts.max_trials == 8
         assert many.oracle.accuracy.max() <= mean_coverage(samples, trials=8) + 1e-12
-    assert report.notes == ("token counts are estimated from characters for Qwen3-4B",)
+    assert report.notes == ("token counts are estimated from text for Qwen3-4B",)
 
 
 def test_reports_are_the_same_every_time():
