@@ -168,11 +168,15 @@ class _CpuRun:
     def check(self) -> None:
         """Raises: InvalidMeasurementError if the clock was changed, or a question asked twice not answered anew."""
         self._stopwatch.check()
-        if self._repeats_s and min(self._repeats_s) < _MIN_SHARE_OF_FRESH * min(self._fresh_s):
+        if self._repeats_s and self._is_faster_when_asked_twice():
             raise InvalidMeasurementError(
                 f"values seen before must take as long as others, got {min(self._repeats_s):.3g} s "
                 f"beside at least {min(self._fresh_s):.3g} s: results are remembered"
             )
+
+    def _is_faster_when_asked_twice(self) -> bool:
+        """By the best and by the middle: on a loaded machine one of them alone can come out so by chance."""
+        return all(of(self._repeats_s) < _MIN_SHARE_OF_FRESH * of(self._fresh_s) for of in (min, statistics.median))
 
     def _timed(self, is_audit: bool = False) -> float:
         self._share(None)  # nobody's eviction is in the time of the others

@@ -217,9 +217,9 @@ def test_a_summary_of_another_dtype_is_refused(t, call):
     [
         (lambda t: {"k": t.k[0]}, "k must be a non-empty [batch, num_kv_heads, head_dim]"),
         (lambda t: {"k": t.k[:, :1]}, "k must have [batch, num_kv_heads, head_dim] of the cache, (2, 2, 64), got"),
-        (lambda t: {"k": t.k.double()}, "k must have the dtype of k_cache, float32, got float64"),
+        (lambda t: {"k": t.k.double()}, "takes float32, got float64"),
         (lambda t: {"v": t.v[:1]}, "v must have the shape of k, (2, 2, 64), got (1, 2, 64)"),
-        (lambda t: {"v": t.v.double()}, "v must have the dtype of k_cache, float32, got float64"),
+        (lambda t: {"v": t.v.double()}, "v must have the dtype of k, float32, got float64"),
     ],
 )
 def test_appending_refuses_unfit_keys_and_values(t, spoiled, rule):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -58,8 +59,8 @@ def test_a_cheat_leaves_no_row(
     monkeypatch.setattr(type(provider), "prepare", lambda self, request: cheat(request, prepare(self, request)))
     ours, theirs = cases_of(operation, state)
     outcomes = CellRunner(resolve_device("cpu"), session_conditions()).run(ours.cell, [ours, theirs])
-    with pytest.raises(AssertionError, match=reason):
-        raise outcomes[theirs]
+    assert isinstance(outcomes[theirs], AssertionError), outcomes[theirs]
+    assert re.search(f"{reason}|results are remembered", str(outcomes[theirs])), outcomes[theirs]
     blames_all = name in ("inputs overwritten later", "patched clock", "patched stopwatch")
     assert blames_all or isinstance(outcomes[ours], Measured)
 
@@ -68,4 +69,5 @@ def test_a_cheat_leaves_no_row(
 def test_the_honest_are_measured(operation: PolicyKind) -> None:
     cases = cases_of(operation, CacheState.COLD)
     outcomes = CellRunner(resolve_device("cpu"), session_conditions()).run(cases[0].cell, cases)
-    assert all(isinstance(outcomes[case], Measured) for case in cases)
+    assert outcomes.keys() == set(cases)
+    assert [one for one in outcomes.values() if not isinstance(one, Measured)] == []
