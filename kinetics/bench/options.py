@@ -99,6 +99,9 @@ def bench_settings(option: Namespace, *, root: Path) -> BenchSettings:
 
     Raises: ValueError naming the option, its rule and the value.
     """
+    for name, _, _ in _OPTIONS:
+        if not isinstance(getattr(option, _attribute(name)), str):  # argparse makes a list of `--grid=--`
+            raise ValueError(f"{name} must have a value, got none; pytest --help lists what it takes")
     num_ranks = _num_ranks(option.tp, os.environ)
     rank = rank_of(os.environ) if num_ranks > 1 else 0
     device = _device(option.device, num_ranks, os.environ)

@@ -12,6 +12,7 @@ import typer
 
 from kinetics.bench.folder import benchmarks_folder
 from kinetics.files.printable import printable
+from kinetics.files.reading import DataFileError
 from kinetics.results.store import RUNS
 
 _EXIT_CODES: Final = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 2}
@@ -42,6 +43,8 @@ def recover(
     from kinetics.gate.gate_file import complete
     from kinetics.results.journal import JOURNAL_SUFFIX, recover_journals
 
+    if not folder.is_dir() and folder != Path(RUNS):
+        raise DataFileError(f"{folder}: must be a folder of runs, got none; name the one that runs wrote to")
     folders = sorted({path.parent for path in folder.rglob(f"*{JOURNAL_SUFFIX}")})
     made = []
     for one in folders:

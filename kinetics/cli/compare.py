@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -109,7 +108,7 @@ def import_latencies(
     if as_json:
         typer.echo(json.dumps({"files": [str(path) for path in written]}))
     else:
-        typer.echo("\n".join(str(path) for path in written))
+        typer.echo("\n".join(printable(str(path)) for path in written))
 
 
 def report(
@@ -135,7 +134,7 @@ def report(
     if as_json:
         typer.echo(json.dumps({"out": str(out), "files": len(files), "rows": num_rows}))
     else:
-        typer.echo(f"{out}: {num_rows} rows of {len(sources.files)} result files")
+        typer.echo(f"{printable(str(out))}: {num_rows} rows of {len(sources.files)} result files")
 
 
 def _without_gate_files(files: list[Path]) -> list[Path]:
@@ -204,18 +203,11 @@ def _title(table: Table) -> str:
 
 
 def _put(text: str, out: Path | None) -> None:
-    """Print, or write so that the file is the old one or the new, never half.
-
-    Raises: ValueError naming the file if it cannot be written.
-    """
+    """Print, or write to a file."""
     if out is None:
         typer.echo(text, nl=False)
         return
-    staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(text, encoding="utf-8")
-        staged.replace(out)
-    except OSError as error:
-        raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
-    typer.echo(f"written: {out}", err=True)
+    from kinetics.files.atomic import write_text
+
+    write_text(out, text)
+    typer.echo(f"written: {printable(str(out))}", err=True)

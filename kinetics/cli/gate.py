@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 
 from kinetics.cli.errors import ExitCode
-from kinetics.files.atomic import to_strict
+from kinetics.files.atomic import check_can_write, to_strict, write_text
 from kinetics.results.store import Document
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def gate(
     if bool(base) == bool(baseline_file):
         raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
     request = _request(device, grid, launches, results_dir, out)
-    _check_can_hold("--markdown", markdown_file)
+    check_can_write(markdown_file)
     with _Termination():
         if base:
             document, path = gate_in_lockstep(request, base=base, say=_ProgressLines())
@@ -87,7 +86,7 @@ def self_test(
     from kinetics.gate.runs import run_self_test
 
     request = _request(device, grid, launches, results_dir, out)
-    _check_can_hold("--markdown", markdown_file)
+    check_can_write(markdown_file)
     with _Termination():
         document, path = run_self_test(request, revision=base, say=_ProgressLines())
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
@@ -119,7 +118,7 @@ def _request(device: str, grid: str, launches: int, results_dir: Path | None, ou
     names = [one.value for one in GateGrid]
     if grid not in names:
         raise ValueError(f"--grid must be one of {', '.join(names)}, got {grid!r}")
-    _check_can_hold("--out", out)
+    check_can_write(out)
     return GateRequest(
         start=Path.cwd(),
         device=device,
@@ -128,14 +127,6 @@ def _request(device: str, grid: str, launches: int, results_dir: Path | None, ou
         results_dir=results_dir.resolve() if results_dir else None,
         out=out.resolve() if out else None,
     )
-
-
-def _check_can_hold(flag: str, path: Path | None) -> None:
-    """Minutes of measuring must not end in a file that cannot be written."""
-    if path and path.is_dir():
-        raise ValueError(f"{flag} must name a file, got the folder {path}; name a file in it")
-    if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise ValueError(f"{flag} must lie in a folder that is there and can be written, got {path}; make the folder")
 
 
 class _ProgressLines:
@@ -161,7 +152,7 @@ def _show(document: Document, path: Path, *, markdown_file: Path | None, as_json
     from kinetics.gate.tables import markdown, remarks, self_test_table, verdict_table
 
     if markdown_file:
-        markdown_file.write_text(markdown(document), encoding="utf-8")
+        write_text(markdown_file, markdown(document))
     if as_json:
         print(json.dumps(to_strict(document), indent=1, allow_nan=False))
         return

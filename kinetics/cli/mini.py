@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinetics.cli.errors import one_line_errors
+from kinetics.cli.errors import ExitCode, one_line_errors
 
 if TYPE_CHECKING:
     from kinetics.mini.train import Trainer
-
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     help="The miniature family: tiny models that solve a synthetic contest, to check the pipeline end to end.",
@@ -36,17 +34,19 @@ def train(
     from kinetics.machine.threads import cpu_threads
     from kinetics.mini.train import DEFAULT_STEPS, TrainingPlan
     from kinetics.mini.train import train as train_model
+    from kinetics.results.store import check_writable
 
     with one_line_errors():
         plan = TrainingPlan(model=model, num_steps=steps or DEFAULT_STEPS.get(model, 1))
     folder = out or Path("runs") / model
+    check_writable(folder, remedy="choose another with --out")
     shown = _TrainingProgress(plan.num_steps)
     try:
         with one_line_errors(), cpu_threads(threads):
             trainer = train_model(plan, folder, on_step=shown.update)
     except KeyboardInterrupt:
         shown.say(f"stopped; the same command goes on from {folder}")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         shown.close()
     shown.say(f"{trainer.step} steps in {trainer.wall_s:.0f} s; {folder} holds the model")

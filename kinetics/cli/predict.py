@@ -112,7 +112,9 @@ def _predict_steps(options: PredictOptions) -> bool:
     answers = _answers(options)
     table = sweep_table(rows, **answers)
     if options.csv is not None:
-        _write(options.csv, table.as_csv())
+        from kinetics.files.atomic import write_text
+
+        write_text(options.csv, table.as_csv())
     if options.figure is not None:
         from kinetics.report.figure_file import check_can_draw, save_figure
         from kinetics.report.predicted_steps import draw_steps
@@ -309,12 +311,6 @@ def _listed(text: str, option: str) -> list[str]:
     if not parts:
         raise ValueError(f"{option} must name something, got {text!r}")
     return parts
-
-
-def _write(path: Path, text: str) -> None:
-    from kinetics.files.atomic import write_texts
-
-    write_texts({path.name: text}, path.parent)
 
 
 def _print_json(document: dict[str, Any]) -> None:

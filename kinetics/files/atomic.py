@@ -2,28 +2,95 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 
+class CannotWriteError(ValueError):
+    """A file or folder cannot be written; the message names it."""
+
+    exit_code = 3
+
+
+@contextmanager
+def writing(what: str, *, remedy: str = "choose another") -> Iterator[None]:
+    """Within it, what the system says against writing becomes one line about `what`.
+
+    Raises: CannotWriteError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotWriteError(f"{what} cannot be written ({error.strerror or error}); {remedy}") from error
+    except UnicodeEncodeError as error:
+        raise CannotWriteError(f"{what} cannot be written (its name is not UTF-8); {remedy}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is at every moment the old one or the new one, never half of either.
+
+    Devices and pipes, such as /dev/stdout, are written into.
+
+    Raises: CannotWriteError naming the file.
+    """
+    with writing(f"file {path}", remedy="choose another file"):
+        if not path.name or path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def check_can_write(path: Path | None) -> None:
+    """Make a file's folder and prove that something can be written there: before minutes of work that end in it.
+
+    Raises: CannotWriteError naming the file.
+    """
+    if path is None:
+        return
+    with writing(f"file {path}", remedy="choose another file"):
+        if not path.name or path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(path)
+        partial.touch()
+        partial.unlink()
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A place beside a file to write it to, which takes the file's place at the end; nothing stays if writing fails."""
+    partial = _partial(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
     """Write files into a folder, each at once; all are written aside before the first one is replaced.
 
-    Raises: ValueError naming the folder if it cannot be written.
+    Raises: CannotWriteError naming the folder.
     """
-    try:
+    with writing(f"output folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        staged = {name: folder / f".{name}.{os.getpid()}.partial" for name in texts}
-        for name, text in texts.items():
-            staged[name].write_text(text, encoding="utf-8")
-        return [staged[name].replace(folder / name) for name in texts]
-    except OSError as error:
-        raise ValueError(f"output folder {folder} cannot be written ({error.strerror}); choose another") from error
+        with ExitStack() as stack:
+            for name, text in texts.items():
+                stack.enter_context(written_aside(folder / name)).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
 
 
 def to_strict(value: Any) -> Any:
@@ -44,12 +111,12 @@ def to_strict(value: Any) -> Any:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write strict JSON so that `path` is at every moment the old file or the new one, never half of either."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    text = json.dumps(to_strict(document), indent=1, allow_nan=False)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write strict JSON, as `write_text` does.
+
+    Raises: CannotWriteError naming the file.
+    """
+    write_text(path, json.dumps(to_strict(document), indent=1, allow_nan=False) + "\n")
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.stem[:80]}.{os.getpid()}.partial{path.suffix[:20]}")

@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kinetics.files.reading import DataFileError as DataFileError
+from kinetics.files.reading import open_data
+
 MAX_LINE_BYTES: Final = 64 * 2**20
 """Longest line accepted: 30,768 tokens of text are about 100 kB."""
-
-
-class DataFileError(ValueError):
-    """A data file cannot be used; the message names file and line."""
-
-    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +53,13 @@ def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, str]]:
     Raises: DataFileError if the file cannot be opened; on a line that is too long or not UTF-8 unless complaints
     are only listed.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataFileError(f"{path}: cannot be read ({error.strerror})") from error
-    with file:
+    with open_data(path) as file:
         number = 0
         while raw := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(raw) > MAX_LINE_BYTES:
-                _skip_line(file.readline)
                 complaints.add(number, f"line must be at most {MAX_LINE_BYTES} bytes, got more")
+                _skip_line(file.readline, path)
                 continue
             try:
                 text = raw.decode("utf-8").rstrip("\r\n")
@@ -77,7 +70,13 @@ def read_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def _skip_line(readline: Callable[[int], bytes]) -> None:
-    while chunk := readline(MAX_LINE_BYTES):
-        if chunk.endswith(b"\n"):
+def _skip_line(readline: Callable[[int], bytes], path: Path) -> None:
+    """Read to the end of a line.
+
+    Raises: DataFileError if it has none for sixteen times the longest that is accepted: a device, say.
+    """
+    for _ in range(16):
+        chunk = readline(MAX_LINE_BYTES)
+        if not chunk or chunk.endswith(b"\n"):
             return
+    raise DataFileError(f"{path}: must have lines, got {16 * MAX_LINE_BYTES} bytes without one; is it the right file?")

@@ -5,11 +5,11 @@ matplotlib is imported when a figure is made, so that everything else works with
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from kinetics.files.atomic import writing, written_aside
 from kinetics.law.accuracy_estimates import MANY_CUT_OFF
 from kinetics.law.choices import Choices
 from kinetics.law.frontier import Curve, Frontier, Switch
@@ -134,7 +134,7 @@ def plot_lengthening(found: Sequence[Lengthening]) -> Figure:
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and SVG, each at once; the same figure gives the same bytes.
 
-    Raises: ValueError naming the folder if it cannot be written.
+    Raises: CannotWriteError naming the folder.
     """
     import matplotlib as mpl
 
@@ -143,13 +143,11 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.set_layout_engine("none")
     written = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        staged = folder / f".{name}.{os.getpid()}.{suffix}"
-        try:
-            with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-                figure.savefig(staged, metadata=metadata, dpi=130)
-            written.append(staged.replace(folder / f"{name}.{suffix}"))
-        except OSError as error:
-            raise ValueError(f"output folder {folder} cannot be written ({error.strerror}); choose another") from error
+        path = folder / f"{name}.{suffix}"
+        settings = mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"})
+        with writing(f"output folder {folder}"), written_aside(path) as partial, settings:
+            figure.savefig(partial, metadata=metadata, dpi=130)
+        written.append(path)
     return written
 
 

@@ -4,7 +4,6 @@ Knows options and files, not costs. Whatever cannot be used is named with its fi
 and listed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from kinetics.cost.published import GENERATION_BUDGETS
-from kinetics.files.lines import DataFileError
+from kinetics.files.reading import DataFileError, format_of
 from kinetics.law.request import LawRequest
 from kinetics.law.strategies import has_votes
 from kinetics.samples.grading import grade_strict
@@ -22,9 +21,10 @@ from kinetics.samples.problems import read_problems
 from kinetics.samples.published_traces import fetch_published_traces
 from kinetics.samples.sample_records import SUFFIXES
 from kinetics.samples.sample_set import SampleSet
-from kinetics.samples.sample_tables import read_sample_table
+from kinetics.samples.sample_tables import is_sample_table, read_sample_table
 from kinetics.samples.tokenizers import Tokenizer, open_tokenizer
 from kinetics.samples.trace_answers import Grader, TraceRules
+from kinetics.specs.known_models import named_model
 from kinetics.specs.models import MODEL_SPECS, ModelSpec, find_model
 from kinetics.specs.policies import policy_label
 
@@ -73,7 +73,7 @@ def read_samples(request: LawRequest) -> Samples:
 
 
 def _logs_in(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.jsonl"))
+    paths = sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
     if not paths:
         raise DataFileError(f"{folder}: must be a folder of logs (*.jsonl), got none; kinetics generate makes them")
     return paths
@@ -133,12 +133,12 @@ class _Found:
 
 
 def _read_file(path: Path, rules: TraceRules, request: LawRequest, found: _Found) -> None:
-    if path.suffix == ".csv":
+    if is_sample_table(path):
         table = read_sample_table(path, prompt_len=request.prompt_len, keeps_going=request.keeps_going)
         found.left_out += [str(item) for item in table.left_out]
         for samples in table.sets:
             found.add(samples, path)
-    elif path.suffix in SUFFIXES:
+    elif format_of(path) in SUFFIXES:
         trace = read_trace_file(path, rules)
         found.left_out += [str(item) for item in trace.left_out]
         found.notes += trace.notes
@@ -228,12 +228,4 @@ def _parse_architecture(text: str) -> tuple[str, ModelSpec]:
     name, _, target = text.partition("=")
     if not name or not target:
         raise ValueError(f"--architecture must read NAME=SPEC or NAME=config.json, got {text[:80]!r}")
-    if not target.endswith(".json"):
-        return name, replace(find_model(target), name=name)
-    try:
-        config = json.loads(Path(target).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataFileError(f"{target}: config must be a JSON file, got {error}") from error
-    if not isinstance(config, dict):
-        raise DataFileError(f"{target}: config must be a JSON object, got {type(config).__name__}")
-    return name, ModelSpec.from_config(config, name=name)
+    return name, replace(named_model(target), name=name)

@@ -6,13 +6,13 @@ document priced in seconds measured on a device (`--measured`) speaks of that de
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.files.lines import DataFileError
+from kinetics.files.json_text import parse_json
+from kinetics.files.reading import DataFileError, read_text
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.document import SCHEMA as LAW_SCHEMA
 
@@ -127,8 +127,8 @@ def split_law_documents(paths: Sequence[Path]) -> tuple[list[LawTask], list[Path
 def _law_document(path: Path) -> Mapping[str, Any] | None:
     """The file as a law document, or None: other errors are for the reader of result files to name."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        document = parse_json(read_text(path))
+    except ValueError:
         return None
     is_law = isinstance(document, dict) and isinstance(document.get("tasks"), list) and "benchmarks" not in document
     if is_law and document.get("schema") != LAW_SCHEMA:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import files as package_files
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 from kinetics.compare.tables import HEADINGS, left_out_table, prediction_table
 from kinetics.distribution import install_command
-from kinetics.files.atomic import to_strict
+from kinetics.files.atomic import to_strict, write_text
 from kinetics.report.conclusion import conclude
 from kinetics.report.device_cards import device_cards
 from kinetics.report.frontiers import frontier_panel
@@ -46,19 +45,12 @@ def write_report(
 
     dollars_per_hour: of a device, by the letter of its file.
 
-    Raises: RuntimeError if a library of the extra `report` is missing; ValueError if `out` cannot be written.
+    Raises: RuntimeError if a library of the extra `report` is missing; CannotWriteError if `out` cannot be written.
     """
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
         raise RuntimeError(f"the report needs {', '.join(missing)}, not installed; {install_command('report')}")
-    page = render_page(sources, title=title, dollars_per_hour=dollars_per_hour)
-    staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(page, encoding="utf-8")
-        staged.replace(out)
-    except OSError as error:
-        raise ValueError(f"--out {out}: cannot be written ({error.strerror}); choose another file") from error
+    write_text(out, render_page(sources, title=title, dollars_per_hour=dollars_per_hour))
 
 
 def render_page(sources: Sources, *, title: str, dollars_per_hour: Mapping[str, float] | None = None) -> str:

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from kinetics.files.atomic import writing, written_aside
 from kinetics.files.lines import DataFileError
 from kinetics.results.disturbance import disturbed_rows
 from kinetics.results.fields import check_fields
@@ -112,14 +113,11 @@ def copy_run(run: Path, document: Document, results: Path) -> Path:
         return run
     if target.exists() and target.read_bytes() != run.read_bytes():
         raise ValueError(f"{target}: a published run is never edited, got another file of that name; measure again")
-    try:
+    with writing(str(results), remedy="choose another folder with --to"):
         target.parent.mkdir(parents=True, exist_ok=True)
         _copy_tables(tables_folder(run), tables_folder(target))
-        staged = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        shutil.copyfile(run, staged)
-        staged.replace(target)
-    except OSError as error:
-        raise ValueError(f"{results} cannot be written ({error.strerror}); choose another folder with --to") from error
+        with written_aside(target) as partial:
+            shutil.copyfile(run, partial)
     return target
 
 

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kinetics.files.atomic import writing
 from kinetics.files.checked import shown
 from kinetics.files.json_text import parse_json
-from kinetics.files.lines import DataFileError
+from kinetics.files.reading import DataFileError, read_text
 
 SCHEMA = 1
 RUNS = "runs"
@@ -36,9 +37,9 @@ def read_result(path: Path) -> Document:
     Raises: DataFileError, in one line naming the file, if it is missing, not JSON, or not such a file.
     """
     try:
-        document = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataFileError(f"{path}: cannot be read ({error.strerror})") from None
+        document = parse_json(read_text(path))
+    except DataFileError:
+        raise
     except ValueError as error:
         raise DataFileError(f"{path}: is not JSON ({error}); was the copy cut short?") from None
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
@@ -71,17 +72,14 @@ def _stamp(moment: float) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(moment))
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, remedy: str = "choose another with --results-dir") -> None:
     """Make the folder and prove that a file can be written there, before anything is measured.
 
-    Raises: ValueError naming the folder and what to do.
+    Raises: CannotWriteError naming the folder and what to do.
     """
-    try:
+    with writing(f"result folder {folder}", remedy=remedy):
+        str(folder).encode()  # some of what writes there knows no other names
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable.{os.getpid()}"
         probe.write_text("")
         probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"result folder {folder} cannot be written ({error.strerror}); choose another with --results-dir"
-        ) from None

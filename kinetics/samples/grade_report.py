@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from kinetics.files.lines import DataFileError
+from kinetics.files.reading import format_of
 from kinetics.samples.grading import Grade, find_disagreements, grade_strict
 from kinetics.samples.log_reader import FiledAnswer, read_trace_answers
 from kinetics.samples.paper_grader import PaperGrader
 from kinetics.samples.problems import read_problems
 from kinetics.samples.sample_records import SUFFIXES
-from kinetics.samples.sample_tables import read_table_answers
+from kinetics.samples.sample_tables import is_sample_table, read_table_answers
 
 MAX_LISTED = 50
 
@@ -30,7 +31,7 @@ def grade_file(path: Path, *, grader: str, keeps_going: bool, problems_file: Pat
 
     Raises: DataFileError for a file that is unreadable or in no known form, or a gold answer that is no AIME answer.
     """
-    if path.suffix in SUFFIXES:
+    if format_of(path) in SUFFIXES and not is_sample_table(path):
         problems = read_problems(problems_file) if problems_file else ()
         answers, left_out = read_trace_answers(path, keeps_going=keeps_going, problems=problems)
     else:

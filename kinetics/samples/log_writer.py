@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from kinetics.files.atomic import to_strict
+from kinetics.files.atomic import CannotWriteError, to_strict
 from kinetics.files.checked import shown
 from kinetics.files.json_text import parse_json
 from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
@@ -56,7 +56,9 @@ class SampleLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         except OSError as error:
-            raise ValueError(f"{path}: cannot be made ({error.strerror}); choose another folder with --out") from error
+            raise CannotWriteError(
+                f"{path}: cannot be made ({error.strerror}); choose another folder with --out"
+            ) from error
         log = cls(path, _locked(path, descriptor), done=frozenset(), remarks=())
         log.append(header)
         return log
@@ -73,7 +75,7 @@ class SampleLog:
         except FileNotFoundError:
             return cls.create(path, header)
         except OSError as error:
-            raise ValueError(
+            raise CannotWriteError(
                 f"{path}: cannot be opened ({error.strerror}); choose another folder with --out"
             ) from error
         _locked(path, descriptor)

@@ -19,6 +19,7 @@ from typing import Any, Final
 from kinetics.distribution import install_command
 from kinetics.files.json_text import check_encodable, parse_json
 from kinetics.files.lines import Complaints, DataFileError, read_lines
+from kinetics.files.reading import format_of, read_text
 from kinetics.samples.grading import parse_gold
 
 MAX_MARKS: Final = 30
@@ -103,18 +104,18 @@ def read_problems(path: Path) -> tuple[Problem, ...]:
 
     Raises: ValueError naming the file, and the problem where one is at fault.
     """
-    read = _READERS.get(path.suffix.lower())
+    read = _READERS.get(format_of(path))
     if read is None:
-        raise ValueError(f"{path}: problems must be a {', '.join(_READERS)} file, got {path.suffix!r}")
+        raise DataFileError(f"{path}: problems must be a {', '.join(_READERS)} file, got {path.suffix!r}")
     try:
         rows = read(path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataFileError(f"{path}: cannot be read ({error.strerror})") from None
     except DataFileError:
         raise
     except ValueError as error:
         reason = str(error).split("\n", maxsplit=1)[0][:200]
-        raise ValueError(f"{path}: problems must be rows of {', '.join(COLUMNS)}, got {reason}") from None
+        raise DataFileError(f"{path}: problems must be rows of {', '.join(COLUMNS)}, got {reason}") from None
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return parse_problems(rows, columns if rows else COLUMNS, source=str(path))
 
@@ -172,11 +173,7 @@ _READERS: Final[Mapping[str, Callable[[Path], list[Mapping[str, Any]]]]] = {
 
 
 def _text_of(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
-    return data.decode("utf-8-sig")
+    return read_text(path, max_bytes=MAX_FILE_BYTES)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from kinetics.distribution import install_command
 from kinetics.files.json_text import parse_json
 from kinetics.files.lines import Complaints, DataFileError, read_lines
+from kinetics.files.reading import format_of, read_text
 from kinetics.samples.foreign_forms import ForeignForm, Source
 from kinetics.samples.harness_forms import LIGHTEVAL, LIGHTEVAL_FLAT, LM_EVAL
 from kinetics.samples.problems import MAX_FILE_BYTES, Problem
@@ -90,10 +91,10 @@ def _why_unknown(record: Mapping[str, Any]) -> str:
 
 
 def _raw_records(path: Path, complaints: Complaints) -> Iterator[Record]:
-    if path.suffix == ".parquet":
+    if format_of(path) == ".parquet":
         yield from _parquet_records(path)
         return
-    documents = _whole_document(path) if path.suffix == ".json" else _parsed_lines(path, complaints)
+    documents = _whole_document(path) if format_of(path) == ".json" else _parsed_lines(path, complaints)
     for line, record in documents:
         if isinstance(record, dict):
             yield line, record
@@ -112,14 +113,9 @@ def _parsed_lines(path: Path, complaints: Complaints) -> Iterator[tuple[int, Any
 def _whole_document(path: Path) -> Iterator[tuple[int, Any]]:
     """The records of a file that is one JSON document: a list of them, or one."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise DataFileError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise DataFileError(f"{path}: must be at most {MAX_FILE_BYTES} bytes, got more; make it lines of JSON: .jsonl")
-    try:
-        document = parse_json(data)
+        document = parse_json(read_text(path, max_bytes=MAX_FILE_BYTES))
+    except DataFileError:
+        raise
     except ValueError as error:
         raise DataFileError(f"{path}: must be JSON, got {error}") from None
     yield from enumerate(document if isinstance(document, list) else [document], start=1)

@@ -1,17 +1,18 @@
-"""Sample tables: one graded answer a row, no text. CSV in, sample sets out.
+"""Sample tables: one graded answer a row, no text. CSV or JSON lines in, sample sets out.
 
 Columns: model, dataset, question_id, trial, generated_length, length_unit, answer, gold, correct. Optional ones:
 `policy`, dense without; `finish`, which is `length` for an answer that its cap stopped; `weight`, of its vote. Lengths
 in characters are turned into tokens by a fixed ratio and labelled as estimates in whatever is made of them.
 """
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kinetics.files.lines import Complaints, DataFileError, SkippedLine, read_lines
+from kinetics.files.lines import Complaints, DataFileError, SkippedLine
+from kinetics.files.reading import format_of
+from kinetics.files.records import TRUTHS, has_columns, read_records
 from kinetics.samples.counts import amount
 from kinetics.samples.log_reader import FiledAnswer
 from kinetics.samples.sample_set import Question, SampleSet
@@ -45,6 +46,14 @@ class _Row:
     line: int
 
 
+def is_sample_table(path: Path) -> bool:
+    """Whether a file is a table, by its name or, of JSON lines, by the columns of its first one.
+
+    Raises: DataFileError if it cannot be read.
+    """
+    return format_of(path) == ".csv" or (format_of(path) == ".jsonl" and has_columns(path, COLUMNS))
+
+
 def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False) -> SampleTable:
     """All sample sets of a table, one per model, data set and policy. `prompt_len` tokens stand for every prompt.
 
@@ -53,7 +62,7 @@ def read_sample_table(path: Path, *, prompt_len: int, keeps_going: bool = False)
     """
     complaints = Complaints(path=path, keeps_going=keeps_going)
     sets: dict[_Key, dict[str, dict[int, _Row]]] = {}
-    for line, record in _records(path, complaints):
+    for line, record in read_records(path, complaints, COLUMNS):
         try:
             _file_row(sets, record, line)
         except ValueError as error:
@@ -73,7 +82,7 @@ def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnsw
     """
     complaints = Complaints(path=path, keeps_going=keeps_going)
     answers = []
-    for line, record in _records(path, complaints):
+    for line, record in read_records(path, complaints, COLUMNS):
         try:
             row = _read_row(record, line)
         except ValueError as error:
@@ -84,26 +93,6 @@ def read_table_answers(path: Path, *, keeps_going: bool) -> tuple[list[FiledAnsw
     if not answers:
         raise DataFileError(f"{path}: must hold at least one answer, got none")
     return answers, complaints.left_out
-
-
-def _records(path: Path, complaints: Complaints) -> Iterator[tuple[int, Mapping[str, str]]]:
-    lines = read_lines(path, complaints)
-    _, header = next(lines, (0, ""))
-    columns = next(csv.reader([header]), [])
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        raise DataFileError(f"{path}:1: table must have columns {', '.join(COLUMNS)}, got none named {missing[0]}")
-    for line, text in lines:
-        # One row a line: a quoted line break is not needed for numbers, and would hide where a bad row is.
-        try:
-            (values,) = csv.reader([text], strict=True)
-        except csv.Error as error:
-            complaints.add(line, f"row must be CSV, got {error}")
-            continue
-        if len(values) != len(columns):
-            complaints.add(line, f"row must have {len(columns)} fields, got {len(values)}")
-            continue
-        yield line, dict(zip(columns, values, strict=True))
 
 
 def _file_row(sets: dict[_Key, dict[str, dict[int, _Row]]], record: Mapping[str, str], line: int) -> None:
@@ -128,8 +117,9 @@ def _file_row(sets: dict[_Key, dict[str, dict[int, _Row]]], record: Mapping[str,
 
 
 def _read_row(record: Mapping[str, str], line: int) -> _Row:
-    if record["correct"] not in ("0", "1"):
-        raise ValueError(f"correct must be 0 or 1, got {record['correct'][:20]!r}")
+    is_correct = TRUTHS.get(record["correct"].strip().lower())
+    if is_correct is None:
+        raise ValueError(f"correct must be 0 or 1, or true or false, got {record['correct'][:20]!r}")
     if record["length_unit"] not in ("tokens", "chars"):
         raise ValueError(f"length_unit must be tokens or chars, got {record['length_unit'][:20]!r}")
     is_estimated = record["length_unit"] == "chars"
@@ -139,7 +129,7 @@ def _read_row(record: Mapping[str, str], line: int) -> _Row:
         is_estimated=is_estimated,
         answer=record["answer"],
         gold=record["gold"],
-        is_correct=record["correct"] == "1",
+        is_correct=is_correct,
         is_cut_off=record["finish"] == "length" if record.get("finish") else None,
         weight=_weight(record["weight"]) if record.get("weight") else None,
         line=line,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from kinetics.files.printable import one_line
+from kinetics.files.reading import DataFileError, read_text
 
 CHARS_PER_TOKEN: Final = 2.6
 """Characters of reasoning text per token, roughly; it varies by model and by 10 % and more."""
@@ -66,7 +67,7 @@ class CharTokenizer:
 class FileTokenizer:
     """A Hugging Face `tokenizer.json`.
 
-    Raises: ValueError if the file cannot be read as one; RuntimeError without the package `tokenizers`.
+    Raises: DataFileError if the file cannot be read as one; RuntimeError without the package `tokenizers`.
     """
 
     estimates = False
@@ -82,9 +83,11 @@ class FileTokenizer:
         except ImportError as error:
             raise RuntimeError("reading tokenizer.json needs the package tokenizers; pip install tokenizers") from error
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            self._tokenizer = tokenizers.Tokenizer.from_str(read_text(path))
+        except DataFileError:
+            raise
         except Exception as error:  # the package raises bare Exception
-            raise ValueError(f"tokenizer must be a tokenizer.json, got {path}: {one_line(error)}") from error
+            raise DataFileError(f"tokenizer must be a tokenizer.json, got {path}: {one_line(error)}") from error
 
     def count(self, text: str) -> int:
         """Tokens of a text, no special ones added."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from kinetics.specs.architectures import Architecture
-from kinetics.specs.model_config import read_architecture, read_config_file
-from kinetics.specs.models import MODEL_SPECS, spelling
+from kinetics.specs.model_config import read_architecture, read_config, read_config_file
+from kinetics.specs.models import MODEL_SPECS, ModelSpec, find_model
+from kinetics.specs.names import spelling, unknown_name
 
 _SHAPELESS: Final = ("hf", "it", "instruct", "base", "chat", "bf16")
 """Endings of names that say how a model was trained or kept, not what shape it has."""
@@ -35,7 +35,25 @@ def find_architecture(name: str, *, ignored_fields: Collection[str] = ()) -> Arc
     for row in _rows():
         if _spelled(row["model"]) == wanted:
             return read_architecture(row["config"], name=row["model"], ignored=ignored_fields)
-    raise ValueError(f"model must be a known one or a config.json, got {name!r}; {_suggestion(wanted)}")
+    raise ValueError(unknown_name("model", name, known_model_names()))
+
+
+def named_model(name: str) -> ModelSpec:
+    """The plain decoder that a command line names: a known model, a config.json or the folder that holds one.
+
+    Raises: ValueError if no model answers, or it has layers that costs and the engine do not describe.
+    """
+    path = Path(name)
+    if name.lower().endswith((".json", ".json.gz")) or (path.is_dir() and (path / "config.json").exists()):
+        file = path / "config.json" if path.is_dir() else path
+        return ModelSpec.from_config(read_config(file), name=file.resolve().parent.name or str(file))
+    try:
+        return find_model(name)
+    except ValueError:
+        for row in _rows():
+            if _spelled(row["model"]) == _spelled(name):
+                return ModelSpec.from_config(row["config"], name=row["model"])
+    raise ValueError(unknown_name("model", name, known_model_names()))
 
 
 def known_model_names() -> list[str]:
@@ -49,14 +67,6 @@ def _spelled(name: str) -> str:
     for word in _SHAPELESS:
         own = own.removesuffix(word)
     return own
-
-
-def _suggestion(wanted: str) -> str:
-    names = {_spelled(name): name for name in known_model_names()}
-    near = get_close_matches(wanted, names, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(names[one] for one in near)}?"
-    return f"choose from {', '.join(names.values())}"
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kinetics.files.json_text import parse_json
 from kinetics.files.printable import one_line
+from kinetics.files.reading import DataFileError, read_text
 from kinetics.specs.architectures import Architecture, Layer, LayerRun
 from kinetics.specs.config_reader import ConfigReader
 from kinetics.specs.families import grouped_query, hybrid, latent
@@ -74,20 +75,27 @@ def read_architecture(config: Mapping[str, Any], *, name: str, ignored: Collecti
 def read_config_file(path: Path, *, ignored: Collection[str] = ()) -> Architecture:
     """The architecture of a config.json, or of the folder that holds one.
 
-    Raises: ValueError naming the file if it cannot be read, is no JSON object or describes what is not known.
+    Raises: DataFileError naming the file if it cannot be read or is no JSON object; ValueError if it describes what is
+    not known.
     """
     file = path / "config.json" if path.is_dir() else path
+    return read_architecture(read_config(file), name=file.resolve().parent.name or str(file), ignored=ignored)
+
+
+def read_config(file: Path) -> Mapping[str, Any]:
+    """The object in a config.json.
+
+    Raises: DataFileError naming the file if it cannot be read, or is no JSON object.
+    """
     try:
-        if file.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError(f"{file}: a config must be at most {_MAX_CONFIG_BYTES} bytes, got more")
-        config = parse_json(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror}); name a config.json or a known model") from error
+        config = parse_json(read_text(file, max_bytes=_MAX_CONFIG_BYTES))
+    except DataFileError:
+        raise
     except ValueError as error:
-        raise ValueError(f"{file}: must be a JSON object, got something else ({one_line(error)})") from error
+        raise DataFileError(f"{file}: must be a JSON object, got something else ({one_line(error)})") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{file}: must be a JSON object, got {type(config).__name__}")
-    return read_architecture(config, name=file.resolve().parent.name or str(file), ignored=ignored)
+        raise DataFileError(f"{file}: must be a JSON object, got {type(config).__name__}")
+    return config
 
 
 def _text_half(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:

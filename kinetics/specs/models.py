@@ -15,6 +15,7 @@ from kinetics.files.printable import one_line
 from kinetics.specs.architectures import Architecture, Layer, LayerRun
 from kinetics.specs.attention_layers import GroupedQueryAttention
 from kinetics.specs.mlps import DenseMlp, Experts, Mlp
+from kinetics.specs.names import spelling, unknown_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,10 +242,4 @@ def find_model(name: str) -> ModelSpec:
     for spec in MODEL_SPECS:
         if spelling(spec.name) == wanted:
             return spec
-    choices = ", ".join(spec.name for spec in MODEL_SPECS)
-    raise ValueError(f"model must be a known one, got {name!r}; choose from {choices}")
-
-
-def spelling(name: str) -> str:
-    """Letters and digits only, so that case, dots, dashes and underscores do not matter."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    raise ValueError(unknown_name("model", name, [spec.name for spec in MODEL_SPECS]))
