@@ -75,7 +75,7 @@ def cost(
     """FLOP, bytes and eFLOP of one configuration."""
     from kinetics.cost.answers import Combine, CostOptions
     from kinetics.cost.query import CostQuery, cost_document
-    from kinetics.specs.models import find_model
+    from kinetics.specs.known_models import named_model
     from kinetics.specs.policy_options import PolicyOptions, build_policy
 
     with one_line_errors():
@@ -89,7 +89,7 @@ def cost(
             keeps_partial_block=partial_block,
         )
         query = CostQuery(
-            model=find_model(model),
+            model=named_model(model),
             policy=build_policy(attention, given),
             prompt_len=prompt_len if context is None else context,
             generated=generated,

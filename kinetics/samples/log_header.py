@@ -55,7 +55,7 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     facts = dict(metadata or {})
     if "kinetics_log" in facts:
         return _own_header(path, facts)
-    named = _NAME.fullmatch(path.name.split(".")[0])
+    named = _NAME.fullmatch(Path(path.name.removesuffix(".gz")).stem)
     imported_from = str(facts.get("imported_from", ""))
     from_metadata = _policy_from_numbers(path, facts) if any(key in facts for key in _ATTENTION_KEYS) else None
     from_name = policy_named(named.group("policy")) if named else None

@@ -35,7 +35,7 @@ def find_architecture(name: str, *, ignored_fields: Collection[str] = ()) -> Arc
     for row in _rows():
         if _spelled(row["model"]) == wanted:
             return read_architecture(row["config"], name=row["model"], ignored=ignored_fields)
-    raise ValueError(unknown_name("model", name, known_model_names()))
+    raise ValueError(unknown_name("model must be a known one or a config.json", name, known_model_names()))
 
 
 def named_model(name: str) -> ModelSpec:
@@ -53,7 +53,7 @@ def named_model(name: str) -> ModelSpec:
         for row in _rows():
             if _spelled(row["model"]) == _spelled(name):
                 return ModelSpec.from_config(row["config"], name=row["model"])
-    raise ValueError(unknown_name("model", name, known_model_names()))
+    raise ValueError(unknown_name("model must be a known one or a config.json", name, known_model_names()))
 
 
 def known_model_names() -> list[str]:

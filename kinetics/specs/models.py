@@ -242,4 +242,4 @@ def find_model(name: str) -> ModelSpec:
     for spec in MODEL_SPECS:
         if spelling(spec.name) == wanted:
             return spec
-    raise ValueError(unknown_name("model", name, [spec.name for spec in MODEL_SPECS]))
+    raise ValueError(unknown_name("model must be a known one", name, [spec.name for spec in MODEL_SPECS]))

@@ -14,15 +14,15 @@ def did_you_mean(typed: str, known: Iterable[str]) -> str:
         by_spelling.setdefault(spelling(name), name)
     wanted = spelling(typed)
     close = difflib.get_close_matches(wanted, by_spelling, n=2, cutoff=0.6)
-    close += [one for one in by_spelling if wanted and one.startswith(wanted) and one not in close]
+    close += [one for one in by_spelling if len(wanted) > 2 and one.startswith(wanted) and one not in close]
     return f"did you mean {' or '.join(by_spelling[one] for one in close[:2])}?" if close else ""
 
 
-def unknown_name(kind: str, typed: str, known: Iterable[str]) -> str:
-    """The one line about a name that nothing answers to."""
+def unknown_name(rule: str, typed: str, known: Iterable[str]) -> str:
+    """The one line about a name that nothing answers to; `rule`: `model must be a known one`."""
     names = list(known)
     remedy = did_you_mean(typed, names) or f"choose from {', '.join(names)}"
-    return f"{kind} must be a known one, got {typed[:60]!r}; {remedy}"
+    return f"{rule}, got {typed[:60]!r}; {remedy}"
 
 
 def spelling(name: str) -> str:

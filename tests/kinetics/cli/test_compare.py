@@ -184,7 +184,7 @@ def test_one_file_is_a_usage_error(result, row):
 def test_an_unwritable_output_is_one_line(pair, tmp_path):
     (tmp_path / "file").write_text("")
     done = run("compare", *pair, "--json", "--out", tmp_path / "file" / "x.json")
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "cannot be written" in done.stderr
 
 

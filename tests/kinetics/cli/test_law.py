@@ -292,7 +292,7 @@ def test_a_config_file_makes_an_architecture(tmp_path):
     assert by_config["tasks"] == by_name["tasks"]
     (tmp_path / "config.json").write_text("{")
     failed = run("law", table, "--architecture", f"Mystery-9B={tmp_path / 'config.json'}", *out)
-    assert "config must be a JSON file" in fails_in_one_line(failed, 3)
+    assert "config.json: must be a JSON object" in fails_in_one_line(failed, 3)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_law_options_that_do_not_fit_are_one_line(tmp_path, args, message):
 
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "output folder" in fails_in_one_line(run("law", "--out", tmp_path / "file" / "x", "--no-figures"), 2)
+    assert "output folder" in fails_in_one_line(run("law", "--out", tmp_path / "file" / "x", "--no-figures"), 3)
 
 
 def test_files_with_other_questions_or_the_same_samples_are_named(tmp_path):

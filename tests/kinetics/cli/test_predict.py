@@ -129,10 +129,15 @@ def test_a_context_beyond_every_measurement_is_answered_and_marked(monkeypatch, 
         (("--on", "H200", "--accuracy", "0.5"), "--tokens-per-answer, --accuracy and --dollars-per-hour must be given"),
         (("--on", ","), "--on must name something, got ','"),
         (("--on", "H200", "--model", "DeepSeek-V3", "--attention", "local512", "--tp", "8"), "a sparse policy must be"),
-        (("--on", "H200", "--csv", "/dev/null/x.csv"), "output folder /dev/null cannot be written"),
     ],
 )
 def test_a_wrong_value_is_one_line_and_exit_code_two(monkeypatch, capsys, arguments, line):
     code, out, err = run(monkeypatch, capsys, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"kinetics: {line}")
+
+
+def test_a_table_that_cannot_be_written_is_one_line_and_exit_code_three(monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "--on", "H200", "--csv", "/dev/null/x.csv")
+    assert (code, out) == (3, "")
+    assert err.startswith("kinetics: file /dev/null/x.csv cannot be written")

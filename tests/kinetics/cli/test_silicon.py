@@ -95,7 +95,7 @@ def test_the_documents_figures_are_what_the_command_draws(run, tmp_path, name, p
         (("--pair", "nsa"), "--pair must be of dsa, msa, got 'nsa'"),
         (("--longest-fitted", "8k"), "--longest-fitted must have tables to fit, got none; pip install"),
         (("--longest-fitted", "soon"), "a count must be a positive integer such as 1024 or 32k, got 'soon'"),
-        (("--figure", "map.tiff3"), "figure map.tiff3 cannot be written"),
+        (("--figure", "map.tiff3"), "--figure must name a .png, .svg or .pdf"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(run, arguments, said):

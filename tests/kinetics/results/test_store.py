@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetics.files.atomic import to_strict, write_json
+from kinetics.files.atomic import CannotWriteError, to_strict, write_json
 from kinetics.results.journal import RowJournal, recover_journals
 from kinetics.results.store import SCHEMA, check_writable, read_result, result_path
 
@@ -47,7 +47,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
     write_json(path, {"rows": 1})
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(CannotWriteError, match="disk full"):
         write_json(path, {"rows": 2})
     assert json.loads(path.read_text()) == {"rows": 1}
 

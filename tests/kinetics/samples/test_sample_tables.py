@@ -51,7 +51,7 @@ def test_lengths_in_characters_become_labelled_estimates(tmp_path):
         ([row(), row()], r":3: trials must be there once, got trial 0 of q1 for M here and in line 2"),
         ([row(), row(trial=1), row("q2")], r":4: every question must have as many trials, got no trial 1 of q2 for M"),
         ([row(), row(trial=1, gold=6)], r":3: a question must have one gold answer, got '5' in line 2, '6'"),
-        ([row(correct="yes")], r":2: correct must be 0 or 1, got 'yes'"),
+        ([row(correct="yes")], r":2: correct must be 0 or 1, or true or false, got 'yes'"),
         ([row(unit="bytes")], r":2: length_unit must be tokens or chars"),
         ([row(length="1e3")], r":2: generated_length must be a count, got '1e3'"),
         ([row(length="-3")], r":2: generated_length must be a count"),
