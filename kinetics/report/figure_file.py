@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinetics.distribution import install_command
+from kinetics.files.atomic import writing, written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,10 +22,11 @@ def check_can_draw() -> None:
 def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
     """Write a figure in the format that the file's name says.
 
-    Raises: ValueError naming the file if it cannot be written.
+    Raises: ValueError for a format that there is not; CannotWriteError naming the file if it cannot be written.
     """
-    try:
+    if path.suffix.lower().removeprefix(".") not in figure.canvas.get_supported_filetypes():
+        raise ValueError(f"--figure must name a .png, .svg or .pdf, got {str(path)!r}; choose such a name")
+    with writing(f"figure {path}", remedy="choose another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=dpi)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"figure {path} cannot be written ({error}); name a .png, .svg or .pdf") from error
+        with written_aside(path) as partial:
+            figure.savefig(partial, dpi=dpi)
