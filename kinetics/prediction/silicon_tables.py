@@ -250,3 +250,9 @@ def table_columns(operation: str) -> tuple[str, ...]:
 def groups_of(operation: str, table: pd.DataFrame) -> Rows:
     """Groups of rows of a table that lies in memory, repeated cells by their median."""
     return _TABLES[operation][2](median_cells(table, table_columns(operation)))
+
+
+def table_paths(folder: Path, operation: str, *, system: str, framework: str, version: str) -> list[Path]:
+    """The table of an operation, as one device and one version of a framework have it; none where they do not."""
+    found = (folder / "data").glob(_TABLES[operation][0].replace("*", system, 1))
+    return [path for path in found if path.parts[-3:-1] == (framework, version)]

@@ -135,7 +135,7 @@ def step_time(query: StepQuery, device: Accelerator, framework: str) -> StepTime
     """
     parts = [
         StepPart(name=name, count=count, timing=time_cases(cases, device, framework))
-        for name, count, cases in _operations(query)
+        for name, count, cases in step_operations(query)
     ]
     small = Timing(seconds=SMALL_KERNEL_S, error=_SMALL_ERROR, source="small kernels", kernel="")
     parts.append(StepPart(name="small kernels", count=_num_small_kernels(query.architecture), timing=small))
@@ -155,7 +155,7 @@ def _merged(parts: list[StepPart]) -> Iterator[StepPart]:
     yield from (StepPart(name=name, count=count, timing=timing) for (name, timing), count in counts.items())
 
 
-def _operations(query: StepQuery) -> Iterator[tuple[str, int, Cases]]:
+def step_operations(query: StepQuery) -> Iterator[tuple[str, int, Cases]]:
     """(name, how many, cases) of every operation of the step on one device."""
     architecture, devices = query.architecture, query.num_devices
     for count, mixer in architecture.mixers():

@@ -16,6 +16,7 @@ from kinetics.specs.recurrent_layers import GatedDeltaNet
 BF16, FP8 = find_cache_format("bf16"), find_cache_format("fp8")
 COUNTS = Path(__file__).parents[2] / "data" / "parameter_counts.csv"
 """Parameters of transformers 5.24.0's classes on the meta device; further-token heads and other towers left out."""
+CACHES = COUNTS.parent / "cache_bytes.csv"
 ROWS = [json.loads(line) for line in (files("kinetics.specs") / "known_models.jsonl").read_text().splitlines()]
 
 
@@ -54,22 +55,14 @@ def test_frozen_counts_are_those_of_the_transformers_at_hand(model):
     assert sum(parameter.numel() for parameter in reference.parameters()) == frozen_counts()[model]
 
 
-# Sources: "Insights into DeepSeek-V3", table 1; vLLM's logs of gpt-oss; the layouts of FlashMLA's fp8 cache
-@pytest.mark.parametrize(
-    ("model", "cache", "bytes_per_token"),
-    [
-        ("deepseek-ai/DeepSeek-V3", BF16, 70_272),
-        ("Qwen/Qwen2.5-72B", BF16, 327_680),
-        ("meta-llama/Meta-Llama-3.1-405B", BF16, 516_096),
-        ("openai/gpt-oss-120b", BF16, 73_728),
-        ("deepseek-ai/DeepSeek-V3.2", FP8, 61 * (656 + 132)),
-        ("Qwen3-8B", BF16, 147_456),
-        ("moonshotai/Kimi-K2-Instruct", BF16, 70_272),
-        ("MiniMaxAI/MiniMax-M3", BF16, 60 * 2 * 4 * 128 * 2 + 57 * 128 * 2),
-    ],
-)
+def published_cache_bytes():
+    with CACHES.open(encoding="utf-8") as file:
+        return [(row["model"], row["cache"], int(row["bytes_per_token"])) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(("model", "cache", "bytes_per_token"), published_cache_bytes())
 def test_a_token_leaves_in_the_cache_what_is_published(model, cache, bytes_per_token):
-    assert find_architecture(model).cache_bytes(1, cache) == bytes_per_token
+    assert find_architecture(model).cache_bytes(1, find_cache_format(cache)) == bytes_per_token
 
 
 def test_windows_bound_the_cache_and_states_do_not_grow():
