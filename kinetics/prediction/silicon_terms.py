@@ -161,9 +161,11 @@ def all_reduce_terms(shape: Columns, device: Accelerator, settings: Settings) ->
         "hops": (count - 1) * _MICRO,
         "doublings": np.log2(np.maximum(size, 2048) / 2048) * _MICRO,
         "sent": 2 * size * (count - 1) / count / (device.link_bytes_per_s or _LINK),
+        # without a switch, more than two devices send over one bus
+        "shared": np.where(count > 2, size * (count - 1), 0.0) / (device.link_bytes_per_s or _LINK),
         "synchronised": np.ones_like(size),
     }
-    return Terms(columns=columns, parts=((("sent",), ("synchronised",)),))
+    return Terms(columns=columns, parts=((("sent", "shared"), ("synchronised",)),))
 
 
 TERMS: Final[dict[str, Callable[[Columns, Accelerator, Settings], Terms]]] = {

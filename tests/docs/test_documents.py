@@ -34,6 +34,9 @@ NOT_RUN = {
     ("mini",): "trains for minutes",
     ("bench",): "takes minutes; tests/bench and .ci/run measure",
     ("probe",): "times this machine",
+    (
+        "validate",
+    ): "needs the extra's tables or a file of one's own; tests/kinetics/cli/test_validate.py judges samples",
     ("publish",): "needs a run of one's own; tests/kinetics/cli/test_publish.py publishes made ones",
     ("law", "--fetch"): "needs the network",
     ("law", "--traces"): "needs logs; bench/test_aime.py makes some",
