@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinetics.samples.sample_set import Question, SampleSet
 
@@ -55,21 +57,28 @@ def num_correct_within(question: Question, cap: int | None) -> int:
     return sum([is_correct and length <= cap for is_correct, length in pairs])
 
 
-def outcomes(samples: SampleSet, cap: int | None = None) -> Outcomes:
-    """How the answers of a set ended, or would end if a cap stopped them earlier than their own."""
-    right, cut_off = np.mean([_outcomes(question, cap) for question in samples.questions], axis=0)
-    return Outcomes(right=float(right), cut_off=float(cut_off))
+def outcomes(samples: SampleSet) -> Outcomes:
+    """How the answers of a set ended."""
+    (found,) = outcomes_within(samples, [None])
+    return found
 
 
-def _outcomes(question: Question, cap: int | None) -> tuple[float, float]:
-    """(right, cut off) of one question's answers."""
-    right, is_cut = np.array(question.is_correct, dtype=bool), np.array(question.cut_off, dtype=bool)
-    if cap is not None:
-        is_longer = np.array(question.lengths) > cap
-        graded = question.graded_cuts.get(cap)
-        right = np.array(graded, dtype=bool) if graded else right & ~is_longer
-        is_cut = is_cut | is_longer
-    return float(right.mean()), float((is_cut & ~right).mean())
+def outcomes_within(samples: SampleSet, caps: Sequence[int | None]) -> list[Outcomes]:
+    """How the answers of a set would end under each of some caps, where it comes before their own; None is none."""
+    limits = np.array([np.inf if cap is None else cap for cap in caps])[:, None]
+    shares = np.mean([_outcomes(question, caps, limits) for question in samples.questions], axis=0)
+    return [Outcomes(right=float(right), cut_off=float(cut_off)) for right, cut_off in shares.T]
+
+
+def _outcomes(question: Question, caps: Sequence[int | None], limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[right and cut off, num_caps]: shares of one question's answers."""
+    is_longer = np.array(question.lengths) > limits
+    right = np.array(question.is_correct, dtype=bool) & ~is_longer
+    for i, cap in enumerate(caps):
+        if cap is not None and cap in question.graded_cuts:
+            right[i] = question.graded_cuts[cap]
+    is_cut = np.array(question.cut_off, dtype=bool) | is_longer
+    return np.stack([right.mean(axis=1), (is_cut & ~right).mean(axis=1)])
 
 
 def mean_coverage(samples: SampleSet, *, trials: int) -> float:

@@ -16,7 +16,7 @@ from kinetics.cost.published import TERA_EFLOP_PER_B200_S, TRIALS
 from kinetics.law.choices import Choices, choices_by_kind, cost_grid, lead_over_dense
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.intervals import difference_interval
-from kinetics.law.lengthening import compare_lengths
+from kinetics.law.lengthening import Lengthening, compare_lengths
 from kinetics.law.measured_costs import EFLOP, JOULES, LOG_COSTS, MEASURED, PREDICTED, MeasuredDevice, log_cost_models
 from kinetics.law.strategies import (
     CostModelsOf,
@@ -171,8 +171,7 @@ def log_tables(
         axis: [choices for rule in Rule for choices in choices_on(table.of_rule(rule), axis, seed=seed)]
         for axis in AXES
     }
-    sets = [log.file.samples for log in logs]
-    lengthenings = [one for axis in (EFLOP, MEASURED) for one in compare_lengths(sets, cost_models_of, axis, seed=seed)]
+    lengthenings = lengthenings_of(logs, cost_models_of, seed=seed)
     return [
         strategy_table(table, dollars_per_hour),
         frontier_table(by_rule),
@@ -181,6 +180,12 @@ def log_tables(
         hardware_table(passing.priced(MEASURED)),
         *([lengthening_table(lengthenings)] if lengthenings else []),
     ]
+
+
+def lengthenings_of(logs: Sequence[Log], cost_models_of: CostModelsOf, *, seed: int = 0) -> list[Lengthening]:
+    """Every sparse log against the dense one of its model, in eFLOP and in measured seconds."""
+    sets = [log.file.samples for log in logs]
+    return [one for axis in (EFLOP, MEASURED) for one in compare_lengths(sets, cost_models_of, axis, seed=seed)]
 
 
 def strategy_table(table: StrategyTable, dollars_per_hour: float | None = None) -> Table:

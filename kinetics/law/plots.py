@@ -36,6 +36,10 @@ _LABELS: Final = {
     EFLOP: "cost per question (1e12 eFLOP, B200 intensity)",
     MEASURED: "cost per question (measured seconds)",
 }
+_FAR_RATIOS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_NEAR_RATIOS: Final = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.7, 2.0, 2.5)
+_WIDE: Final = 4.0
+"""Axes of ratios that span more have far ticks."""
 DASHES: dict[PolicyKind, Any] = dict.fromkeys(PolicyKind, (0, (3, 1, 1, 1)))
 DASHES |= {PolicyKind.DENSE: "--", PolicyKind.TOPK: "-", PolicyKind.BLOCK_TOPK: "-.", PolicyKind.LOCAL: ":"}
 
@@ -111,20 +115,25 @@ def plot_strategies(table: StrategyTable, *, title: str, seed: int = 0) -> Figur
 
 
 def plot_lengthening(found: Sequence[Lengthening]) -> Figure:
-    """What a sparse answer costs against a dense one: per token, in tokens, and both together; 95 % intervals."""
+    """What a sparse answer costs against a dense one: per token, in tokens, together; and tokens to a right answer.
+
+    95 % intervals. Where too few questions were solved by both, nothing is said of tokens to a right answer.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 1.6 + 0.5 * len(found)), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
-    names = [plain_text(f"{one.model} {policy_label(one.policy)}") for one in found]
+    figure = Figure(figsize=(12, 1.6 + 0.5 * len(found)), layout="constrained")
+    panels = figure.subplots(1, 4, sharey=True)
+    names = [plain_text(_lengthening_label(one)) for one in found]
     for axes, title, estimates in (
         (panels[0], "cost per token", [one.cost_per_token for one in found]),
         (panels[1], "tokens per answer", [one.tokens for one in found]),
         (panels[2], "cost per answer", [one.cost for one in found]),
+        (panels[3], "tokens to a right answer", [one.tokens_to_right for one in found]),
     ):
         _draw_estimates(axes, estimates)
         axes.axvline(1.0, color="grey", linewidth=1)
-        axes.set(title=f"{title}, sparse / dense", xscale="log")
+        axes.set(title=title, xlabel="sparse / dense", xscale="log")
+        _label_ratios(axes)
         axes.grid(visible=True, alpha=0.3)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
@@ -218,7 +227,28 @@ def _draw_best_models(
     axes.set_ylabel("best model")
 
 
-def _draw_estimates(axes: Axes, estimates: Sequence[Estimate]) -> None:
+def _label_ratios(axes: Axes) -> None:
+    """Few ticks on a logarithmic axis of ratios, written out."""
+    low, high = axes.get_xlim()
+    wide = high / low > _WIDE
+    ticks = [ratio for ratio in (_FAR_RATIOS if wide else _NEAR_RATIOS) if low <= ratio <= high]
+    axes.minorticks_off()
+    axes.set_xticks(ticks, [f"{ratio:g}" for ratio in ticks])
+
+
+def _lengthening_label(one: Lengthening) -> str:
+    """Whose it is, and by what cost, where there are several."""
+    said = [f"{one.model} {policy_label(one.policy)}"]
+    if one.cost_name:
+        said.append(one.cost_name)
+    if one.has_estimated_lengths:
+        said.append("lengths estimated")
+    return ", ".join(said)
+
+
+def _draw_estimates(axes: Axes, estimates: Sequence[Estimate | None]) -> None:
     for row, one in enumerate(estimates):
+        if one is None:
+            continue
         axes.plot([one.low, one.high], [row, row], color="black", linewidth=1.5)
         axes.plot([one.value], [row], "o", color="black")

@@ -16,7 +16,7 @@ from kinetics.distribution import install_command
 from kinetics.law.accuracy import accuracy_tables
 from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
-from kinetics.law.logs import Log, cost_models_of_logs, log_tables, tabulate_logs
+from kinetics.law.logs import Log, cost_models_of_logs, lengthenings_of, log_tables, tabulate_logs
 from kinetics.law.measured_costs import MEASURED, read_measured_device
 from kinetics.law.published import read_published_curves
 from kinetics.law.real_gpu_tables import ON_GPUS, real_gpu_tables, unmeasured_remarks
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LOGS_FIGURE: Final = "accuracy_per_cost"
 _PRINTED: Final = ("answer", "accuracy", "lengthening", "gains", "best_models", "claims")
-_PRINTED_OF_LOGS: Final = ("accuracy", "sparse_against_dense", "choice_changes", "your_hardware")
+_PRINTED_OF_LOGS: Final = ("accuracy", "lengthening", "sparse_against_dense", "choice_changes", "your_hardware")
 _NO_COSTS: Final = "no model's architecture is known, so nothing has a cost; say --architecture NAME=SPEC"
 
 
@@ -152,12 +152,12 @@ def _law_of_logs(request: LawRequest) -> LawOutcome:
     figures: list[Path] = []
     remarks: list[str] = []
     if request.draws_figures:
-        from kinetics.law.plots import plot_strategies
+        from kinetics.law.plots import plot_lengthening, plot_strategies
 
-        figures, remarks = _save(
-            {LOGS_FIGURE: partial(plot_strategies, strategies.of_rule(Rule.PASS), title=source, seed=request.seed)},
-            request.out,
-        )
+        drawn = {LOGS_FIGURE: partial(plot_strategies, strategies.of_rule(Rule.PASS), title=source, seed=request.seed)}
+        if lengthenings := lengthenings_of(logs, cost_models_of, seed=request.seed):
+            drawn["lengthening"] = partial(plot_lengthening, lengthenings)
+        figures, remarks = _save(drawn, request.out)
     if MEASURED not in strategies.cost:
         remarks.append("no log says how long its answers took: measured seconds are missing")
     return LawOutcome(

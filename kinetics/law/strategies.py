@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from kinetics.cost.published import GENERATION_BUDGETS
-from kinetics.law.accuracy_estimates import Outcomes, coverage, num_correct_within, outcomes
+from kinetics.law.accuracy_estimates import Outcomes, coverage, num_correct_within, outcomes, outcomes_within
 from kinetics.law.cost_models import CostModel
 from kinetics.law.intervals import FloatArray
 from kinetics.law.votes import majorities, stop_early, weights_by_length
@@ -231,7 +231,7 @@ def _at_caps(
     limits = np.array([np.iinfo(np.int64).max if cap is None else cap for cap in caps])
     cuts = [np.minimum(own, limits[:, None]) for own in lengths]
     counts = np.asarray(trials)
-    ends = {cap: outcomes(samples, cap) for cap in caps}
+    ends = dict(zip(caps, outcomes_within(samples, caps), strict=True))
     return StrategyTable(
         strategies=tuple(
             Strategy(

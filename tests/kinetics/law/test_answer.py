@@ -1,9 +1,11 @@
 """What to run: two lists, for those who check answers and for those who do not; how single answers end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from kinetics.law.accuracy_estimates import outcomes
+from kinetics.law.accuracy_estimates import outcomes, outcomes_within
 from kinetics.law.answer import CHECKED, UNCHECKED, find_answers
 from kinetics.law.charging import charging_of
 from kinetics.law.request import LawRequest
@@ -89,10 +91,14 @@ def test_a_shorter_cap_cuts_more_answers_off_and_none_of_them_is_wrong():
         answers=("5", "6", "5", ""), is_cut_off=(False, False, False, True),
     )  # fmt: skip
     samples = SampleSet(model="m", dataset="d", policy=Dense(), questions=(question,), has_estimated_lengths=False)
-    found = {cap: outcomes(samples, cap) for cap in (None, 350, 250, 50)}
-    assert [(one.right, one.cut_off, one.wrong) for one in found.values()] == [
+    found = outcomes_within(samples, [None, 350, 250, 50])
+    assert [(one.right, one.cut_off, one.wrong) for one in found] == [
         (0.5, 0.25, 0.25), (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.0, 1.0, 0.0),
     ]  # fmt: skip
+    assert outcomes(samples) == found[0]
+    graded = replace(question, graded_cuts={250: (True, False, True, True)})
+    (found_cut,) = outcomes_within(replace(samples, questions=(graded,)), [250])
+    assert (found_cut.right, found_cut.cut_off, found_cut.wrong) == (0.75, 0.0, 0.25)
 
 
 def test_an_answer_of_one_set_is_found_too():

@@ -73,3 +73,17 @@ def test_tokens_to_right_need_questions_that_both_solve():
     (found,) = compare_lengths([dense, replace(sparse, questions=never)], lambda _: COST, "s")
     assert (found.tokens_to_right, found.num_solved) == (None, 0)
     assert found.gain_points.high < 0
+
+
+def test_the_figure_shows_tokens_to_a_right_answer_beside_what_a_token_costs():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: report)")
+    from kinetics.law.plots import plot_lengthening
+
+    (found,) = compare_lengths(sets_of(np.random.default_rng(0), stretch=1.3), lambda _: COST, "s")
+    figure = plot_lengthening([found, replace(found, tokens_to_right=None)])
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == ["cost per token", "tokens per answer", "cost per answer", "tokens to a right answer"]
+    intervals = {
+        name: [line for line in axes.lines if len(set(line.get_ydata())) == 1] for name, axes in panels.items()
+    }
+    assert len(intervals["tokens to a right answer"]) < len(intervals["tokens per answer"])
