@@ -14,7 +14,7 @@ from kinetics.results.silicon_document import committed_pairs, pairs_text, parse
 from kinetics.results.silicon_pairs import LONGEST_FITTED, measured_pairs
 from kinetics.results.silicon_tables import agreement, reading_table
 from kinetics.results.sparse_silicon import Cell, PairKind, SparsePair, crossovers_of
-from tests.support.measured_tables import BATCHES, rewrite, write_pair_tables
+from tests.support.measured_tables import BATCHES, msa_dense_ms, rewrite, write_msa_tables, write_pair_tables
 from tests.support.paths import ROOT
 
 FOUND_BEFORE = [
@@ -133,7 +133,22 @@ def test_tables_give_back_the_crossovers_that_they_were_made_with(tmp_path, monk
     assert (pair.device, pair.framework, pair.dense_kernel) == ("H200 SXM 141GB", "vllm", "made")
     crossings = {one.batch: one.measured for one in crossovers_of(pair)}
     assert crossings == {batch: pytest.approx(100_000 / batch, rel=1e-4) for batch in BATCHES}
-    assert max(cell.context_len for cell in pair.cells) == 131_072
+    assert {cell.context_len for cell in pair.cells} == {2**power for power in range(9, 18)}
+    assert (pair.weights, {cell.projections_s for cell in pair.cells}) == ("fp8_block", {0.0})
+
+
+def test_dense_attention_without_projections_gets_them_from_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(silicon_pairs, "published_source", lambda: "made")
+    folder = write_msa_tables(tmp_path)
+    (pair,) = measured_pairs(folder, PairKind.MSA, systems=[], frameworks=[], longest_fitted=LONGEST_FITTED)
+    assert (pair.version, pair.dense_version, pair.weights) == ("0.5.16", "0.5.14", "bf16")
+    added = {cell.batch: cell.projections_s for cell in pair.cells}
+    assert all(0 < added[batch] < 1e-3 for batch in BATCHES)
+    for cell in pair.cells:
+        attention_s = 1e-3 * msa_dense_ms(cell.batch, cell.context_len)
+        assert cell.dense_s == pytest.approx(attention_s + added[cell.batch])
+        assert cell.predicted_dense_s == pytest.approx(attention_s + added[cell.batch], rel=0.15)
+        assert cell.sparse_s == pytest.approx(1e-3)
 
 
 def test_predictions_see_no_context_beyond_what_they_say(tmp_path, monkeypatch):
@@ -152,7 +167,7 @@ def slower_beyond(table, context_len, factor):
     import pyarrow
 
     latencies = [
-        latency * (factor if step + 1 > context_len else 1.0)
+        latency * (factor if step > context_len else 1.0)  # the step that counts the new token is one longer
         for latency, step in zip(table["latency"].to_pylist(), table["step"].to_pylist(), strict=True)
     ]
     index = table.column_names.index("latency")
@@ -182,7 +197,7 @@ def test_people_read_contexts_in_two_digits_and_what_lies_beyond():
 def test_what_is_committed_is_what_the_tables_say():
     folder = systems_folder()
     assert isinstance(folder, Path)
-    found = measured_pairs(
-        folder, PairKind.DSA, systems=["h200_sxm"], frameworks=["vllm"], longest_fitted=LONGEST_FITTED
-    )
-    assert parse_pairs(pairs_text(found)) == [pair_of("H200", "vllm")]
+    for kind in PairKind:
+        where = {"systems": ["h200_sxm"], "frameworks": ["vllm"]}
+        found = measured_pairs(folder, kind, **where, longest_fitted=LONGEST_FITTED)
+        assert parse_pairs(pairs_text(found)) == [pair_of("H200", "vllm", kind)]
