@@ -68,7 +68,7 @@ def _check_models(models: Sequence[str]) -> None:
     known = [kind.model for kind in PairKind]
     for model in models:
         if spelling(model) not in {spelling(one) for one in known}:
-            raise ValueError(unknown_name("--model", model, known))
+            raise ValueError(unknown_name("--model must be a known one", model, known))
 
 
 def _benches(pair: SparsePair, selection: LatencySelection, device: Accelerator) -> Iterator[dict[str, Any]]:
