@@ -159,7 +159,7 @@ def _sparse_of(dense: Row, rows: Iterable[Row]) -> Row | None:
             row
             for row in rows
             if row["operation"] == "step_block_topk"
-            and all(row[name] == dense[name] for name in ("model", "batch", "context_len", "num_layers"))
+            and all(row[name] == dense[name] for name in ("model", "batch", "context_len", "num_layers", "provider"))
         ),
         None,
     )

@@ -34,6 +34,12 @@ STEP_POLICIES: Final = (PolicyKind.DENSE, PolicyKind.BLOCK_TOPK, PolicyKind.LOCA
 """How every layer of a step can attend. Top-k is none of them: it is found for free, on paper alone."""
 
 
+PLAIN_ENGINE: Final = "engine"
+FUSED_ENGINE: Final = "engine_fused"
+STEP_PROVIDERS: Final = (PLAIN_ENGINE, FUSED_ENGINE)
+"""The second computes the same by fewer launches; on a GPU both are measured, until a device has decided."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCell:
     """Steps measured together, interleaved: one model at one batch and context, with these numbers of its layers.
@@ -86,6 +92,8 @@ class StepCell:
 class StepCase:
     """One policy with one number of layers in one cell. `kv_budget` in tokens, all kept pages included; None if dense.
 
+    `provider`: the plain engine, or that with fewer launches, one of `STEP_PROVIDERS`.
+
     Raises: ValueError if the budget is not a whole number of pages or cannot hold the pages that are always kept.
     """
 
@@ -93,7 +101,7 @@ class StepCase:
     policy: PolicyKind
     num_layers: int
     kv_budget: int | None
-    provider: str = "engine"
+    provider: str = PLAIN_ENGINE
 
     def __post_init__(self) -> None:
         if self.policy not in STEP_POLICIES:
@@ -141,7 +149,8 @@ class StepCase:
 
     def __str__(self) -> str:
         cell = self.cell
-        parts = ["step", self.policy.value, cell.model.slug, f"l{self.num_layers}", f"b{cell.batch}"]
+        fused = ["fused"] if self.provider == FUSED_ENGINE else []
+        parts = ["step", *fused, self.policy.value, cell.model.slug, f"l{self.num_layers}", f"b{cell.batch}"]
         parts += [f"c{short(cell.context_len)}"]
         parts += [f"k{short(self.kv_budget)}"] if self.kv_budget is not None else []
         parts += [f"tp{cell.num_devices}"] if cell.num_devices > 1 else []
@@ -186,18 +195,20 @@ _POINTS: dict[tuple[str, GridSize], tuple[Point, ...]] = {
 def step_cases(options: GridOptions) -> list[StepCase]:
     """The cases that `options` ask for, those that say most first.
 
-    A model named on a CPU is measured whole; on a GPU each cell comes eager and replayed from a graph. Local attention,
-    which costs what block top-k does without its search, is left to the full grid and to points that are named.
+    A model named on a CPU is measured whole; on a GPU each cell comes eager and replayed from a graph, then by the
+    engine with fewer launches as well. Local attention, which costs what block top-k does without its search, is left
+    to the full grid and to points that are named.
     """
     is_named = bool(options.models or options.batches or options.context_lens)
     leaves_local = options.size is not GridSize.FULL and not is_named
     policies = [policy for policy in STEP_POLICIES if not (leaves_local and policy is PolicyKind.LOCAL)]
     return [
-        StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget)
+        StepCase(cell=cell, policy=policy, num_layers=num_layers, kv_budget=budget, provider=provider)
         for cell in _cells(options)
         for num_layers in cell.layer_counts
         for policy in policies
         for budget in (kv_budgets(options) if policy.has_kv_budget else (None,))
+        for provider in (STEP_PROVIDERS if cell.uses_cuda_graph else (PLAIN_ENGINE,))
     ]
 
 

@@ -19,7 +19,6 @@ from torch.nn.functional import silu
 
 from kinetics.cases.steps import StepCase
 from kinetics.engine.attention import Attention, DecodeBatch, page_selection
-from kinetics.engine.decoder import Decoder
 from kinetics.engine.tensor_parallel import RankGroup
 from kinetics.measure.loud_keys import write_loud_keys
 from kinetics.measure.step_workload import StepWorkload, first_layers, settings_of
@@ -37,9 +36,9 @@ def prove_step(workload: StepWorkload, case: StepCase) -> float:
 
     Returns the largest absolute error. Raises: AssertionError.
     """
-    one_layer = first_layers(workload.decoder, 1)
+    one_layer = first_layers(workload.decoder, 1, provider=case.provider)
     head = replace(one_layer.weights, head=one_layer.weights.head[:HEAD_ROWS])
-    timed = Decoder(one_layer.spec, head, ranks=one_layer.ranks, vocab_size=one_layer.vocab_size)
+    timed = type(one_layer)(one_layer.spec, head, ranks=one_layer.ranks, vocab_size=one_layer.vocab_size)
     attention = _RecordingAttention(workload.attention_of(case))
     timed.decode(workload.token_ids, workload.batch, attention)
     _write_loud_keys(workload, attention.q)

@@ -103,7 +103,7 @@ class StepRunner:
                 case=case,
                 provider_version=kinetics.__version__,
                 samples_s=timed.samples_s[str(case)],
-                bare_samples_s=timed.samples_s[bare_name(case.num_layers)],
+                bare_samples_s=timed.samples_s[bare_name(case)],
                 extrapolated_s=_extrapolated_s(case, timed),
                 max_abs_error=max_abs_error,
                 canary_bytes_per_s=statistics.median(timed.canary_bytes_per_s) if timed.canary_bytes_per_s else None,

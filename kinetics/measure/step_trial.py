@@ -54,14 +54,16 @@ class StepTrials:
         found: dict[str, Candidate] = {}
         for case in self.sound:
             attention = self._workload.attention_of(case)
-            found[str(case)] = self._candidate(self._workload.call(case.num_layers, attention))
-            found[bare_name(case.num_layers)] = self._candidate(self._workload.call(case.num_layers, without_attention))
+            layers, provider = case.num_layers, case.provider
+            found[str(case)] = self._candidate(self._workload.call(layers, attention, provider=provider))
+            bare = self._workload.call(layers, without_attention, provider=provider)
+            found[bare_name(case)] = self._candidate(bare)
         return found
 
     def conclude(self, measured: Measurement) -> None:
         """Take note of what was seen while the steps were timed, and prove them with another cache and other tokens."""
         for case in list(self.sound):
-            faults = [measured.faults.get(name) for name in (str(case), bare_name(case.num_layers))]
+            faults = [measured.faults.get(name) for name in (str(case), bare_name(case))]
             if fault := next(filter(None, faults), None):
                 self._fail(case, fault)
         self._workload.draw(seed=_SECOND_SEED)
@@ -88,7 +90,7 @@ class StepTrials:
         """Each policy once: its cases differ in their number of layers alone, and one layer is proved."""
         found: dict[tuple[Any, ...], float | Exception] = {}
         for case in list(self.sound):
-            policy = case.policy, case.kv_budget
+            policy = case.policy, case.kv_budget, case.provider
             if policy not in found:
                 found[policy] = self._proved(case)
             proof = found[policy]
@@ -121,6 +123,6 @@ class StepTrials:
         self.failures[case] = failure
 
 
-def bare_name(num_layers: int) -> str:
-    """The candidate that runs so many layers without attention."""
-    return f"without attention, {num_layers} layers"
+def bare_name(case: StepCase) -> str:
+    """The candidate that runs the layers of a case without attention."""
+    return f"{case.provider} without attention, {case.num_layers} layers"

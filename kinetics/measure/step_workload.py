@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from kinetics.cases.kernels import NUM_SINK_PAGES
-from kinetics.cases.steps import StepCase, StepCell
+from kinetics.cases.steps import FUSED_ENGINE, PLAIN_ENGINE, StepCase, StepCell
 from kinetics.engine.attention import Attention, AttentionSettings, DecodeBatch, PolicyAttention
 from kinetics.engine.decoder import Decoder
 from kinetics.engine.decoder_spec import DecoderSpec
+from kinetics.engine.fused_decoder import FusedDecoder
 from kinetics.engine.kv_cache import KvCache
 from kinetics.engine.tensor_parallel import ALONE, RankGroup
 from kinetics.engine.weights import ModelWeights, fill_repeating, random_weights
@@ -35,9 +36,11 @@ class StepWorkload:
     token_ids: torch.Tensor
     batch: DecodeBatch
 
-    def call(self, num_layers: int, attention: Attention) -> Callable[[], torch.Tensor]:
+    def call(
+        self, num_layers: int, attention: Attention, *, provider: str = PLAIN_ENGINE
+    ) -> Callable[[], torch.Tensor]:
         """One step through the first `num_layers` layers, up to the greedy tokens."""
-        decoder = first_layers(self.decoder, num_layers)
+        decoder = first_layers(self.decoder, num_layers, provider=provider)
 
         @torch.inference_mode()
         def step() -> torch.Tensor:
@@ -126,11 +129,12 @@ def _fill_routers(weights: ModelWeights, *, seed: int) -> None:
             layer.router.normal_(generator=generator).mul_(layer.router.shape[-1] ** -0.5)
 
 
-def first_layers(decoder: Decoder, num_layers: int) -> Decoder:
-    """The decoder cut to its first layers; embedding and head stay, no weight is copied."""
+def first_layers(decoder: Decoder, num_layers: int, *, provider: str = PLAIN_ENGINE) -> Decoder:
+    """The decoder cut to its first layers, as a provider runs it; embedding and head stay, no weight is copied."""
+    make = FusedDecoder if provider == FUSED_ENGINE else Decoder
     spec = replace(decoder.spec, model=replace(decoder.spec.model, num_layers=num_layers))
     weights = replace(decoder.weights, layers=decoder.weights.layers[:num_layers])
-    return Decoder(spec, weights, ranks=decoder.ranks, vocab_size=decoder.vocab_size)
+    return make(spec, weights, ranks=decoder.ranks, vocab_size=decoder.vocab_size)
 
 
 def without_attention(

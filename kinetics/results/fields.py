@@ -48,7 +48,8 @@ FIELDS: Final = (
     work("answers", _Q.COUNT, "", _R.LAW, _V.NOWHERE, "answers graded"),
     work("chars", _Q.COUNT, "characters", _R.LAW, _V.NOWHERE, "of one answer"),
     # How it was computed.
-    manner("provider", _Q.TEXT, "", _R.TIMED, _V.PAGES, "whose code ran; `engine` for steps"),
+    manner("provider", _Q.TEXT, "", _R.TIMED, _V.PAGES,
+           "whose code ran; of steps `engine`, or `engine_fused` with fewer launches"),
     manner("page_size", _Q.COUNT, "page", _R.TIMED | _R.AIME, _V.PAGES, "tokens per page"),
     manner("kv_layout", _Q.TEXT, "layout", _R.KERNEL, _V.NOWHERE, "`hnd` or `nhd`"),
     manner("dtype", _Q.TEXT, "", _R.TIMED, _V.PAGES, "element type; of the weights for steps"),

@@ -138,7 +138,7 @@ def _crossover(line: Sequence[Speedup]) -> Crossover:
 
 def step_speedup(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> float | None:
     """How much faster this decode step is than the dense one of its cell with as many layers; None if none is there."""
-    same = (*_CELL_FIELDS, "num_layers", "tp")
+    same = (*_CELL_FIELDS, "num_layers", "tp", "provider")
     dense = [other for other in rows if other.get("operation") == "step_dense"]
     twins = [other for other in dense if all(other.get(name) == row.get(name) for name in same)]
     return float(twins[0]["median_s"] / row["median_s"]) if twins else None

@@ -12,12 +12,14 @@ import torch
 
 from kinetics_kernels.block_topk import gpu as block_topk
 from kinetics_kernels.dense import gpu as dense
+from kinetics_kernels.elementwise import gpu as elementwise
 from kinetics_kernels.gpu_runtime.configs import FAST, use_variant
 from kinetics_kernels.kv_cache import gpu as kv_cache
 from kinetics_kernels.machine_code.compile import Launch, record_launches
 from kinetics_kernels.shapes import Layout, PagedCache, PageSelection, PageSummary, PageSummaryKind
 
 BATCH, NUM_Q_HEADS, NUM_KV_HEADS = 8, 32, 8
+HIDDEN_SIZE, INTERMEDIATE_SIZE = 4096, 12288
 CAPACITY_TOKENS = 32768
 NUM_PHYSICAL_PAGES = 2**17
 """Above 2 GiB of keys at any page size: no compiler may assume 32-bit offsets."""
@@ -70,6 +72,15 @@ def _cases() -> dict[str, Callable[[], None]]:
         "sparse": partial(decode_sparse, dtype=E4M3),
         "sparse_page_64": partial(decode_sparse, page_size=64, dtype=E4M3),
     }
+    between: dict[str, Callable[[], None]] = {
+        "add_norm": add_norm,
+        "first_norm": partial(add_norm, has_update=False),
+        "norm_rotate": norm_rotate,
+        "rotate": partial(norm_rotate, has_norm=False),
+        "gated": gated,
+    }
+    cases |= {f"step/{name}": call for name, call in between.items()}
+    fast |= {f"step_{name}": between[name] for name in ("add_norm", "norm_rotate", "gated")}
     cases |= {f"fast/{name}": partial(launched_fast, call) for name, call in fast.items()}
     return cases | {f"e4m3/{name}": call for name, call in narrow.items()}
 
@@ -128,6 +139,24 @@ def decode_sparse(*, page_size: int = 16, layout: Layout = "nhd", dtype: torch.d
     cache, q = _cache(page_size=page_size, layout=layout, dtype=dtype), _query()
     page_indices = _int32(BATCH, NUM_KV_HEADS, NUM_SELECTED_PAGES)
     block_topk.sparse_paged_decode(q, cache, page_indices, softmax_scale=0.1, num_splits=0, out=q, lse=None)
+
+
+def add_norm(*, has_update: bool = True) -> None:
+    """Add a layer's answer to the hidden vectors of a batch, and norm them."""
+    hidden = _data(BATCH, HIDDEN_SIZE)
+    elementwise.add_norm(hidden, hidden if has_update else None, _data(HIDDEN_SIZE), epsilon=1e-6)
+
+
+def norm_rotate(*, has_norm: bool = True) -> None:
+    """Norm and rotate query and key heads where they lie among the values."""
+    num_qk = NUM_Q_HEADS + NUM_KV_HEADS
+    heads, angles = _data(BATCH, num_qk + NUM_KV_HEADS, 128)[:, :num_qk], _data(BATCH, 1, 128)
+    elementwise.norm_and_rotate(heads, _data(num_qk, 128) if has_norm else None, angles, angles, epsilon=1e-6)
+
+
+def gated() -> None:
+    """Gate an MLP."""
+    elementwise.gated(_data(BATCH, 2 * INTERMEDIATE_SIZE))
 
 
 def _data(*shape: int) -> torch.Tensor:
