@@ -129,7 +129,9 @@ def test_errors_of_predicted_costs_widen_the_band_and_the_cost_ratio():
     rng = np.random.default_rng(1)
     right = rng.random(30) < 0.6
     table = table_of(
-        ("m", Dense(), 10, right), ("m", Dense(), 1, right & (rng.random(30) < 0.5)), ("m", TopK(kv_budget=8), 2, right)
+        ("m", Dense(), 10, right),
+        ("m", Dense(), 1, right & (rng.random(30) < 0.5)),
+        ("m", TopK(kv_budget=8), 2, np.ones(30)),
     )
     edges = {"low": table.cost[COST] * 0.8, "high": table.cost[COST] * 1.25}
     table = replace(table, cost={**table.cost, **edges})
@@ -146,5 +148,6 @@ def test_errors_of_predicted_costs_widen_the_band_and_the_cost_ratio():
     )
     assert np.allclose(dense.band.low[at_nine:], 0.8)
     ratios = [lead_over_dense(*choices).cost_ratio for choices in (plain, banded)]
+    assert ratios[0].low > 0
     assert ratios[1].low == pytest.approx(ratios[0].low * 0.8 / 1.25)
     assert ratios[1].high == pytest.approx(ratios[0].high * 1.25 / 0.8)
