@@ -46,7 +46,8 @@ app.command(epilog="Example: kinetics providers --device cuda --json")(machine.p
 app.command(epilog="Example: kinetics plan --on H100 --provider ours,torch_sdpa")(plan.plan)
 app.command(epilog="Example: kinetics silicon --on H200,B200 --framework vllm")(silicon.silicon)
 app.command(
-    epilog="Example: kinetics predict --model deepseek-ai/DeepSeek-V3.2 --on H200,B200 --batch 64 --context 32k --tp 8"
+    epilog="Example: kinetics predict --model deepseek-ai/DeepSeek-V3.2 --on H200,B200,GB300 --batch 64 --context 32k "
+    "--tp 8"
 )(predict.predict)
 app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_topk --kv-budget 1024 --block-size 16")(
     law.cost

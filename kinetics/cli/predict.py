@@ -93,17 +93,41 @@ def predict(options: PredictOptions) -> None:
     the band that its held-out errors make; what was not measured is a lower bound by data sheet, and says so.
     """
     with one_line_errors():
-        if options.operation == STEP and options.on != "here":
-            all_fit = _predict_steps(options)
+        is_step = options.operation == STEP and options.on != "here"
+        _check_meant(options, _OF_CEILINGS if is_step else _OF_STEPS)
+        if is_step:
+            some_fit = _predict_steps(options)
         else:
-            all_fit = True
+            some_fit = True
             _predict_by_ceilings(options)
-    if not all_fit:
+    if not some_fit:
         raise typer.Exit(EXIT_DOES_NOT_FIT)
 
 
+_OF_CEILINGS: Final = ("kv_budget", "page_size", "link_gb_per_s")
+_OF_STEPS: Final = (
+    "framework", "attention", "kv_dtype", "weights", "ignore_field", "dollars_per_hour", "tokens_per_answer",
+    "accuracy", "sort", "csv", "figure",
+)  # fmt: skip
+"""Options that one of the two ways of predicting has no use for."""
+
+
+def _check_meant(options: PredictOptions, useless: tuple[str, ...]) -> None:
+    """Refuse an option that would change nothing.
+
+    Raises: ValueError naming it.
+    """
+    defaults = PredictOptions()
+    for name in useless:
+        if getattr(options, name) != getattr(defaults, name):
+            flag = f"--{name.replace('_', '-')}"
+            kind = "a whole step" if useless is _OF_CEILINGS else "a prediction by ceilings alone"
+            remedy = "add --operation" if useless is _OF_CEILINGS else "name devices with --on, without --operation"
+            raise ValueError(f"{flag} must be left out of {kind}, got {getattr(options, name)}; {remedy}")
+
+
 def _predict_steps(options: PredictOptions) -> bool:
-    """Print every step asked for; whether all of them fit into memory."""
+    """Print every step asked for; whether any of them fits into memory."""
     from kinetics.prediction.step_sweep import sweep_rows
     from kinetics.prediction.sweep_tables import row_document, sweep_table
 
@@ -130,29 +154,30 @@ def _predict_steps(options: PredictOptions) -> bool:
         _print_json(document)
     else:
         _print_steps(sweep, rows, answers)
-    return all(row.fits for row in rows)
+    return any(row.fits for row in rows)
 
 
 def _print_steps(sweep: Sweep, rows: list[SweepRow], answers: dict[str, float]) -> None:
+    from kinetics.cli.tables import print_table
     from kinetics.prediction.sweep_tables import (
         PART_COLUMNS,
+        SHARED,
         SWEEP_COLUMNS,
         misfits,
         parts_table,
+        reading_table,
         remarks,
-        sweep_table,
     )
-    from kinetics.tables.display import table_for_people
 
     for line in misfits(rows):
         typer.echo(f"DOES NOT FIT: {line}", err=True)
-    typer.echo(table_for_people(sweep_table(rows, **answers), SWEEP_COLUMNS).as_text())
+    print_table(reading_table(rows, **answers), SWEEP_COLUMNS, title=sweep.architecture.name, shared=SHARED)
     cases = {(row.device.name, row.num_devices, row.query.batch, row.query.context_len) for row in rows}
     if len(cases) == 1:
         for row in rows:
             table = parts_table(row)
-            typer.echo(f"\n{table.name}\n{table_for_people(table, PART_COLUMNS).as_text()}")
-    typer.echo("\n" + "\n".join(remarks(sweep, rows)))
+            print_table(table, PART_COLUMNS, title=table.name)
+    typer.echo("\n".join(remarks(sweep, rows)))
 
 
 def _sweep(options: PredictOptions) -> Sweep:
@@ -274,6 +299,8 @@ def _predict_by_ceilings(options: PredictOptions) -> None:
         kv_budget=parse_count(options.kv_budget), page_size=options.page_size, num_devices=parse_count(options.tp),
         link_bytes_per_s=None if options.link_gb_per_s is None else options.link_gb_per_s * GIGA,
     )  # fmt: skip
+    if options.page_size < 1:
+        raise ValueError(f"--page-size must be at least 1, got {options.page_size}")
     names = _listed(options.on, "--on")
     targets = [_this_machine(options.device) if name == "here" else data_sheet_target(name) for name in names]
     found = [predict_case(asked, target) for target in targets]

@@ -16,7 +16,6 @@ from kinetics.prediction.silicon_judging import Split
 if TYPE_CHECKING:
     from kinetics.prediction.promises import Kept
     from kinetics.prediction.silicon_judging import Judged
-    from kinetics.tables.table import Table
 
 EXIT_TOO_FAR_OFF: Final = 1
 
@@ -167,39 +166,23 @@ def _too_far(judged: list[Judged], max_median: float | None) -> list[str]:
 
 
 def _print_tables(judged: list[Judged], kept: list[Kept]) -> None:
-    from kinetics.prediction.validation_tables import errors_table, promises_table, worst_table
+    from kinetics.cli.tables import print_table
+    from kinetics.prediction.validation_tables import (
+        ERROR_COLUMNS,
+        SHARED,
+        errors_table,
+        promises_table,
+        worst_table,
+    )
 
-    _print_table(errors_table(judged), "|predicted / measured - 1|")
+    print_table(errors_table(judged), ERROR_COLUMNS, title="|predicted / measured - 1|", shared=SHARED)
     splits = {one.split for one in judged}
     if len(splits) == 1:
         fitted = dict.fromkeys(one.fitted_on for one in judged)
         typer.echo(f"Fitted on {next(iter(fitted)) if len(fitted) == 1 else f'{len(fitted)} shipped fits'}.")
     if kept:
-        _print_table(promises_table(kept), "Promises")
-        _print_table(worst_table(kept), "The worst kernel of each")
-
-
-def _print_table(table: Table, title: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    from kinetics.files.printable import printable
-    from kinetics.prediction.validation_tables import ERROR_COLUMNS, SHARED
-    from kinetics.tables.display import table_for_people, without_constants
-
-    table, shared = without_constants(table, [name for name in SHARED if name in table.columns])
-    shown = table_for_people(table, ERROR_COLUMNS)
-    numbers = {column.title for column in ERROR_COLUMNS.values() if column.quantity.is_number}
-    words = ", ".join(f"{name} {value}" for name, value in shared.items() if value != "")
-    rich = RichTable(title=f"{title}{': ' if words else ''}{printable(words)}", box=box.SIMPLE_HEAD, pad_edge=False)
-    rich.title_justify = "left"
-    for name in shown.columns:
-        is_number = name in numbers
-        rich.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for row in shown.rows:
-        rich.add_row(*(printable(str(cell)) for cell in row))
-    Console(markup=False).print(rich)
+        print_table(promises_table(kept), ERROR_COLUMNS, title="Promises")
+        print_table(worst_table(kept), ERROR_COLUMNS, title="The worst kernel of each")
 
 
 def _print_json(judged: list[Judged], kept: list[Kept]) -> None:

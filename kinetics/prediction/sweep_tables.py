@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from kinetics.prediction.silicon import Timing
 from kinetics.prediction.step_silicon import is_roof_only
 from kinetics.prediction.step_sweep import USABLE_FRACTION, Sweep, SweepRow
 from kinetics.specs.counts import short
 from kinetics.specs.units import GIBI
 from kinetics.tables.display import Column
-from kinetics.tables.quantity import Quantity
+from kinetics.tables.quantity import Quantity, show
 from kinetics.tables.table import Table
 
+SHARED: Final = ("device", "num_devices", "attention", "batch", "context_len")
+"""Columns that say little where they say the same in every row."""
 SWEEP_COLUMNS: Final = {
     column.name: column
     for column in (
-        Column(name="num_devices", heading="tp"),
+        Column(name="num_devices", quantity=Quantity.COUNT, heading="tp"),
+        Column(name="batch", quantity=Quantity.COUNT),
         Column(name="context_len", quantity=Quantity.TOKENS, heading="context"),
         Column(name="step_s", quantity=Quantity.SECONDS, heading="step"),
-        Column(name="low_s", quantity=Quantity.SECONDS, heading="from"),
-        Column(name="high_s", quantity=Quantity.SECONDS, heading="to"),
+        Column(name="band", quantity=Quantity.PERCENT, heading="within"),
         Column(name="tokens_per_s", quantity=Quantity.TOKENS_PER_S, heading="tokens/s"),
         Column(name="required_bytes", quantity=Quantity.BYTES, heading="memory"),
-        Column(name="fits", quantity=Quantity.FLAG),
-        Column(name="largest_batch", quantity=Quantity.COUNT),
-        Column(name="fitted_fraction", quantity=Quantity.SHARE, heading="fitted %"),
-        Column(name="extrapolated", quantity=Quantity.FLAG),
+        Column(name="fits", heading="fits/to"),
         Column(name="dollars_per_million_tokens", quantity=Quantity.NUMBER, heading="$/M tokens"),
         Column(name="dollars_per_right_answer", quantity=Quantity.NUMBER, heading="$/right answer"),
     )
@@ -34,13 +34,15 @@ SWEEP_COLUMNS: Final = {
 PART_COLUMNS: Final = {
     column.name: column
     for column in (
+        Column(name="count", quantity=Quantity.COUNT),
         Column(name="each_s", quantity=Quantity.SECONDS, heading="each"),
         Column(name="total_s", quantity=Quantity.SECONDS, heading="total"),
-        Column(name="fraction", quantity=Quantity.SHARE, heading="of step %"),
-        Column(name="error", quantity=Quantity.SHARE, heading="90 % within"),
-        Column(name="outside", heading="beyond the fit in"),
+        Column(name="fraction", quantity=Quantity.SHARE, heading="share"),
+        Column(name="error", quantity=Quantity.SHARE, heading="within"),
     )
 }
+_MOST_MISFITS: Final = 4
+"""More steps that do not fit are counted, not listed."""
 
 
 def row_values(row: SweepRow, *, tokens_per_answer: float = 0.0, accuracy: float = 0.0) -> dict[str, Any]:
@@ -88,31 +90,65 @@ def sweep_table(rows: Sequence[SweepRow], **answers: float) -> Table:
     )
 
 
+def reading_table(rows: Sequence[SweepRow], **answers: float) -> Table:
+    """All rows as people read them: what is extrapolated starred, the band in percent, fits with the largest batch."""
+    records = [row_values(row, **answers) for row in rows]
+    for record, row in zip(records, rows, strict=True):
+        star = "*" if row.time.is_extrapolated else ""
+        record["step_s"] = show(row.time.seconds, Quantity.SECONDS) + star
+        record["band"] = _band(row)
+        record["device"] = row.device.called
+        record["fits"] = f"{'yes' if row.fits else 'no'}/{row.largest_batch:,}"
+    names = [
+        "device", "num_devices", "attention", "batch", "context_len", "step_s", "band", "tokens_per_s",
+        "required_bytes", "fits", "dollars_per_million_tokens",
+    ]  # fmt: skip
+    names += [name for name in ("dollars_per_right_answer",) if name in records[0]]
+    return Table(
+        name="predicted_steps", columns=tuple(names), rows=tuple(tuple(one[key] for key in names) for one in records)
+    )
+
+
+def _band(row: SweepRow) -> str:
+    """How far the ends of the band are from the step: one figure if they are as far."""
+    low, high = (round(100 * abs(end / row.time.seconds - 1)) for end in (row.time.low_s, row.time.high_s))
+    return f"\u00b1{high} %" if low == high else f"-{low} +{high} %"
+
+
 def parts_table(row: SweepRow) -> Table:
     """Where the time of one step goes, the longest part first."""
     ordered = sorted(row.time.parts, key=lambda part: -part.seconds)
     return Table(
         name=f"{row.attention} attention on {row.num_devices} x {row.device.name}",
-        columns=("part", "count", "each_s", "total_s", "fraction", "error", "source", "kernel", "outside"),
+        columns=("part", "count", "each_s", "total_s", "fraction", "error", "source"),
         rows=tuple(
             (
                 part.name, part.count, part.timing.seconds, part.seconds, part.seconds / row.time.seconds,
-                part.timing.error, part.timing.source, part.timing.kernel, ", ".join(part.timing.outside),
+                part.timing.error, _source(part.timing),
             )
             for part in ordered
         ),
     )  # fmt: skip
 
 
+def _source(timing: Timing) -> str:
+    """Where a part's time comes from, and what of its shape no such kernel was measured at."""
+    beyond = f" beyond its {', '.join(timing.outside)}" if timing.outside else ""
+    return f"{timing.source}{beyond}" + (f": {timing.kernel}" if timing.kernel else "")
+
+
 def misfits(rows: Sequence[SweepRow]) -> Iterator[str]:
-    """What does not fit, by how much, and what would."""
-    for row in rows:
-        if not row.fits:
-            yield (
-                f"batch {row.query.batch} at {short(row.query.context_len)} on {row.num_devices} x {row.device.name} "
-                f"({row.attention} attention): needs {row.memory}, has {row.usable_bytes / GIBI:.1f} GiB "
-                f"({USABLE_FRACTION:.0%} of its memory) each; {row.remedy()}"
-            )
+    """What does not fit, by how much, and what would; of many, how many."""
+    found = [row for row in rows if not row.fits]
+    if len(found) > _MOST_MISFITS:
+        yield f"{len(found)} of {len(rows)} steps; the column `fits` says up to which batch they would"
+        return
+    for row in found:
+        yield (
+            f"batch {row.query.batch} at {short(row.query.context_len)} on {row.num_devices} x {row.device.name} "
+            f"({row.attention} attention): needs {row.memory}, has {row.usable_bytes / GIBI:.1f} GiB "
+            f"({USABLE_FRACTION:.0%} of its memory) each; {row.remedy()}"
+        )
 
 
 def remarks(sweep: Sweep, rows: Sequence[SweepRow]) -> list[str]:
@@ -130,7 +166,13 @@ def remarks(sweep: Sweep, rows: Sequence[SweepRow]) -> list[str]:
     roofs = list(dict.fromkeys(row.device.name for row in rows if is_roof_only(row.time)))
     if roofs:
         notes.append(f"Nothing was measured on {', '.join(roofs)}: its steps are lower bounds by data sheet.")
+    shares = [row.time.fitted_fraction for row in rows if row.device.name not in roofs]
+    if shares:
+        notes.append(f"Fits of measured kernels stand behind {min(shares):.0%} of a step's time or more.")
     if any(row.time.is_extrapolated for row in rows):
-        notes.append("Extrapolated: a part of a twentieth of the step or more leaves the shapes that were measured.")
-    notes.append("From..to: the root of the sum of squares of what 90 % of unseen rows kept within, part by part.")
+        notes.append("*: extrapolated; a part of a twentieth of the step or more leaves the shapes that were measured.")
+    notes.append(
+        "Within: the root of the sum of squares of what 90 % of unseen rows kept within, part by part. "
+        "Fits/to: whether this batch fits, and the largest that does."
+    )
     return notes

@@ -10,6 +10,7 @@ import numpy as np
 
 from kinetics.prediction.promises import Kept
 from kinetics.prediction.silicon_judging import Judged
+from kinetics.specs.hardware import find_accelerator
 from kinetics.tables.display import Column
 from kinetics.tables.quantity import Quantity
 from kinetics.tables.table import Table
@@ -108,6 +109,7 @@ def errors_table(judged: Sequence[Judged]) -> Table:
         records = [{**_kernel_record(one), **_errors_of([one])} for one in judged]
         for record in records:
             record["kernel"] = f"{record['kernel']} {record['source']}"
+            record["device"] = find_accelerator(record["device"]).called
         return _table("errors", names, records)
     return _pooled_table(judged)
 
@@ -115,7 +117,7 @@ def errors_table(judged: Sequence[Judged]) -> Table:
 def _pooled_table(judged: Sequence[Judged]) -> Table:
     groups: dict[tuple[str, str, str, str], list[Judged]] = defaultdict(list)
     for one in judged:
-        groups[one.operation, one.split.value, one.device.name, one.kernel.framework].append(one)
+        groups[one.operation, one.split.value, one.device.called, one.kernel.framework].append(one)
     keys = ("operation", "split", "device", "framework")
     records = [
         {**dict(zip(keys, key, strict=True)), "kernels": len(group), **_errors_of(group)}

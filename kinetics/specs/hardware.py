@@ -45,6 +45,11 @@ class Accelerator:
     link_bytes_per_s: float | None = None
     is_usual: bool = False
 
+    @property
+    def called(self) -> str:
+        """Its name as people say it: H200, RTX PRO 6000."""
+        return re.split(r" SXM| \(| Server", self.name)[0]
+
     def flop_per_s(self, precision: Precision) -> float:
         """Dense matrix rate in FLOP/s.
 

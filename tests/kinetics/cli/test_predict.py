@@ -48,7 +48,7 @@ def test_what_does_not_fit_is_said_first_with_a_remedy_and_an_exit_code(monkeypa
     assert code == 1
     assert err.startswith("DOES NOT FIT: batch 64 at 32k on 1 x H100 SXM5 80GB (own attention): needs ")
     assert err.endswith("batch 11 fits\n")
-    assert "no" in out
+    assert "no/11" in out
     code, steps = document(monkeypatch, capsys, *arguments)
     assert (code, steps[0]["fits"]) == (1, False)
     batch = str(steps[0]["largest_batch"])
@@ -83,7 +83,8 @@ def test_rows_become_a_csv_and_a_figure(monkeypatch, capsys, tmp_path):
     with table.open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 12
     assert figure.read_bytes().startswith(b"\x89PNG")
-    assert out.startswith("device")
+    assert out.startswith("Qwen3-8B: tp 1, attention own\n")
+    assert max(len(line) for line in out.splitlines()[:16]) <= 80
 
 
 def test_a_device_without_measurements_and_ignored_fields_are_said_aloud(monkeypatch, capsys, tmp_path):
@@ -105,7 +106,7 @@ def test_a_device_without_measurements_and_ignored_fields_are_said_aloud(monkeyp
 def test_a_context_beyond_every_measurement_is_answered_and_marked(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "--model", "Qwen3-0.6B", "--on", "H200", "--context", "512k")
     assert code == 0
-    assert "Extrapolated: " in out
+    assert "*: extrapolated; " in out
 
 
 @pytest.mark.parametrize(
