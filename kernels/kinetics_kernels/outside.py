@@ -12,13 +12,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final, Protocol
 
+from kinetics_kernels.provider import BLOCK_TOPK, DENSE, DecodeRequest, PreparedDecode, Provider, ProviderCase
 from kinetics_kernels.shapes import PagedCache, PageSelection, PageSummary
 from kinetics_kernels.unavailable import Unavailable
 
 if TYPE_CHECKING:
     import torch
-
-    from kinetics_kernels.providers import DecodeRequest, PreparedDecode, Provider, ProviderCase
 
 PROVIDERS: Final = "kinetics.providers"
 SELECTION_POLICIES: Final = "kinetics.selection_policies"
@@ -46,9 +45,11 @@ def outside_entry_points() -> dict[str, EntryPoint]:
     return found
 
 
-@cache
-def load_outside(name: str) -> Provider:
-    """The provider behind an entry point; one that says why it cannot run, if it cannot be loaded."""
+def load_outside(name: str, *, ours: Provider) -> Provider:
+    """The provider behind an entry point; one that says why it cannot run, if it cannot be loaded.
+
+    A selection policy attends by `ours`.
+    """
     point = outside_entry_points()[name]
     distribution = point.dist.name if point.dist is not None else point.module
     version = point.dist.version if point.dist is not None else "unknown"
@@ -60,7 +61,7 @@ def load_outside(name: str) -> Provider:
     if point.group == PROVIDERS:
         provider: Provider = loaded
         return provider
-    return SelectingProvider(name=name, distribution=distribution, policy=loaded, policy_version=version)
+    return SelectingProvider(name=name, distribution=distribution, policy=loaded, policy_version=version, ours=ours)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class UnloadableProvider:
     name: str
     distribution: str
     reason: str
-    operations: tuple[str, ...] = ("dense", "block_topk")
+    operations: tuple[str, ...] = (DENSE, BLOCK_TOPK)
 
     def version(self) -> str:
         """None that could be asked."""
@@ -101,30 +102,30 @@ class SelectingProvider:
     distribution: str
     policy: SelectionPolicy
     policy_version: str
-    operations: tuple[str, ...] = ("block_topk",)
+    ours: Provider
+    operations: tuple[str, ...] = (BLOCK_TOPK,)
 
     def version(self) -> str:
         """The policy's and ours: both take part in the time."""
-        return f"{self.policy_version} on {_ours().version()}"
+        return f"{self.policy_version} on {self.ours.version()}"
 
     def unavailable_on(self, device_type: str) -> Unavailable | None:
         """Where our sparse attention cannot run."""
-        return _ours().unavailable_on(device_type)
+        return self.ours.unavailable_on(device_type)
 
     def unavailable_for(self, case: ProviderCase) -> Unavailable | None:
         """What our sparse attention does not take."""
-        return _ours().unavailable_for(case)
+        return self.ours.unavailable_for(case)
 
     def prepared_bytes(self, case: ProviderCase) -> int:
         """As much as ours; what the policy allocates, it allocates in the call."""
-        return _ours().prepared_bytes(case)
+        return self.ours.prepared_bytes(case)
 
     def prepare(self, request: DecodeRequest) -> PreparedDecode:
         """Bind the inputs, and an output that every call fills anew."""
         import torch
 
         from kinetics_kernels import api
-        from kinetics_kernels.providers import PreparedDecode
 
         inputs, summary, selection = request.inputs, request.page_summary, request.selection
         assert summary is not None
@@ -138,9 +139,3 @@ class SelectingProvider:
             return api.sparse_paged_decode(inputs.q, inputs.cache, page_indices(), out=out)
 
         return PreparedDecode(run=run, page_indices=page_indices, keeps_best_scores=False)
-
-
-def _ours() -> Provider:
-    from kinetics_kernels.providers import OURS, find_provider
-
-    return find_provider(OURS)

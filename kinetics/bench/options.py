@@ -49,6 +49,9 @@ _OPTIONS: Final = (
     ("--results-dir", "", "where result files go (default runs/, in a folder per device)"),
 )
 
+RECORDING: Final = {"record_case", "not_slower"}
+"""The fixtures that record samples measured by this suite."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:

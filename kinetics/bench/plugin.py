@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kinetics.bench.folder import reaches_benchmarks
-from kinetics.bench.options import BenchSettings, add_options, bench_settings, is_any_given, own_options, rank_of
+from kinetics.bench.options import (
+    RECORDING,
+    BenchSettings,
+    add_options,
+    bench_settings,
+    is_any_given,
+    own_options,
+    rank_of,
+)
 from kinetics_kernels.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -29,9 +37,6 @@ if TYPE_CHECKING:
 
 _RUN: pytest.StashKey[BenchRun] = pytest.StashKey()
 _ADDED: pytest.StashKey[Collection[str]] = pytest.StashKey()
-
-RECORDING = {"record_case", "not_slower"}
-"""The fixtures that record samples measured by this suite."""
 
 _MARKS = (
     "kernel: proves or measures one kernel",

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import pytest
 from pytest_benchmark.session import BenchmarkSession
 
-from kinetics.bench.plugin import RECORDING
+from kinetics.bench.options import RECORDING
 from kinetics.bench.progress import CellProgress
 from kinetics.bench.run import BenchRun
 from kinetics.bench.second_look import measure_disturbed_again

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from kinetics.generate.request import (
+    EngineName,
     GenerateRequest,
     choose_problems,
     log_path,
@@ -19,7 +21,7 @@ from kinetics.generate.request import (
     prompt_style,
     task_name,
 )
-from kinetics.generate.source import Source, open_source
+from kinetics.generate.source import Source
 from kinetics.samples.answers import Answer
 from kinetics.samples.evaluate import Refused, evaluate
 from kinetics.samples.log_writer import LOG_SCHEMA, SampleLog
@@ -58,7 +60,7 @@ def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcom
     Raises: ValueError for what cannot work, before anything is generated; LostWork for what stops the run later.
     """
     problems = choose_problems(request)
-    with open_source(request, problems, on_tokens=progress.on_tokens, say=progress.say) as source:
+    with _open_source(request, problems, on_tokens=progress.on_tokens, say=progress.say) as source:
         header = _header(request, problems, source)
         path = log_path(request)
         with SampleLog.resume(path, header) if request.resumes else SampleLog.create(path, header) as log:
@@ -112,3 +114,33 @@ def _document(path: Path, made: Sequence[Answer], *, num_samples: int, num_done:
         "tokens_per_s": num_tokens / wall_s if wall_s else 0.0,
         "finishes": dict(Counter(answer.completion.finish.value for answer in made)),
     }
+
+
+@contextmanager
+def _open_source(
+    request: GenerateRequest,
+    problems: Sequence[Problem],
+    *,
+    on_tokens: Callable[[int], None],
+    say: Callable[[str], None],
+) -> Iterator[Source]:
+    """Whoever the request names, ready to answer.
+
+    `on_tokens` is told how many tokens each step of an engine here draws, `say` what people should know at once.
+
+    Raises: ValueError for what cannot work; LostWork for a server that does not answer.
+    """
+    if request.engine is EngineName.OPENAI:
+        from kinetics.generate.server import open_server
+
+        with open_server(request, say=say) as source:
+            yield source
+        return
+    if request.base_url:
+        raise ValueError(
+            f"--base-url means nothing to the built-in engine, got {request.base_url}; add --engine openai"
+        )
+    from kinetics.generate.builtin import open_builtin
+
+    with open_builtin(request, problems, on_tokens=on_tokens) as source:
+        yield source

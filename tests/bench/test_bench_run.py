@@ -198,6 +198,21 @@ def test_kernels_come_before_whatever_else_is_collected(tmp_path):
     assert set(order[2:]) == {"bench/test_scaling_law.py", "bench/test_aime.py"}
 
 
+@pytest.mark.slow
+def test_the_order_of_files_changes_no_condition(tmp_path):
+    files = (DECODE, "bench/test_page_selection.py", "bench/test_scaling_law.py")
+    conditions = []
+    for order in (files, files[::-1]):
+        folder = tmp_path / str(len(conditions))
+        done = bench(folder, *order, *TINY, "--context", "256")
+        assert done.returncode == 0, done.stdout + done.stderr
+        measured = [row for row in rows(folder) if "torch_threads" in row["extra_info"]]
+        assert len(measured) == 2 * 4
+        conditions.append({row["name"]: row["extra_info"]["torch_threads"] for row in measured})
+    assert conditions[0] == conditions[1]
+    assert set(conditions[0].values()) == {len(os.sched_getaffinity(0))}
+
+
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     process = start(tmp_path)
     wait_for_rows(tmp_path, process, 2)
