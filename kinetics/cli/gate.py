@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from kinetics.cli.errors import ExitCode
+from kinetics.cli.option_types import count_option, device_option
 from kinetics.files.atomic import check_can_write, to_strict, write_text
 from kinetics.results.store import Document
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _JUDGED_LAUNCHES = 5
 _MIN_WIDTH = 130
 
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
+Device = Annotated[str, device_option("auto, cpu, cuda or cuda:<index>.", "--device")]
 Grid = Annotated[str, typer.Option("--grid", help="gate: what CI runs; smoke: proves in seconds that all runs.")]
 ResultsDir = Annotated[Path | None, typer.Option("--results-dir", help="Default: runs/ of the checkout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the result file here.")]
@@ -41,7 +42,9 @@ def gate(
         list[Path] | None,
         typer.Option(help="Compare with stored files (or a folder of them) instead; may be given several times."),
     ] = None,
-    launches: Annotated[int, typer.Option(help="Launches a look; flagged cases get a second look.")] = _JUDGED_LAUNCHES,
+    launches: Annotated[
+        int, count_option("Launches a look; flagged cases get a second look.", least=1, most=2**16)
+    ] = _JUDGED_LAUNCHES,
     strict: Annotated[bool, typer.Option(help="Exit 5 if a verdict is AMBIGUOUS.")] = False,
     device: Device = "auto",
     grid: Grid = "gate",
@@ -73,7 +76,7 @@ def gate(
 
 @app.command("self-test", epilog="Example: kinetics gate self-test --launches 20")
 def self_test(
-    launches: Annotated[int, typer.Option(help="At least 10; 20 make a usable estimate.")] = 20,
+    launches: Annotated[int, count_option("At least 10; 20 make a usable estimate.", least=1, most=2**16)] = 20,
     base: Annotated[str, typer.Option(help="The revision that is compared with itself.")] = "HEAD",
     device: Device = "auto",
     grid: Grid = "gate",

@@ -14,10 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from kinetics.cli.errors import one_line_errors
+from kinetics.cli.option_types import count_option, number_option, seed_option
 from kinetics.cost.query import Mode
 from kinetics.files.printable import printable
 from kinetics.specs.policies import PolicyKind
 
+MAX_ANSWERS = 2**20
+"""To a question: more than anybody draws."""
 EXIT_CHANGED, EXIT_USAGE, EXIT_INVALID = 1, 2, 3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -52,24 +55,26 @@ class AnswerGrader(Enum):
 
 def cost(
     model: Annotated[str, typer.Option(help="Such as Qwen3-8B; --json shows its counts.")],
-    prompt_len: Annotated[int, typer.Option(help="Prompt tokens.")] = 200,
-    generated: Annotated[int, typer.Option(help="Tokens of each answer.")] = 8192,
-    trials: Annotated[int, typer.Option(help="Answers to the prompt.")] = 1,
+    prompt_len: Annotated[int, count_option("Prompt tokens.")] = 200,
+    generated: Annotated[int, count_option("Tokens of each answer.")] = 8192,
+    trials: Annotated[int, count_option("Answers to the prompt.", least=1)] = 1,
     attention: Annotated[PolicyKind, typer.Option(help="Which keys a step attends.")] = PolicyKind.DENSE,
-    kv_budget: Annotated[int, typer.Option(help="Keys kept per KV head.")] = 0,
-    local: Annotated[int, typer.Option(help="Last keys always kept.")] = 0,
-    block_size: Annotated[int, typer.Option(help="Keys per block; need not be a page.")] = 0,
-    top_blocks: Annotated[int, typer.Option(help="Blocks kept.")] = 0,
-    sink_tokens: Annotated[int, typer.Option(help="First keys always kept on top of the budget.")] = 0,
+    kv_budget: Annotated[int, count_option("Keys kept per KV head.")] = 0,
+    local: Annotated[int, count_option("Last keys always kept.")] = 0,
+    block_size: Annotated[int, count_option("Keys per block; need not be a page.")] = 0,
+    top_blocks: Annotated[int, count_option("Blocks kept.")] = 0,
+    sink_tokens: Annotated[int, count_option("First keys always kept on top of the budget.")] = 0,
     partial_block: Annotated[bool, typer.Option(help="Also attend the keys after the last whole block.")] = False,
-    intensity: Annotated[float, typer.Option(help="FLOP per byte; 562.5 is the paper's B200.")] = 562.5,
-    params_billion: Annotated[float, typer.Option(help="Weights a token multiplies with; 0: the mode's own.")] = 0.0,
+    intensity: Annotated[float, number_option("FLOP per byte; 562.5 is the paper's B200.")] = 562.5,
+    params_billion: Annotated[
+        float, number_option("Weights a token multiplies with; 0: the mode's own.", most=1e6)
+    ] = 0.0,
     mode: Annotated[Mode, typer.Option(help="Count what happens, or compute what was published.")] = Mode.EXACT,
-    batch: Annotated[int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many.")] = 0,
-    dense_layers: Annotated[int, typer.Option(help="First layers that run dense.")] = 0,
+    batch: Annotated[int, count_option("Answers that share one read of the weights; 0: infinitely many.")] = 0,
+    dense_layers: Annotated[int, count_option("First layers that run dense.")] = 0,
     prefill: Annotated[bool, typer.Option(help="Charge the prompt too.")] = False,
     combine: Annotated[CombineName, typer.Option(help="sum: eFLOPs; max: the smaller is hidden.")] = CombineName.SUM,
-    context: Annotated[int | None, typer.Option(hidden=True, help="The old name of --prompt-len.")] = None,
+    context: Annotated[int | None, count_option("The old name of --prompt-len.", hidden=True)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """FLOP, bytes and eFLOP of one configuration."""
@@ -79,7 +84,6 @@ def cost(
     from kinetics.specs.policy_options import PolicyOptions, build_policy
 
     with one_line_errors():
-        _check_numbers(intensity=intensity, params_billion=params_billion)
         given = PolicyOptions(
             kv_budget=kv_budget,
             num_local=local,
@@ -104,9 +108,9 @@ def cost(
 
 
 def coverage(
-    samples: Annotated[int, typer.Option(help="Answers on record.")],
-    correct: Annotated[int, typer.Option(help="Correct ones among them.")],
-    trials: Annotated[int, typer.Option(help="Answers drawn.")],
+    samples: Annotated[int, count_option("Answers on record.", least=1, most=MAX_ANSWERS)],
+    correct: Annotated[int, count_option("Correct ones among them.", most=MAX_ANSWERS)],
+    trials: Annotated[int, count_option("Answers drawn.", least=1, most=MAX_ANSWERS)],
     as_json: JsonOption = False,
 ) -> None:
     """Unbiased pass@k: the chance that at least one of k drawn answers is correct."""
@@ -169,9 +173,9 @@ def law(
     framework: Annotated[
         str, typer.Option(help="With --on: seconds by fits of kernels measured there: vllm, sglang or trtllm.")
     ] = "",
-    tp: Annotated[int, typer.Option("--tp", help="With --framework: devices that share a model.", min=1)] = 1,
+    tp: Annotated[int, count_option("With --framework: devices that share a model.", "--tp", least=1)] = 1,
     dollars_per_hour: Annotated[
-        float | None, typer.Option(help="Of one device: also say dollars per question and per right answer.")
+        float | None, number_option("Of one device: also say dollars per question and per right answer.", is_above=True)
     ] = None,
     measured: Annotated[Path | None, typer.Option(help="Result file: charge seconds measured on its device.")] = None,
     mode: Annotated[Mode, typer.Option(help="Count what happens, or compute what was published.")] = Mode.EXACT,
@@ -181,16 +185,16 @@ def law(
     ] = "",
     problems: ProblemsOption = None,
     grade_cuts: Annotated[bool, typer.Option(help="Grade texts cut at every generation budget, as published.")] = False,
-    prompt_len: Annotated[int, typer.Option(help="Prompt tokens where tables do not tell.")] = 200,
+    prompt_len: Annotated[int, count_option("Prompt tokens where tables do not tell.")] = 200,
     architecture: Annotated[
         list[str] | None, typer.Option(help="NAME=SPEC or NAME=config.json, for models not in the table.")
     ] = None,
     batch: Annotated[
-        int, typer.Option(help="Answers that share one read of the weights; 0: infinitely many, with --framework 64.")
+        int, count_option("Answers that share one read of the weights; 0: infinitely many, with --framework 64.")
     ] = 0,
-    dense_layers: Annotated[int, typer.Option(help="First layers that ran dense.")] = 0,
+    dense_layers: Annotated[int, count_option("First layers that ran dense.")] = 0,
     longest: Annotated[bool, typer.Option(help="Read a dense prompt until the longest trial ends.")] = False,
-    seed: Annotated[int, typer.Option(help="Of bootstrap, splits and majority draws.")] = 0,
+    seed: Annotated[int, seed_option("Of bootstrap, splits and majority draws.")] = 0,
     claims: Annotated[
         bool, typer.Option("--claims", help="Also judge the paper's claims; by default only with its own data.")
     ] = False,
@@ -203,8 +207,6 @@ def law(
     from kinetics.results.store import fresh_folder
 
     with one_line_errors():
-        if dollars_per_hour is not None and not 0 < dollars_per_hour < float("inf"):
-            raise ValueError(f"--dollars-per-hour must be a number above 0, got {dollars_per_hour}")
         request = LawRequest(
             files=tuple(files or ()),
             out=out or (traces / "law" if traces else fresh_folder("law")),
@@ -239,12 +241,6 @@ def law(
         typer.echo("\n".join(printable(line) for line in outcome.text.split("\n")))
     if outcome.has_failed:
         raise typer.Exit(EXIT_CHANGED)
-
-
-def _check_numbers(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"--{name.replace('_', '-')} must be a finite number of at least 0, got {value}")
 
 
 def _print_document(document: dict[str, Any], *, as_json: bool) -> None:

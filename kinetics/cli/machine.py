@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kinetics.cli.option_types import device_option
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of a table.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
+DeviceOption = Annotated[str, device_option("auto, cpu, cuda or cuda:<index>.", "--device")]
 
 
 def probe(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kinetics.cli.errors import ExitCode, one_line_errors
+from kinetics.cli.option_types import count_option
 
 if TYPE_CHECKING:
     from kinetics.mini.train import Trainer
@@ -27,8 +28,8 @@ def mini() -> None:
 def train(
     model: Annotated[str, typer.Option(help="mini-50k, mini-200k or mini-800k.")] = "mini-50k",
     out: Annotated[Path | None, typer.Option(help="Folder of the model; runs/<model> if not given.")] = None,
-    steps: Annotated[int, typer.Option(help="Training steps; 0: as many as the model that came along.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    steps: Annotated[int, count_option("Training steps; 0: as many as the model that came along.")] = 0,
+    threads: Annotated[int, count_option("CPU threads.", least=1, most=1024)] = 1,
 ) -> None:
     """Train a miniature from nothing. Interrupted, the same command goes on where it stopped."""
     from kinetics.machine.threads import cpu_threads

@@ -12,6 +12,7 @@ import typer
 
 from kinetics.cli.errors import one_line_errors
 from kinetics.cli.option_class import options_from
+from kinetics.cli.option_types import count_option, device_option, number_option
 
 if TYPE_CHECKING:
     from kinetics.prediction.predict import Target
@@ -71,15 +72,21 @@ class PredictOptions:
     dollars_per_hour: Annotated[str, typer.Option(help="Of one device: 3.50 for all of them, or H200=3.50,B200=6.")] = (
         ""
     )
-    tokens_per_answer: Annotated[float | None, typer.Option(help="With --accuracy: dollars per right answer.")] = None
-    accuracy: Annotated[float | None, typer.Option(help="Share of answers that are right, above 0 and up to 1.")] = None
+    tokens_per_answer: Annotated[
+        float | None, number_option("With --accuracy: dollars per right answer.", is_above=True)
+    ] = None
+    accuracy: Annotated[
+        float | None, number_option("Share of answers that are right, above 0 and up to 1.", most=1.0, is_above=True)
+    ] = None
     sort: Annotated[SortBy, typer.Option(help="The rows: quickest, most tokens/s or cheapest first.")] = SortBy.GIVEN
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this file.")] = None
     figure: Annotated[Path | None, typer.Option(help="Also draw times over context into this file.")] = None
     kv_budget: Annotated[str, typer.Option(help="For --operation: tokens kept per KV head.")] = "1k"
-    page_size: Annotated[int, typer.Option(help="For --operation: tokens per page.")] = 16
-    link_gb_per_s: Annotated[float | None, typer.Option(help="For --operation: of one device to the others.")] = None
-    device: Annotated[str, typer.Option(help="Which device `here` is: auto, cpu, cuda or cuda:<index>.")] = "auto"
+    page_size: Annotated[int, count_option("For --operation: tokens per page.", least=1, most=2**16)] = 16
+    link_gb_per_s: Annotated[
+        float | None, number_option("For --operation: of one device to the others.", is_above=True)
+    ] = None
+    device: Annotated[str, device_option("Which device `here` is: auto, cpu, cuda or cuda:<index>.")] = "auto"
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")] = (
         False
     )

@@ -11,6 +11,7 @@ import typer
 
 from kinetics.cli.errors import one_line_errors
 from kinetics.cli.option_class import options_from
+from kinetics.cli.option_types import count_option, number_option
 from kinetics.prediction.silicon_judging import Split
 
 if TYPE_CHECKING:
@@ -39,15 +40,18 @@ class ValidateOptions:
     ] = Split.ALTERNATE
     on: Annotated[str, typer.Option(help="Devices such as H200,h100_sxm, separated by commas; all by default.")] = ""
     framework: Annotated[str, typer.Option(help="Only vllm, sglang or trtllm.")] = ""
-    min_context: Annotated[int, typer.Option(help="Of a file of attention: judge rows of at least so many keys.")] = 512
+    min_context: Annotated[int, count_option("Of a file of attention: judge rows of at least so many keys.")] = 512
     max_median: Annotated[
-        float | None, typer.Option(help="Exit with 1 if an operation's median error exceeds this, such as 0.05.")
+        float | None,
+        number_option(
+            "Exit with 1 if an operation's median error exceeds this, such as 0.05.", most=10.0, is_above=True
+        ),
     ] = None
     all_promises: Annotated[
         bool,
         typer.Option("--all", help="Judge every promise on every table of the package; exit with 1 if one breaks."),
     ] = False
-    workers: Annotated[int, typer.Option(help="Processes that fit.")] = 2
+    workers: Annotated[int, count_option("Processes that fit.", least=1, most=1024)] = 2
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")] = (
         False
     )
@@ -81,10 +85,6 @@ def _judged(options: ValidateOptions) -> list[Judged]:
 
     Raises: ValueError if none can be judged so.
     """
-    if options.max_median is not None and not 0 < options.max_median < 10:
-        raise ValueError(f"--max-median must be an error above 0 such as 0.05, got {options.max_median:g}")
-    if options.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {options.workers}")
     found = _judged_file(options, options.file) if options.file is not None else _judged_package(options)
     if not found:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import comb
+from math import comb, expm1, fsum, log1p
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from kinetics.samples.sample_set import Question, SampleSet
 
+EXACT_SAMPLES: Final = 4096
+"""Answers to a question up to which pass@k is counted in whole numbers."""
 MANY_CUT_OFF: Final = 0.2
 """A curve says so if a larger share of its answers was cut off: more tokens might have made them right."""
 
@@ -40,8 +42,18 @@ def coverage(num_samples: int, num_correct: int, *, trials: int) -> float:
         raise ValueError(f"correct must lie in 0..samples, got {num_correct} correct of {num_samples} samples")
     if not 1 <= trials <= num_samples:
         raise ValueError(f"trials must lie in 1..samples, got {trials} trials of {num_samples} samples; add samples")
+    if num_samples > EXACT_SAMPLES:
+        return _coverage_of_many(num_samples, num_correct, trials)
     all_draws = comb(num_samples, trials)
     return (all_draws - comb(num_samples - num_correct, trials)) / all_draws
+
+
+def _coverage_of_many(num_samples: int, num_correct: int, trials: int) -> float:
+    """`coverage` as one minus a product of as many factors as there are draws or correct answers, whichever is less."""
+    if trials > num_samples - num_correct:
+        return 1.0
+    few, many = sorted((num_correct, trials))
+    return -expm1(fsum(log1p(-many / (num_samples - i)) for i in range(few)))
 
 
 def num_correct_within(question: Question, cap: int | None) -> int:

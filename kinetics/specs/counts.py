@@ -1,10 +1,14 @@
-"""Counts as people write them: 32k is 32768."""
+"""Counts as people write them: 32k is 32768, 1m is 1048576."""
 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 _K = 1024
+_FACTORS = {"": 1, "k": _K, "m": _K**2}
+MAX_COUNT: Final = 2**48
+"""Of tokens, answers, devices: more is a slip of the finger, and beyond what floats and loops hold."""
 
 
 def short(count: int) -> str:
@@ -13,15 +17,20 @@ def short(count: int) -> str:
 
 
 def parse_count(text: str) -> int:
-    """The inverse of `short`: `32k` is 32768.
+    """The inverse of `short`: `32k` and `32K` are 32768, `1m` is 1048576.
 
-    Raises: ValueError if the text is not a positive count.
+    Raises: ValueError if the text is not a positive count, or a larger one than anything has.
     """
-    match = re.fullmatch(r"(\d+)(k?)", text.strip().lower())
-    count = int(match.group(1)) * (_K if match.group(2) else 1) if match else 0
-    if count < 1:
-        raise ValueError(f"a count must be a positive integer such as 1024 or 32k, got {text!r}")
+    count = read_count(text)
+    if count is None or not 1 <= count <= MAX_COUNT:
+        raise ValueError(f"a count must be a positive integer such as 1024 or 32k, got {text[:40]!r}")
     return count
+
+
+def read_count(text: str) -> int | None:
+    """A count as people write it, or 0, or less; None for what is no whole number."""
+    match = re.fullmatch(r"(-?[0-9]{1,20})([km]?)", text.strip().lower())
+    return int(match[1]) * _FACTORS[match[2]] if match else None
 
 
 def parse_counts(text: str) -> list[int]:

@@ -32,6 +32,10 @@ from tests.support.result_rows import make_document, make_row
 
 LIMIT_S: Final = 20.0
 GROUP: Final[Any] = typer.main.get_command(app)
+_NO_NUMBERS: Final = ("nan", "inf", "-inf", "1e400", "-1e400", "9" * 400, "", " ", "x", "True", "1,2,x")
+_OTHER_CAUSES: Final = (
+    "needs samples", "must not go with", "must be given, got both", "must name a .png", "must not exist yet"
+)  # fmt: skip
 _OUTPUTS: Final = ("--out", "--results-dir", "--markdown", "--csv", "--figure", "--to")
 SAMPLES: Final = "model,dataset,question_id,trial,generated_length,length_unit,answer,gold,correct\n" + "".join(
     f"Qwen3-8B,aime24,q{question},{trial},{1000 * (trial + 1)},tokens,7,7,{(question + trial) % 2}\n"
@@ -52,17 +56,23 @@ BASES: Final[dict[str, list[tuple[str, str]]]] = {
     "probe": [("", "--device cpu")],
     "providers": [("", "--device cpu")],
     "predict": [("", _PREDICT), ("", f"{_PREDICT} --operation dense"), ("", f"{_PREDICT} --operation step_block_topk")],
+    "plan": [("", "--on H200")],
+    "silicon": [("", "--on H200")],
     "cost": [
         ("", "--model Qwen3-8B"),
         ("", "--model Qwen3-8B --attention block_topk --kv-budget 1024 --block-size 16"),
     ],
-    "coverage": [("", "--samples 4 --correct 1 --trials 2")],
+    "coverage": [("", "--samples 4 --correct 1 --trials 2"), ("", "--samples 1m --correct 512k --trials 300k")],
     "grade": [("", "--gold 204")],
     "law": [
         ("{folder}/samples.csv", "--no-figures --out {folder}/law-out"),
         ("", "--no-figures --out {folder}/law-out"),
     ],
-    "generate": [("", _GENERATE), ("", f"{_GENERATE} --attention block_topk --kv-budget 32")],
+    "generate": [
+        ("", _GENERATE),
+        ("", f"{_GENERATE} --attention block_topk --kv-budget 32"),
+        ("", _GENERATE.replace("--dataset mini", "--problems {folder}/problems.csv")),
+    ],
     "validate": [("{folder}/latencies.csv", "")],
     "gate": [("", "--base HEAD --device cpu"), ("", "--baseline-file {folder}/old.json --device cpu")],
     "gate self-test": [("", "--device cpu")],
@@ -95,6 +105,13 @@ class Call:
     option: str
     words: tuple[str, ...]
     takes_path: bool
+    takes_number: bool = False
+
+    @property
+    def value(self) -> str:
+        """The hostile value."""
+        word = next((word for word in self.words if word.startswith(f"{self.option}=")), "")
+        return word.partition("=")[2]
 
     def __str__(self) -> str:
         return f"#{self.number} kinetics {self.verb} {' '.join(word[:60] for word in self.words)!r}"
@@ -121,7 +138,9 @@ def all_calls() -> list[Call]:
     for verb, param in _parameters(GROUP, ()):
         for base in BASES[verb]:
             for words in _wordings(param, *base):
-                found.append(Call(len(found), verb, _name(param), words, param.type_descriptor.is_path))
+                kind = param.type_descriptor
+                is_number = kind.annotation in (int, float)
+                found.append(Call(len(found), verb, _name(param), words, kind.is_path, is_number))
     for option, _, _ in _bench_options():
         for value in VALUES:
             found.append(Call(len(found), "bench", option, (f"{option}={value}",), takes_path=False))
@@ -163,6 +182,7 @@ def make_files(folder: Path) -> None:
     for name, seconds in (("old.json", 2e-3), ("new.json", 1e-3)):
         document = make_document([make_row(samples=[seconds] * 9)])
         (folder / name).write_text(json.dumps(document), encoding="utf-8")
+    (folder / "problems.csv").write_text("problem,answer\nWhat is 1 + 1?,2\n", encoding="utf-8")
     (folder / "run.json").write_text(json.dumps(make_run()), encoding="utf-8")
     (folder / "binary.json").write_bytes(bytes(range(256)) * 8)
     (folder / "empty.csv").touch()
@@ -225,22 +245,22 @@ def _fault(done: Any, call: Call) -> str:
     said = [line for line in done.stderr.splitlines() if line.startswith("kinetics: ")]
     if done.exit_code == 0:
         is_missing = call.takes_path and call.option not in _OUTPUTS and any("missing" in word for word in call.words)
-        return "a missing file or folder, and exit code 0" if is_missing else ""
+        is_no_number = call.takes_number and call.value in _NO_NUMBERS
+        return "a missing file or folder, or no number, and exit code 0" if is_missing or is_no_number else ""
     if done.exit_code in (2, 3) and (not said or done.stderr.splitlines()[-1] != said[-1]):
         return "no line that says why"
     if done.exit_code in (2, 3) and len([line for line in said if "left aside" not in line]) != 1:
         return "more than one line"
     if "Traceback" in done.stderr:
         return "a traceback on stderr"
-    is_refused_together = "needs samples" in done.stderr or "must not go with" in done.stderr
-    if done.exit_code == 2 and call.takes_path and not (_is_empty(call) or is_refused_together):
+    is_other_cause = any(words in done.stderr for words in _OTHER_CAUSES)
+    if done.exit_code == 2 and call.takes_path and not (_is_empty(call) or is_other_cause):
         return "a file or folder that cannot be used, and not exit code 3"
     return ""
 
 
 def _is_empty(call: Call) -> bool:
-    word = next((word for word in call.words if word.startswith(f"{call.option}=")), f"={call.words[-1]}")
-    return not word.partition("=")[2].strip()
+    return not (call.value or call.words[-1]).strip()
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def test_every_choice_stands_beside_the_numbers():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--model", "x"], "model must be a known one, got 'x'"),
+        (["--model", "x"], "model must be a known one or a config.json, got 'x'"),
         (["--model", "Qwen3-8B", "--attention", "topk"], "--kv-budget must be given for topk attention, got none"),
         (["--model", "Qwen3-8B", "--kv-budget", 8], "--kv-budget means nothing to dense attention, got 8"),
         (
@@ -140,7 +140,7 @@ def test_every_choice_stands_beside_the_numbers():
         (["--model", "Qwen3-8B", "--trials", 0], "trials must be at least 1, got 0"),
         (["--model", "Qwen3-8B", "--mode", "paper", "--generated", -1], "must be at least 0"),
         (["--model", "Qwen3-8B", "--dense-layers", 99], "must not exceed the 36 layers"),
-        (["--model", "Qwen3-8B", "--intensity", "nan"], "--intensity must be a finite number of at least 0, got nan"),
+        (["--model", "Qwen3-8B", "--intensity", "nan"], "--intensity must be a number of at least 0, got 'nan'"),
     ],
 )
 def test_a_cost_that_makes_no_sense_is_one_line(args, message):

@@ -58,7 +58,7 @@ def test_a_wrong_exponent_is_exit_code_one(monkeypatch, capsys):
     [
         ((*DSA, "--on", "B200"), 2, "--on and --framework must leave rows of the file, got none"),
         ((*DSA, "--on", "H2000"), 2, "accelerator must name one row of the table, got 'H2000'; did you mean H20"),
-        ((*DSA, "--max-median", "-1"), 2, "--max-median must be an error above 0 such as 0.05, got -1"),
+        ((*DSA, "--max-median", "-1"), 2, "--max-median must be a number above 0 and at most 10, got '-1'"),
         ((*DSA, "--workers", "0"), 2, "--workers must be at least 1, got 0"),
         ((*DSA, "--split", "version"), 2, "--split version must leave rows to judge, got none"),
         ((*DSA, "--all"), 2, "--all judges the installed tables, got a file as well; leave one out"),
