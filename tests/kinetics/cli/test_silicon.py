@@ -94,13 +94,28 @@ def test_the_documents_figures_are_what_the_command_draws(run, tmp_path, name, p
         (("--framework", "tgi"), "--framework must be of vllm, sglang, trtllm, got 'tgi'"),
         (("--pair", "nsa"), "--pair must be of dsa, msa, got 'nsa'"),
         (("--longest-fitted", "8k"), "--longest-fitted must have tables to fit, got none; pip install"),
-        (("--longest-fitted", "soon"), "a count must be a positive integer such as 1024 or 32k, got 'soon'"),
         (("--figure", "map.tiff3"), "--figure must name a .png, .svg or .pdf"),
+        (("--longest-fitted", "soon"), "a count must be a positive integer such as 1024 or 32k, got 'soon'"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(run, arguments, said):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--figure", "file/below.png", "cannot be written"),
+        ("--csv", "file/below.csv", "cannot be written"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line(run, tmp_path, option, name, said):
+    (tmp_path / "file").write_text("")
+    code, out, err = run("--on", "H200", option, str(tmp_path / name))
+    assert (code, out) == (3, "")
     assert said in err
     assert err.count("\n") == 1
 
