@@ -42,6 +42,7 @@ SLOW = (
     "kinetics/measure/test_step_runner.py",
     "kinetics/mini",
     "kinetics/report/test_browser.py",
+    "kinetics/report/test_layout.py",
     "kinetics/samples/test_transformers_serve.py",
     "kinetics/samples/test_workers.py",
     "kinetics_kernels/test_gpu_interpreter.py",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kinetics.law.stored_frontiers import FrontierLine, LawTask
-from kinetics.report.style import Axis, Panel, add_hover, color_of, known_legend, log_axis, new_figure, tag
+from kinetics.report.style import INK, Axis, Panel, add_hover, color_of, known_legend, log_axis, new_figure, tag
 from kinetics.specs.units import format_seconds
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def draw_frontiers(task: LawTask) -> Figure:
         marks: list[Any] = [figure.line("x", "y", source=columns, line_width=2.5, line_dash=dash, **look)]
         changes = _changes(columns)
         marks.append(figure.scatter("x", "y", source=changes, size=8, color=color, name=f"{line.attention}: marks"))
-        marks.append(_draw_names(figure, names.placed(changes), color, name=f"{line.attention}: names"))
+        marks.append(_draw_names(figure, names.placed(changes), name=f"{line.attention}: names"))
         for mark in marks:
             tag(mark, line.attention, color=color, symbol=_SYMBOLS[dash])
     add_hover(figure, ("best_model", "attention", "accuracy", "cost"))
@@ -110,9 +110,11 @@ class _Names:
         return is_beside or abs(height - other_height) >= _NAME_HEIGHT
 
 
-def _draw_names(figure: Figure, named: _Columns, color: str, *, name: str) -> Any:
+def _draw_names(figure: Figure, named: _Columns, *, name: str) -> Any:
     place: dict[str, Any] = {"text_align": "align", "text_baseline": "baseline", "x_offset": "dx", "y_offset": "dy"}
-    return figure.text("x", "y", text="text", source=named, text_font_size="12px", text_color=color, name=name, **place)
+    marks = figure.text("x", "y", text="text", source=named, text_font_size="12px", name=name, **place)
+    marks.glyph.tags = [INK]
+    return marks
 
 
 def _columns(line: FrontierLine) -> _Columns:

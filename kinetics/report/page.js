@@ -14,6 +14,7 @@ function paint(models) {
     for (const [name, variable] of Object.entries(themed)) {
       if (name in model.properties && model[name] !== null) model[name] = color(variable);
     }
+    if (model.tags?.includes("ink")) model.text_color = color("--ink");
   }
 }
 
@@ -64,12 +65,12 @@ function symbol({ color: tint, symbol: name }) {
   return image;
 }
 
-const labelsOf = (mark) => (mark.tags ?? []).map((tag) => (tag instanceof Map ? tag.get("label") : tag.label));
+const labelsOf = (mark) => (mark.tags ?? []).filter((tag) => tag !== "ink").map((tag) => (tag instanceof Map ? tag.get("label") : tag.label));
 
 // A mark is shown unless one of its entries is switched off.
 function fillLegend(place, legend) {
   const off = new Set();
-  const marks = () => documents.get(place).flatMap((one) => [...one.all_models]).filter((one) => one.tags?.length);
+  const marks = () => documents.get(place).flatMap((one) => [...one.all_models]).filter((one) => labelsOf(one).length);
   const buttons = legend.map((entry) => {
     const button = document.createElement("button");
     button.type = "button";

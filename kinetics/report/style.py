@@ -1,8 +1,8 @@
 """How every figure of the page looks: colours, symbols, axes, hover labels.
 
-Colours are Paul Tol's bright scheme, told apart by readers with any colour vision and legible on light and dark;
-symbols repeat what colours say. The page sets text and grid colours to its theme. Text in files reaches figures as
-values of columns, which Bokeh shows as text.
+Colours are near Paul Tol's bright scheme, told apart by readers with any colour vision, and as dark or light as a mark
+must be to be seen on light and on dark paper; symbols repeat what colours say. The page sets text and grid colours to
+its theme. Text in files reaches figures as values of columns, which Bokeh shows as text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
-PALETTE: Final = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#8C8C8C")
+PALETTE: Final = ("#4477AA", "#E2556A", "#228833", "#A98600", "#1F97B3", "#AA4488", "#8C8C8C")
 GREY: Final = "#8C8C8C"
 POINT_SIZE: Final = 7
+INK: Final = "ink"
+"""Tag of texts that take the page's ink."""
 _LINE_SYMBOLS: Final = ("circle", "square", "triangle", "diamond", "x")
 _SYMBOLS: Final = {"dense": "circle", "block_topk": "square", "step_dense": "circle", "step_block_topk": "square"}
 _OTHER_SYMBOL: Final = "x"

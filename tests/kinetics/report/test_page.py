@@ -180,7 +180,7 @@ def test_a_legend_has_an_entry_for_every_mark_and_no_other(result, row, law):
                 colors = [
                     getattr(mark.glyph, name) for name in ("line_color", "text_color") if hasattr(mark.glyph, name)
                 ]
-                assert not mark.tags or colors[0] in [said[tag["label"]].color for tag in mark.tags]
+                assert not mark.tags or mark.glyph.tags or colors[0] in [said[tag["label"]].color for tag in mark.tags]
 
 
 def test_colours_say_slower_equal_and_faster_on_one_scale(result, row):
