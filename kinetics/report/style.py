@@ -63,7 +63,7 @@ class Panel:
 
 def log_axis(title: str, values: Iterable[float], *, labels: Callable[[int], str] | None = None) -> Axis:
     """A logarithmic axis that will show these values. With `labels`, these counts are its ticks, thinned if many."""
-    kept = tuple(value for value in values if value > 0)
+    kept = tuple(value for value in values if 0 < value < math.inf)
     ticks = decade_ticks(kept)
     if labels is not None:
         counts = sorted({int(value) for value in kept})

@@ -12,6 +12,8 @@ from kinetics.tables.display import Column
 from kinetics.tables.quantity import Quantity
 
 _LARGEST: Final = 1.7976931348623157e308
+_LARGEST_COUNT: Final = 2**53 - 1
+"""Larger ones are no numbers to whoever reads JSON into floats."""
 
 
 class Role(Enum):
@@ -90,7 +92,7 @@ class Field:
         if self.quantity is Quantity.FLAG:
             return bool
         if self.quantity in (Quantity.COUNT, Quantity.TOKENS):
-            return Annotated[int, msgspec.Meta(ge=int(self.least or 0))]
+            return Annotated[int, msgspec.Meta(ge=int(self.least or 0), le=_LARGEST_COUNT)]
         return Annotated[float, msgspec.Meta(ge=-_LARGEST if self.least is None else self.least, le=_LARGEST)]
 
     @property
