@@ -21,8 +21,11 @@ const inView = [...document.querySelectorAll("[data-figure]")].filter(
 return rows && inView.every((place) => place.dataset.shown);
 """
 _OPENED = """
-const marks = performance.getEntriesByType("mark").map((mark) => mark.startTime);
-return [performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd, Math.max(...marks)];
+const inView = [...document.querySelectorAll("[data-figure]")].filter(
+  (place) => place.getBoundingClientRect().top < innerHeight);
+const names = ["table ready", ...inView.map((place) => `figure drawn: ${place.dataset.figure}`)];
+const firsts = names.map((name) => performance.getEntriesByName(name)[0]?.startTime ?? 0);
+return [performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd, Math.max(...firsts)];
 """
 
 

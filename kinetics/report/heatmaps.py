@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
 
+MAX_MAPS: Final = 40
 NUMBER_HEIGHT: Final = 0.44
 """Of a cell's height: the band in its middle that belongs to the number."""
 

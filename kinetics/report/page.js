@@ -24,8 +24,9 @@ async function draw(place) {
   place.dataset.drawn = "yes";
   const { Document } = Bokeh.require("document");
   const index = place.dataset.index;
-  const { items, legend, alt, note } = payload.figures[place.dataset.figure][Number(index)];
-  const made = items.map((item) => Document.from_json(structuredClone(item.doc)));
+  const text = document.getElementById(`figure-${place.dataset.figure}-${index}`).textContent;  // read when looked at
+  const { items, legend, alt, note } = JSON.parse(text);
+  const made = items.map((item) => Document.from_json(item.doc));
   made.forEach((one) => paint(one.all_models));  // before anything is drawn: painting twice takes twice as long
   documents.set(place, made);
   const frames = made.map(() => document.createElement("div"));
@@ -35,7 +36,7 @@ async function draw(place) {
   document.querySelector(`[data-note="${place.dataset.figure}"]`).textContent = note;
   await Promise.all(made.map((one, number) => Bokeh.embed.add_document_standalone(one, frames[number])));
   place.dataset.shown = index;
-  performance.mark("figure drawn");
+  performance.mark(`figure drawn: ${place.dataset.figure}`);
 }
 
 // Symbols of the legend, in a box of 22 by 12.
@@ -124,7 +125,13 @@ function watchScrolling(frame) {
   new ResizeObserver(look).observe(scroll);
   new ResizeObserver(look).observe(scroll.firstElementChild);
 }
-document.querySelectorAll(".frame").forEach(watchScrolling);
+const frames = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((one) => one.isIntersecting)) {
+    frames.unobserve(entry.target);
+    watchScrolling(entry.target);
+  }
+}, { rootMargin: "200px" });
+document.querySelectorAll(".frame").forEach((frame) => frames.observe(frame));
 
 // The table alone scrolls sideways; what is above and below it stays.
 function frameTable(place) {

@@ -21,7 +21,7 @@ from kinetics.files.atomic import to_strict, write_text
 from kinetics.report.conclusion import conclude
 from kinetics.report.device_cards import device_cards
 from kinetics.report.frontiers import frontier_panel
-from kinetics.report.heatmaps import map_panel, speedup_maps
+from kinetics.report.heatmaps import MAX_MAPS, map_panel, speedup_maps
 from kinetics.report.key_chart import key_chart
 from kinetics.report.predictions import prediction_panel
 from kinetics.report.providers import MAX_SERIES, draw_series, provider_series
@@ -63,17 +63,14 @@ def render_page(sources: Sources, *, title: str, dollars_per_hour: Mapping[str, 
     )
     environment.globals["numeric_columns"] = numeric_columns
     panels, fields = page_panels(sources), shown_fields(sources.files)
-    payload = {
-        "figures": {name: [_payload(panel) for panel in group] for name, group in panels.items()},
-        "columns": page_columns(fields),
-        "rows": row_values(sources.files, fields),
-    }
+    columns, rows = page_columns(fields), row_values(sources.files, fields)
     return environment.get_template("page.html.j2").render(
         title=title,
         panels=panels,
-        num_rows=len(payload["rows"]),
-        columns=payload["columns"],
-        payload=script_json(payload),
+        num_rows=len(rows),
+        columns=columns,
+        payload=script_json({"columns": columns, "rows": rows}),
+        figures=[(f"{name}-{i}", script_json(_payload(one))) for name in panels for i, one in enumerate(panels[name])],
         bokeh_js=_bokeh_js(),
         table_js=base64.b64encode(_bundle("dt_bundle.js").encode()).decode(),
         table_css=_bundle("dt_bundle.css"),
@@ -87,20 +84,23 @@ def _texts(sources: Sources, dollars_per_hour: Mapping[str, float]) -> dict[str,
     """What stands on the page as text and tables."""
     files = sources.files
     conclusion = conclude(sources)
+    max_cases = max(8, min(MAX_CASES, 3 * MAX_CASES // max(1, len(sources.regressions))))
     return {
         "conclusion": conclusion,
         "chart": key_chart(conclusion.figure) if conclusion.figure else None,
         "cards": device_cards(files, [color_of(index) for index in range(len(files))]),
         "num_series": len(provider_series(files)),
         "max_series": MAX_SERIES,
+        "num_maps": len(speedup_maps(files)),
+        "max_maps": MAX_MAPS,
         "steps": step_table(files, dollars_per_hour),
         "has_prices": bool(dollars_per_hour),
         "pricings": dict.fromkeys(f"{task.device}, {task.source}: {task.pricing}" for task in sources.tasks),
         "baseline": sources.baseline,
         "not_held": [file.label for file in sources.not_held],
         "other_devices": sources.other_devices,
-        "regressions": [ratio_table(comparison) for comparison in sources.regressions],
-        "max_cases": MAX_CASES,
+        "regressions": [ratio_table(comparison, max_cases=max_cases) for comparison in sources.regressions],
+        "max_cases": max_cases,
         "predictions": table_for_people(prediction_table(files), HEADINGS),
         "left_out": table_for_people(left_out_table([item for file in files for item in file.left_out]), HEADINGS),
     }
@@ -112,7 +112,7 @@ def page_panels(sources: Sources) -> dict[str, list[Panel]]:
     has_bytes = any(row.is_kernel_or_step for file in files for row in file.rows)
     return {
         "providers": [draw_series(one) for one in provider_series(files)[:MAX_SERIES]],
-        "speedup": [map_panel(one) for one in speedup_maps(files)],
+        "speedup": [map_panel(one) for one in speedup_maps(files)[:MAX_MAPS]],
         "roofline": [roofline_panel(files)] if has_bytes else [],
         "prediction": [prediction_panel(files)] if has_bytes else [],
         "frontier": [frontier_panel(task) for task in sources.tasks],

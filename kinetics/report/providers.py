@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812 - Bokeh's class is spelt like a function
 
 OURS: Final = "ours"
-MAX_SERIES: Final = 60
+MAX_SERIES: Final = 24
 _COMPARED: Final = ("dense", "block_topk")
 _LIKE: Final = ("operation", "batch", "kv_budget", "page_size", "dtype", "cache_state", "graph")
 _MS: Final = 1e3

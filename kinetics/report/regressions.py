@@ -19,6 +19,7 @@ from kinetics.tables.quantity import Quantity, show
 from kinetics.tables.table import Table
 
 MAX_CASES: Final = 40
+"""Lines of a run; of several runs, together as many as of three."""
 SLOWER, FASTER, OPEN, DISTURBED = "slower", "faster", "open", "disturbed"
 _LARGEST_REACH: Final = 20.0
 
@@ -58,10 +59,10 @@ class RatioTable:
     left_out: Table
 
 
-def ratio_table(comparison: Comparison) -> RatioTable:
+def ratio_table(comparison: Comparison, *, max_cases: int = MAX_CASES) -> RatioTable:
     """Counts of all cases, and the lines of those farthest from 1."""
     verdicts = [case_verdict(case) for case in comparison.cases]
-    chosen = sorted(comparison.cases, key=lambda case: -abs(bounded_log(ratio_of(case).ratio)))[:MAX_CASES]
+    chosen = sorted(comparison.cases, key=lambda case: -abs(bounded_log(ratio_of(case).ratio)))[:max_cases]
     reach = min(ratio_reach(end for case in chosen for end in _ends(ratio_of(case))), _LARGEST_REACH)
     return RatioTable(
         file=comparison.files[1].label,

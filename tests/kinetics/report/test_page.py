@@ -55,7 +55,10 @@ def test_text_from_files_never_becomes_markup(result, row, made_law, tmp_path):
     assert EVIL not in page
     tags = Scripts(page).tags
     assert not [attrs for tag, attrs in tags if tag == "img"]
-    assert len([tag for tag, _ in tags if tag == "script"]) == 4
+    num_panels = sum(
+        len(group) for group in page_panels(read_sources([path, tmp_path / "law.json"], baseline=path)).values()
+    )
+    assert len([tag for tag, _ in tags if tag == "script"]) == 4 + num_panels
     assert not [name for _, attrs in tags for name in attrs if name.startswith("on")]
 
 
