@@ -26,7 +26,17 @@ from kinetics.specs.cache_formats import find_cache_format
 
 WHERE_COLUMNS: Final = ("system", "framework", "version")
 _WORDS: Final = frozenset(
-    ("kernel_source", "kv_cache_dtype", "gemm_type", "gemm_dtype", "moe_dtype", "distribution", "model", "phase")
+    (
+        "kernel_source",
+        "kv_cache_dtype",
+        "gemm_type",
+        "gemm_dtype",
+        "moe_dtype",
+        "distribution",
+        "model",
+        "phase",
+        "score_mode",
+    )
 )
 """Columns that hold no numbers."""
 

@@ -26,7 +26,7 @@ from kinetics.specs.hardware import Accelerator, find_accelerator
 
 MIN_ROWS: Final = 24
 """Fewer rows than this make no fit."""
-BEYOND: Final = {"attention": 16_384, "mla": 8_192, "dsa": 8_192, "msa": 8_192}
+BEYOND: Final = {"attention": 16_384, "mla": 8_192, "dsa": 8_192, "msa": 8_192, "dsa_index": 8_192, "dsa_choice": 8_192}
 """Contexts up to which a fit is given rows when it is judged beyond its range."""
 _SETTINGS: Final = {
     "attention": [Settings(cache_share=c, max_splits=n) for c in (0.75, 0.95, 1.1, 1.25) for n in (1, 8, 128)],
@@ -37,6 +37,7 @@ _DEFAULT_SETTINGS: Final = [Settings(), Settings(cache_share=0.6)]
 _RANGED: Final = {
     "attention": ("batch", "context_len"), "mla": ("batch", "context_len", "heads"),
     "dsa": ("batch", "context_len", "heads"), "msa": ("batch", "context_len", "heads"),
+    **dict.fromkeys(("dsa_index", "dsa_choice", "dsa_attention"), ("batch", "context_len")),
     "matmul": ("rows", "inputs", "outputs"), "experts": ("rows", "hidden", "width", "experts"),
     "all_reduce": ("message_bytes", "devices"),
 }  # fmt: skip

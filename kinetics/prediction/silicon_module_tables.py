@@ -35,7 +35,7 @@ def read_latent(table: pd.DataFrame) -> Rows:
             continue
         cases, seconds = [], []
         for (model, heads), some in rows.groupby(["model", "num_heads"]):
-            found = _latent_model(str(model), shares=bool(key[1]))
+            found = find_latent(str(model), shares=bool(key[1]))
             if found is not None:
                 some = some.sort_values(["batch_size", "context_len"])
                 mixer, hidden_size = found
@@ -56,7 +56,7 @@ def read_latent(table: pd.DataFrame) -> Rows:
             yield str(key[0]), _joined(cases), np.concatenate(seconds)
 
 
-def _latent_model(name: str, *, shares: bool) -> tuple[LatentAttention, int] | None:
+def find_latent(name: str, *, shares: bool) -> tuple[LatentAttention, int] | None:
     """The latent attention of a model by its name in a table, and the hidden size; None if it is not known."""
     plain = name.rsplit("/", maxsplit=1)[-1].removesuffix("-NVFP4").removesuffix("-FP8")
     try:

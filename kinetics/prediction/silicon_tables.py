@@ -36,6 +36,7 @@ from kinetics.prediction.silicon_package import (
     read_table,
     seconds_of,
 )
+from kinetics.prediction.silicon_part_tables import PARTS, read_part
 from kinetics.specs.attention_layers import GroupedQueryAttention
 from kinetics.specs.cache_formats import find_cache_format
 from kinetics.specs.weight_formats import find_weight_format
@@ -197,6 +198,7 @@ def _read_all_reduce(table: pd.DataFrame) -> Rows:
 
 
 _SHAPE: Final = ("kernel_source", "kv_cache_dtype", "batch_size", "num_heads", "isl", "step")
+_PART: Final = ("kernel_source", "kv_cache_dtype", "model", "batch_size", "isl", "step")
 _DELTA: Final = (
     "kernel_source", "phase", "batch_size", "d_conv", "num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim",
 )  # fmt: skip
@@ -209,6 +211,14 @@ _TABLES: Final[dict[str, tuple[str, tuple[str, ...], Callable[[Any], Rows]]]] = 
     "mla": ("*/mla/*/*/mla_generation_module_perf.parquet", (*_SHAPE, "model", "gemm_type"), read_latent),
     "dsa": ("*/sparse_attention/*/*/dsa_generation_module_perf.parquet", (*_SHAPE, "model", "gemm_type"), read_latent),
     "msa": ("*/msa/*/*/msa_generation_module_perf.parquet", (*_SHAPE, "gemm_type"), read_msa),
+    **{
+        part: (
+            f"*/sparse_attention/*/*/glm5_{table}_module_perf.parquet",
+            (*_PART, *(("score_mode",) if part == "dsa_choice" else ())),
+            read_part(part),
+        )
+        for part, table in zip(PARTS, ("mqa_logits", "topk", "dsa_attn"), strict=True)
+    },
     "matmul": ("*/gemm/*/*/gemm_perf.parquet", ("kernel_source", "gemm_dtype", "m", "n", "k"), _read_matmuls),
     "experts": (
         "*/moe/*/*/moe_perf.parquet",

@@ -93,6 +93,23 @@ def module_terms(shape: Columns, device: Accelerator, settings: Settings) -> Ter
     return Terms(columns=columns, parts=parts, least={"index": 1.0})
 
 
+def part_terms(shape: Columns, device: Accelerator, settings: Settings) -> Terms:
+    """A part of DSA alone. Columns: batch, context_len, keys (walked by a program), key_bytes, programs."""
+    keys = shape["keys"]
+    waves, twice = (np.ceil(n * shape["programs"] / _processors(device)) for n in (1, 2))
+    missed, hit = _through_cache(shape["programs"] * keys * shape["key_bytes"], device, settings.cache_share, _SHARP)
+    columns = {
+        "fixed": np.ones_like(keys),
+        "waves": (waves - 1) * _MICRO,
+        "pairs": (twice - 1) * _MICRO,  # where two processors serve a program
+        "doublings": np.log2(np.maximum(shape["context_len"], _SPLIT_KEYS) / _SPLIT_KEYS) * _MICRO,
+        "read": missed,
+        "cached": hit,
+        "walk": waves * keys * _NANO,
+    }
+    return Terms(columns=columns, parts=((("read", "cached"), ("walk",)),))
+
+
 def matmul_terms(shape: Columns, device: Accelerator, settings: Settings) -> Terms:
     """A matrix product of decoding. Columns: rows, inputs, outputs, weight_bytes, activation_bytes, flop_rate."""
     rows, inputs, outputs = shape["rows"], shape["inputs"], shape["outputs"]
@@ -173,6 +190,9 @@ TERMS: Final[dict[str, Callable[[Columns, Accelerator, Settings], Terms]]] = {
     "mla": module_terms,
     "dsa": module_terms,
     "msa": module_terms,
+    "dsa_index": part_terms,
+    "dsa_choice": part_terms,
+    "dsa_attention": part_terms,
     "matmul": matmul_terms,
     "experts": experts_terms,
     "gated_delta_net": state_terms,

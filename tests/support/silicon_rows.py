@@ -3,7 +3,8 @@
 Source: aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), H200. `silicon_h200_vllm.csv`: vLLM 0.24.0, FA3 decode
 attention and the modules of DeepSeek V3 (dense latents) and V3.2 (DSA) with 128 heads, bf16 weights and cache.
 `silicon/`: a file an operation with the columns of the package's table, rows of one kernel drawn at random: vLLM
-0.24.0, but KDA of SGLang 0.5.16, Mamba-2 of TensorRT-LLM 1.3.0rc20, and all-reduce of vLLM 0.19.0 as well.
+0.24.0, but DSA's parts of SGLang 0.5.14, KDA of SGLang 0.5.16, Mamba-2 of TensorRT-LLM 1.3.0rc20, and all-reduce of
+vLLM 0.19.0 as well.
 """
 
 from __future__ import annotations

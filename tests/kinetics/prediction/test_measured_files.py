@@ -43,6 +43,7 @@ def test_cells_that_repeat_are_taken_by_their_median(tmp_path):
 def test_every_sample_is_read_as_the_package_would_be():
     assert {path.stem for path in SAMPLES.glob("*.csv")} == {
         "attention", "mla", "dsa", "msa", "matmul", "experts", "gated_delta_net", "kda", "mamba2", "all_reduce",
+        "dsa_index", "dsa_choice", "dsa_attention",
     }  # fmt: skip
     (group,) = sample_rows("dsa")
     assert (group.kernel.name, group.cases.dtype, len(group.seconds)) == ("FLASHMLA_SPARSE", "bf16, weights bf16", 110)

@@ -13,7 +13,7 @@ from tests.support.silicon_rows import sample_rows
 
 MEDIANS = {
     "attention": 0.05, "mla": 0.06, "dsa": 0.06, "msa": 0.06, "matmul": 0.085, "experts": 0.12, "all_reduce": 0.12,
-    "gated_delta_net": 0.06, "kda": 0.06, "mamba2": 0.10,
+    "gated_delta_net": 0.06, "kda": 0.06, "mamba2": 0.10, "dsa_index": 0.06, "dsa_choice": 0.08, "dsa_attention": 0.08,
 }  # fmt: skip
 """What samples of one kernel keep within; a hundred rows of a kernel scatter more than all of its rows."""
 
@@ -35,7 +35,7 @@ def test_shipped_fits_predict_the_rows_as_they_are(operation):
     assert max(one.median for one in judged(operation, Split.SHIPPED)) <= MEDIANS[operation]
 
 
-@pytest.mark.parametrize("operation", ["attention", "mla", "dsa", "msa"])
+@pytest.mark.parametrize("operation", ["attention", "mla", "dsa", "msa", "dsa_index"])
 def test_fits_of_short_contexts_predict_long_ones(operation):
     (found,) = judged(operation, Split.BEYOND)
     assert found.median <= 0.10
@@ -62,7 +62,8 @@ def test_another_versions_rows_are_judged_by_the_shipped_version():
 WRONG = {
     "attention": ("keys", 0.7), "mla": ("batch", 0.6), "dsa": ("batch", 0.6), "msa": ("batch", 0.6),
     "matmul": ("inputs", 0.6), "experts": ("visited", 0.5), "all_reduce": ("message_bytes", 0.5),
-    "gated_delta_net": ("batch", 0.5), "kda": ("batch", 0.5), "mamba2": ("batch", 0.5),
+    "gated_delta_net": ("batch", 0.5), "kda": ("batch", 0.5), "mamba2": ("batch", 0.5), "dsa_index": ("keys", 0.6),
+    "dsa_choice": ("keys", 0.5), "dsa_attention": ("programs", 0.5),
 }  # fmt: skip
 
 
@@ -104,3 +105,12 @@ def test_an_unknown_kernel_is_judged_by_the_fit_that_a_prediction_would_take():
     found = judge_group(renamed, Split.SHIPPED, fits=committed_fits())
     assert found is not None
     assert "vllm_flash_attn_fa3 of vllm" in found.fitted_on
+
+
+def test_a_tile_of_scores_serves_four_requests_and_walks_the_keys_of_each():
+    (group,) = sample_rows("dsa_index")
+    columns = group.cases.columns
+    for batch, keys, programs in ((1, 1, 1), (4, 4, 1), (16, 4, 4), (1024, 4, 256)):
+        rows = columns["batch"] == batch
+        assert np.all(columns["keys"][rows] == keys * columns["context_len"][rows])
+        assert np.all(columns["programs"][rows] == programs)
