@@ -48,7 +48,7 @@ PRETEND: Final = Shapes(
     page_sizes="16,32", kv_budget="128", step_cases="graph and b1-c128", energy_batches="1", energy_contexts="256",
 )  # fmt: skip
 
-RIVALS: Final = "ours,torch_sdpa,naive_sparse,flash_attn_3,flashinfer"
+RIVALS: Final = "ours,ours_fast,torch_sdpa,naive_sparse,flash_attn_3,flashinfer,flashinfer_sparse"
 _DEVICE_TESTS: Final = tuple(
     f"tests/kinetics_kernels/test_gpu_{name}.py" for name in ("decode", "pages", "graph_replay", "stream_read")
 )

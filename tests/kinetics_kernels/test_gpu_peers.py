@@ -9,23 +9,33 @@ from __future__ import annotations
 import inspect
 import sys
 import time
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from kinetics_kernels import api
 from kinetics_kernels.dense import reference
 from kinetics_kernels.peer_kinds import child_probe, gpu_peer
-from kinetics_kernels.peers import flash_attn_4, varlen_attn
+from kinetics_kernels.peer_kinds.own_pages import own_pages, own_pages_bytes
+from kinetics_kernels.peers import flash_attn_3, flash_attn_4, varlen_attn
 from kinetics_kernels.peers.flashinfer import csr_pages
-from kinetics_kernels.providers import DENSE, DecodeRequest, ProviderCase, find_provider, provider_names
-from kinetics_kernels.shapes import DecodeShape, PagedCache
-from kinetics_kernels.testing import DecodeInputs, assert_dense_correct, make_inputs
+from kinetics_kernels.providers import (
+    DENSE,
+    DecodeRequest,
+    PreparedDecode,
+    ProviderCase,
+    find_provider,
+    provider_names,
+)
+from kinetics_kernels.shapes import DecodeShape, PagedCache, PageSelection, PageSummaryKind
+from kinetics_kernels.testing import DecodeInputs, assert_dense_correct, assert_sparse_correct, make_inputs
 from kinetics_kernels.unavailable import Unavailable
 
 INSTALLED_WITH_TORCH = ["torch_sdpa_flash", "torch_sdpa_cudnn", "flex_attention", "varlen_attn"]
-SEPARATE = ["flash_attn_2", "flash_attn_3", "flash_attn_4", "flashinfer"]
+SEPARATE = ["flash_attn_2", "flash_attn_3", "flash_attn_4", "flashinfer", "flashinfer_sparse"]
 GPU_PEERS = INSTALLED_WITH_TORCH + SEPARATE
 
 
@@ -110,9 +120,7 @@ def test_our_kernels_are_not_offered_for_timing_while_the_interpreter_is_on(monk
 
 
 def test_shapes_a_peer_cannot_do_are_refused_with_the_rule() -> None:
-    flash, flex = find_provider("flash_attn_2"), find_provider("flex_attention")
-    assert flash.unavailable_for(case_of(page_size=256)) is None
-    assert str(flash.unavailable_for(case_of(page_size=16))) == "page_size must be a multiple of 256, got 16"
+    flex = find_provider("flex_attention")
     assert flex.unavailable_for(case_of(group=8)) is None
     assert str(flex.unavailable_for(case_of(group=5))) == "group_size must be a power of two, got 5"
 
@@ -130,27 +138,62 @@ def with_kvcache(table_name: str) -> Any:
         *,
         cache_seqlens: torch.Tensor,
         softmax_scale: float,
+        num_splits: int = 0,
         **tables: torch.Tensor,
     ) -> torch.Tensor:
-        assert list(tables) == [table_name]
+        assert list(tables) == [table_name] * bool(table_name)
+        assert num_splits == 0
+        tables = tables or {table_name: torch.arange(len(q), dtype=torch.int32)[:, None]}
+        assert table_name != "block_table" or k_cache.shape[1] % 256 == 0
         assert q.shape[1] == 1
         return decode_reference(q[:, 0], k_cache, v_cache, tables[table_name], cache_seqlens, softmax_scale)[:, None]
 
     return flash_attn_with_kvcache
 
 
+@pytest.mark.parametrize("page_size", [16, 256])
 @pytest.mark.parametrize(
-    ("name", "module", "table_name"),
-    [("flash_attn_2", "flash_attn", "block_table"), ("flash_attn_3", "flash_attn_interface", "page_table")],
+    ("name", "module", "table_name", "is_built"),
+    [
+        ("flash_attn_2", "flash_attn", "block_table", False),
+        ("flash_attn_3", "flash_attn_interface", "page_table", True),
+        ("flash_attn_3", "fa3_fwd_interface", "", False),
+    ],
 )
-def test_flash_attention_2_and_3_get_pages_under_their_names(
-    name: str, module: str, table_name: str, monkeypatch: pytest.MonkeyPatch
+def test_flash_attention_2_and_3_get_what_they_like_under_their_names(
+    name: str, module: str, table_name: str, is_built: bool, page_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in = ModuleType(module)
     stand_in.flash_attn_with_kvcache = with_kvcache(table_name)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module, stand_in)
-    inputs = inputs_for([300, 31])
-    assert_dense_correct(run_provider(name, inputs), inputs)
+    monkeypatch.setattr(flash_attn_3, "_is_installed", lambda distribution: is_built)
+    inputs = inputs_for([300, 31], page_size=page_size)
+    prepared = find_provider(name).prepare(DecodeRequest(inputs=inputs))
+    assert_dense_correct(prepared.run(), inputs)
+    inputs.v_cache.mul_(2.0)
+    if prepared.refresh is not None:
+        prepared.refresh()
+    assert_dense_correct(prepared.run(), inputs)
+    is_copy = not table_name or (name == "flash_attn_2" and page_size == 16)
+    assert (prepared.refresh is not None) == is_copy
+    own_bytes = find_provider(name).prepared_bytes(case_of(page_size=page_size))
+    assert (own_bytes > 0) == is_copy
+
+
+@pytest.mark.parametrize("lengths", [[300, 31], [256, 1], [257, 512]])
+@pytest.mark.parametrize("page_size", [16, 64])
+def test_pages_of_a_peers_own_hold_what_ours_hold_and_are_shared(page_size: int, lengths: list[int]) -> None:
+    inputs = inputs_for(lengths, page_size=page_size)
+    one, other = own_pages(inputs, 256), own_pages(inputs, 256)
+    assert one.k_cache.data_ptr() == other.k_cache.data_ptr()
+    assert one.k_cache.shape[1] == 256
+    assert torch.isfinite(one.k_cache).all()
+    out = decode_reference(inputs.q, one.k_cache, one.v_cache, one.block_table, inputs.seq_lens, 64**-0.5)
+    assert_dense_correct(out, inputs)
+    held = 2 * one.k_cache.numel() * 2
+    shape = inputs.shape
+    case = ProviderCase(operation=DENSE, shape=shape, dtype="bfloat16", device_type="cuda")
+    assert own_pages_bytes(case, 256) == held
 
 
 @pytest.mark.parametrize("returns_lse", [True, False])
@@ -161,6 +204,8 @@ def test_flash_attention_4_gets_one_query_token_per_request(returns_lse: bool, m
         v: torch.Tensor,
         *,
         cu_seqlens_q: torch.Tensor,
+        max_seqlen_q: int,
+        max_seqlen_k: int,
         seqused_k: torch.Tensor,
         page_table: torch.Tensor,
         softmax_scale: float,
@@ -168,6 +213,7 @@ def test_flash_attention_4_gets_one_query_token_per_request(returns_lse: bool, m
     ) -> Any:
         assert cu_seqlens_q.tolist() == list(range(len(q) + 1))
         assert num_splits == flash_attn_4.CHOOSE_SPLITS
+        assert (max_seqlen_q, max_seqlen_k) == (1, 90)
         out = decode_reference(q, k, v, page_table, seqused_k, softmax_scale)
         return (out, None) if returns_lse else out
 
@@ -227,6 +273,93 @@ def test_flashinfer_is_planned_outside_the_call_and_gets_its_compressed_rows(mon
     assert provider.version().endswith("(fa2, tensor cores)")
 
 
+class TopKAndDecode:
+    """What the sparse peer asks of FlashInfer, with the names and the meaning of its published signatures."""
+
+    def __init__(self) -> None:
+        self.plans: list[SimpleNamespace] = []
+
+    def top_k_page_table_transform(
+        self,
+        input: torch.Tensor,  # noqa: A002 - its name there
+        src_page_table: torch.Tensor,
+        lengths: torch.Tensor,
+        k: int,
+        *,
+        dsa_graph_safe: bool,
+    ) -> torch.Tensor:
+        assert dsa_graph_safe
+        assert input.is_contiguous()
+        assert input.shape == src_page_table.shape
+        exists = torch.arange(input.shape[1])[None] < lengths[:, None]
+        best = torch.topk(input.masked_fill(~exists, -torch.inf), k).indices
+        return src_page_table.gather(1, best.flip(1)).to(torch.int32)  # in no particular order
+
+    def BatchDecodeWithPagedKVCacheWrapper(  # noqa: N802 - a class there
+        self, workspace: torch.Tensor, kv_layout: str, **buffers: Any
+    ) -> Any:
+        assert (kv_layout, buffers["use_cuda_graph"], buffers["use_tensor_cores"]) == ("NHD", True, True)
+        indices = buffers["paged_kv_indices_buffer"]
+
+        def plan(
+            indptr: torch.Tensor,
+            ids: torch.Tensor,
+            last: torch.Tensor,
+            q_heads: int,
+            kv_heads: int,
+            head_dim: int,
+            page_size: int,
+            **more: Any,
+        ) -> None:
+            assert kv_heads == 1
+            assert len(ids) == indptr[-1] == len(indices)
+            lens = (indptr.diff() - 1) * page_size + last
+            self.plans.append(SimpleNamespace(lens=lens.to(torch.int32), scale=more["sm_scale"]))
+
+        def run(q: torch.Tensor, caches: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            planned = self.plans[-1]
+            return decode_reference(q, *caches, indices.view(len(q), -1), planned.lens, planned.scale)
+
+        return SimpleNamespace(plan=plan, run=run)
+
+
+@pytest.mark.parametrize("context_len", [300, 304])
+def test_flashinfer_selects_and_attends_by_rows_of_one_kv_head(
+    context_len: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = TopKAndDecode()
+    monkeypatch.setitem(sys.modules, "flashinfer", stand_in)  # type: ignore[arg-type]
+    inputs = inputs_for([context_len, context_len])
+    summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN)
+    kept = PageSelection(num_pages=6, num_sink_pages=1, num_local_pages=2)
+    request = DecodeRequest(inputs=inputs, page_summary=summary, selection=kept)
+    prepared = find_provider("flashinfer_sparse").prepare(request)
+    for _ in range(2):
+        out = prepared.run()
+        assert prepared.page_indices is not None
+        pages = prepared.page_indices()
+        expected = api.select_pages(api.score_pages(inputs.q, inputs.cache, summary), inputs.cache, selection=kept)
+        assert torch.equal(pages, expected)
+        assert_sparse_correct(out, inputs, pages)
+        inputs.q.normal_()
+        inputs.v_cache.mul_(2.0)
+        assert prepared.refresh is not None
+        prepared.refresh()
+    assert len(stand_in.plans) == 1
+
+
+def test_flashinfer_refuses_rows_of_unequal_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "flashinfer", TopKAndDecode())  # type: ignore[arg-type]
+    for lengths in ([300, 200], [60, 60]):
+        inputs = inputs_for(lengths)
+        summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN)
+        kept = PageSelection(num_pages=6, num_sink_pages=1, num_local_pages=2)
+        with pytest.raises(ValueError, match="flashinfer_sparse needs equal seq_lens of at least 6 pages"):
+            find_provider("flashinfer_sparse").prepare(
+                DecodeRequest(inputs=inputs, page_summary=summary, selection=kept)
+            )
+
+
 def test_compressed_rows_hold_the_pages_in_use_alone() -> None:
     indptr, indices, last_page_len = csr_pages(inputs_for([33, 16]))
     assert indptr.tolist() == [0, 3, 4]
@@ -246,6 +379,7 @@ def test_varlen_attn_gets_what_its_signature_names(monkeypatch: pytest.MonkeyPat
         assert bound["cu_seq_q"].tolist() == list(range(len(bound["query"]) + 1))
         assert (bound["max_q"], bound["enable_gqa"]) == (1, True)
         caches = (bound["key"], bound["value"])
+        assert caches[0].shape[1] == 256
         return decode_reference(bound["query"], *caches, bound["block_table"], bound["seqused_k"], bound["scale"])
 
     monkeypatch.setattr(module, "varlen_attn", stand_in)
@@ -319,7 +453,29 @@ def test_a_build_that_hangs_is_ended_with_its_compilers() -> None:
     assert time.monotonic() - start_s < 30
 
 
-def test_the_child_really_decodes_through_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_is_the_error_and_not_what_was_said_after_it() -> None:
+    code = "import atexit; atexit.register(print, 'a warning at the end'); raise ValueError('no such thing')"
+    assert str(refusal(code)).endswith("ValueError: no such thing")
+
+
+@pytest.mark.parametrize("name", ["ours", "naive_sparse"])
+def test_a_peer_is_checked_by_a_tiny_case_of_what_it_knows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = find_provider(name)
+    case = replace(case_of(dtype="float32"), operation=provider.operations[-1], device_type="cpu")
+    case = replace(case, shape=replace(case.shape, context_len=300))
+    child_probe.decode_and_check(provider, case)
+    prepare = type(provider).prepare
+    monkeypatch.setattr(type(provider), "prepare", lambda self, request: _doubled(prepare(self, request)), raising=True)
+    with pytest.raises(AssertionError):
+        child_probe.decode_and_check(provider, case)
+
+
+def _doubled(prepared: PreparedDecode) -> PreparedDecode:
+    return replace(prepared, run=lambda: 2 * prepared.run())
+
+
+def test_the_child_really_decodes_through_the_provider() -> None:
+    """Its name is looked up before anything large is imported: a busy machine takes minutes for that."""
     child_probe.try_in_child.cache_clear()
     reason = str(child_probe.try_in_child("no_such_provider"))
     assert "provider must be one of" in reason

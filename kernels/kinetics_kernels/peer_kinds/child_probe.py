@@ -7,12 +7,17 @@ float64. Whatever happens to that process, this one goes on and knows why the pe
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from functools import cache
+from typing import TYPE_CHECKING
 
 from kinetics_kernels.unavailable import Unavailable
+
+if TYPE_CHECKING:
+    from kinetics_kernels.providers import Provider, ProviderCase
 
 PROBE_TIMEOUT_S = 240
 """Longer than a just-in-time build of one kernel takes, shorter than a build of a whole library."""
@@ -43,7 +48,8 @@ def try_command(command: list[str], *, timeout_s: float) -> Unavailable | None:
     if child.returncode < 0:
         return Unavailable(f"its first call died of {signal.Signals(-child.returncode).name}, in a process of its own")
     lines = output.strip().splitlines() or [f"exit code {child.returncode}"]
-    return Unavailable(f"its first call failed, in a process of its own: {lines[-1].strip()[:300]}")
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]  # what else speaks may speak last
+    return Unavailable(f"its first call failed, in a process of its own: {(errors or lines)[-1].strip()[:300]}")
 
 
 def decode_tiny_case(provider_name: str) -> None:
@@ -51,26 +57,47 @@ def decode_tiny_case(provider_name: str) -> None:
 
     Raises: RuntimeError if it supports none; AssertionError if its result is wrong; whatever the peer raises.
     """
-    import torch
-
-    from kinetics_kernels.providers import DENSE, DecodeRequest, ProviderCase, find_provider
+    from kinetics_kernels.providers import BLOCK_TOPK, DENSE, ProviderCase, find_provider
     from kinetics_kernels.shapes import SUPPORTED_PAGE_SIZES, DecodeShape
-    from kinetics_kernels.testing import assert_dense_correct, make_inputs
 
     provider = find_provider(provider_name)
-    unavailable = None
+    operation = DENSE if DENSE in provider.operations else BLOCK_TOPK
+    unavailable: object = None
     for page_size in SUPPORTED_PAGE_SIZES:
         shape = DecodeShape(batch=2, context_len=300, num_q_heads=8, num_kv_heads=2, head_dim=128, page_size=page_size)
-        case = ProviderCase(operation=DENSE, shape=shape, dtype="bfloat16", device_type="cuda")
+        case = ProviderCase(operation=operation, shape=shape, dtype="bfloat16", device_type="cuda")
         unavailable = provider.unavailable_for(case)
         if unavailable is None:
-            inputs = make_inputs(shape, dtype=torch.bfloat16, device="cuda", seed=0)
-            # Some peers multiply what lies behind the last token by a weight of zero; a cache in use holds no NaN.
-            inputs.k_cache.nan_to_num_()
-            inputs.v_cache.nan_to_num_()
-            assert_dense_correct(provider.prepare(DecodeRequest(inputs=inputs)).run(), inputs)
+            decode_and_check(provider, case)
             return
     raise RuntimeError(f"{provider_name} supports no page size: {unavailable}")
+
+
+def decode_and_check(provider: Provider, case: ProviderCase) -> None:
+    """Decode random values of this case on its device.
+
+    Raises: AssertionError if the result is wrong; whatever the peer raises.
+    """
+    import torch
+
+    from kinetics_kernels import api
+    from kinetics_kernels.providers import DENSE, DecodeRequest
+    from kinetics_kernels.shapes import PageSelection, PageSummaryKind
+    from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
+
+    inputs = make_inputs(case.shape, dtype=getattr(torch, case.dtype), device=case.device_type, seed=0)
+    # Some peers multiply what lies behind the last token by a weight of zero; a cache in use holds no NaN.
+    inputs.k_cache.nan_to_num_()
+    inputs.v_cache.nan_to_num_()
+    if case.operation == DENSE:
+        assert_dense_correct(provider.prepare(DecodeRequest(inputs=inputs)).run(), inputs)
+        return
+    summary = api.summarize_pages(inputs.cache, kind=PageSummaryKind.MEAN)
+    kept = PageSelection(num_pages=min(5, case.shape.pages_per_request), num_sink_pages=1, num_local_pages=1)
+    prepared = provider.prepare(DecodeRequest(inputs=inputs, page_summary=summary, selection=kept))
+    out = prepared.run()
+    assert prepared.page_indices is not None
+    assert_sparse_correct(out, inputs, prepared.page_indices())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class FlashAttn4(GpuPeer):
 
     name = "flash_attn_4"
     distribution = "flash-attn-4"
-    install_hint = "pip install --pre flash-attn-4"
+    install_hint = "pip install --pre flash-attn-4, with nvidia-cutlass-dsl for the CUDA of your torch"
     min_capability = (9, 0)
     max_capability = (11, 9)
 
@@ -35,6 +35,8 @@ class FlashAttn4(GpuPeer):
                 inputs.k_cache,
                 inputs.v_cache,
                 cu_seqlens_q=cu_seqlens_q,
+                max_seqlen_q=1,
+                max_seqlen_k=inputs.shape.context_len,
                 seqused_k=inputs.seq_lens,
                 page_table=inputs.block_table,
                 softmax_scale=inputs.shape.head_dim**-0.5,

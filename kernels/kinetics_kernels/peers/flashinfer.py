@@ -14,6 +14,10 @@ from kinetics_kernels.providers import DecodeRequest, PreparedDecode, ProviderCa
 from kinetics_kernels.shapes import num_pages_for
 from kinetics_kernels.testing import DecodeInputs
 
+INSTALL_HINT = (
+    "pip install 'flashinfer-python[cu13]==0.6.14' for a torch with CUDA 13, [cu12] for CUDA 12; nvcc and ninja build "
+    "its kernels on first use, or scripts/build_flashinfer.py ahead, where there need be no GPU"
+)
 WORKSPACE_BYTES = 128 * 2**20
 MIN_TENSOR_CORE_GROUP = 4
 """Below this, its CUDA-core kernel; its documentation advises tensor cores for large groups."""
@@ -24,7 +28,7 @@ class FlashInfer(GpuPeer):
 
     name = "flashinfer"
     distribution = "flashinfer-python"
-    install_hint = "pip install flashinfer-python, with nvcc and ninja, or flashinfer-jit-cache of the same version"
+    install_hint = INSTALL_HINT
 
     def __init__(self) -> None:
         self._resolved_backend = "unplanned"

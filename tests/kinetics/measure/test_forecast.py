@@ -36,8 +36,12 @@ def test_no_cell_of_the_default_grid_is_refused_that_fits_with_ours_alone(found)
 
 def test_a_peer_that_reads_pages_stays_where_those_that_read_a_copy_have_no_room(found):
     dropped = found["Qwen3-8B", 64, 131072, "nhd"].dropped
-    assert set(dropped) == {name for name in ABLE["dense"] if _reads_copy(name)}
+    copying = {"flash_attn_2", "flash_attn_3", "varlen_attn", "flashinfer_sparse"}  # at pages of 16
+    assert set(dropped) == {name for name in ABLE["dense"] if _reads_copy(name)} | copying
     assert "flashinfer" not in dropped
+    roomy = found["Qwen3-8B", 8, 32768, "nhd"]
+    assert roomy.dropped == ()
+    assert roomy.num_buffers > 1
 
 
 def _reads_copy(name):
@@ -49,7 +53,7 @@ def test_the_estimate_of_the_default_grid_is_below_its_time_budget(found):
     host = HostCosts()
     selection = [forecast_kernels(cell, cases, H100, host) for cell, cases in by_cell(selection_cases(OPTIONS))]
     steps = [forecast_steps(cell, cases, H100, host) for cell, cases in by_cell(step_cases(OPTIONS))]
-    fixed_s = host.start_s + host.compile_s + 6 * host.child_s
+    fixed_s = host.start_s + host.compile_s + 7 * host.child_s
     assert fixed_s + sum(one.total_s for one in [*found.values(), *selection, *steps]) <= 540
     assert all(one.refused is None for one in steps)
 
