@@ -119,6 +119,7 @@ def _print(pairs: Sequence[SparsePair]) -> None:
     from rich.table import Table
 
     from kinetics.results.silicon_tables import agreement, reading_table
+    from kinetics.specs.counts import short
 
     console = Console(highlight=False, markup=False)
     for kind in dict.fromkeys(one.kind for one in pairs):
@@ -128,14 +129,15 @@ def _print(pairs: Sequence[SparsePair]) -> None:
         for row in shown.rows:
             table.add_row(*map(str, row))
         console.print(table)
-        found = agreement(of_kind)
-        console.print(f"{found}" if found else "")
+        longest = max(one.longest_fitted for one in of_kind)
+        found, far = agreement(of_kind), agreement(of_kind, longer_than=longest)
+        beyond = f"; beyond {short(longest)}: {far.num_close} of {far.num_crossovers}" if far else ""
+        console.print(f"{found}{beyond}" if found else "")
         share = median(cell.projections_s / cell.dense_s for one in of_kind for cell in one.cells)
         console.print(f"{share:.0%} of the dense side's time, its projections, are fits\n" if share else "")
-    longest = max(one.longest_fitted for one in pairs)
     console.print(
         f"Source: {', '.join(dict.fromkeys(one.source for one in pairs))}, one layer; predictions from contexts up to "
-        f"{longest} tokens. k is 1024; >: not up to there; <: from there on."
+        f"{short(max(one.longest_fitted for one in pairs))}. k is 1024; >: not up to there; <: from there on."
     )
 
 
