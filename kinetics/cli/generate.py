@@ -29,7 +29,9 @@ class GenerateOptions:
     """What can be said on the command line, in the order of `--help`; names are those of `GenerateRequest`."""
 
     model: Annotated[str, typer.Option(help="Hub id, folder, miniature, or the name a server knows it by.")]
-    dataset: Annotated[str, typer.Option(help="aime24, aime25 or mini.")] = ""
+    dataset: Annotated[
+        str, typer.Option(help="aime24, aime25, aime26, hmmt25, amc23, math500, mini, or ORG/NAME:SPLIT of the hub.")
+    ] = ""
     problems: Annotated[
         Path | None, typer.Option(help="Instead: JSONL, CSV or parquet with columns id, problem, answer.")
     ] = None

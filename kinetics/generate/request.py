@@ -112,12 +112,7 @@ def choose_problems(request: GenerateRequest) -> tuple[Problem, ...]:
         raise ValueError("one of --dataset and --problems must be given, got both or none")
     if request.dataset == MINI:
         return _mini_problems(request.num_questions or _MINI_QUESTIONS)
-    if request.problems is not None:
-        problems = read_problems(request.problems)
-    elif request.dataset in HUB_DATASETS:
-        problems = load_problems(request.dataset)
-    else:
-        raise ValueError(f"--dataset must be one of {', '.join(DATASETS)}, got {request.dataset!r}")
+    problems = load_problems(request.dataset) if request.problems is None else read_problems(request.problems)
     if request.num_questions > len(problems):
         raise ValueError(f"--questions must be at most the {len(problems)} there are, got {request.num_questions}")
     return problems[: request.num_questions or None]
@@ -134,7 +129,9 @@ def log_path(request: GenerateRequest) -> Path:
 
 def task_name(request: GenerateRequest) -> str:
     """What a log calls the problems."""
-    return request.problems.stem.replace("_", "-") if request.problems else request.dataset
+    if request.problems:
+        return request.problems.stem.replace("_", "-")
+    return request.dataset.rpartition("/")[2].partition(":")[0].replace("_", "-")
 
 
 def model_name(request: GenerateRequest) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kinetics.samples.grading import grade_strict
+from kinetics.samples.grading import grade_answer
 from kinetics.samples.problems import Problem
 from kinetics.samples.prompts import Encoder, PromptStyle
 from kinetics.samples.trials import Trial
@@ -28,7 +28,7 @@ class Answer:
     def as_record(self) -> dict[str, Any]:
         """The line that a log keeps, graded strictly, its fields named as in trace files; what is None is left out."""
         problem, done = self.trial.problem, self.completion
-        grade = grade_strict(self.text, str(problem.gold))
+        grade = grade_answer(self.text, problem.gold)
         record = {
             "problem_id": problem.problem_id,
             "trial": self.trial.trial,

@@ -15,6 +15,13 @@ MAX_ANSWER: Final = 999
 _BOX: Final = re.compile(r"\\f?box(?:ed)?\s{0,8}\{")
 _BRACE: Final = re.compile(rf"{_BOX.pattern}|[{{}}]")
 _MAX_ANSWER_CHARS: Final = 100
+_MAX_EXPRESSION_CHARS: Final = 300
+_SPELLINGS: Final = (
+    (re.compile(r"\\[dt]frac"), r"\\frac"),
+    (re.compile(r"\\frac(\d)(\d)", re.ASCII), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\(?:left|right)(?![a-z])"), ""),
+)
+"""Ways to spell one expression: as patterns, and what they become."""
 _INTEGER: Final = re.compile(r"([0-9]{1,16})(?:\.0*)?", re.ASCII)
 # Spaces, dollars and a degree sign: a published AIME 2025 set has 336^\circ as a gold answer.
 _DECORATION: Final = re.compile(r"\s|\$|~|\\[,;:! ]|\^\s*\{?\s*\\circ\s*\}?|\\(?:quad|degree)(?![a-z])")
@@ -74,6 +81,36 @@ def parse_gold(gold: str) -> int:
     return value
 
 
+def parse_answer(gold: str) -> int | str:
+    """A gold answer as an integer from 0 to 999, or else as the expression that it is, dollars around it gone.
+
+    Raises: ValueError for an empty one, one of several lines, or one too long to be an answer.
+    """
+    value = _parse_integer(gold)
+    if value is not None:
+        return value
+    plain = gold.strip().strip("$").strip()
+    if not plain or "\n" in plain or len(plain) > _MAX_EXPRESSION_CHARS:
+        raise ValueError(
+            f"gold answer must be an integer or an expression of at most {_MAX_EXPRESSION_CHARS} characters on one "
+            f"line, got {gold[:40]!r}"
+        )
+    return plain
+
+
+def grade_answer(text: str, gold: int | str) -> Grade:
+    """The strict rule for an integer; for an expression whether the last box spells it, spaces and the like aside.
+
+    Expressions of one value and another spelling are told alike by the paper grader alone.
+    """
+    if isinstance(gold, int):
+        return grade_strict(text, str(gold))
+    found = _spelled(last_boxed(text) or "")
+    if not found:
+        return Grade(is_correct=False, answer="", reason="no answer")
+    return Grade(is_correct=found == _spelled(gold), answer=found[:_MAX_EXPRESSION_CHARS])
+
+
 def find_boxes(text: str) -> list[Box]:
     """All boxes in the order in which they open."""
     open_at: list[tuple[int, int, bool]] = []
@@ -122,6 +159,16 @@ def find_disagreements(strict: Sequence[Grade], paper: Sequence[Grade]) -> list[
         for index, (by_strict, by_paper) in enumerate(zip(strict, paper, strict=True))
         if by_strict.is_correct != by_paper.is_correct
     ]
+
+
+def _spelled(expression: str) -> str:
+    """An expression without what does not matter in it; empty if it is too long."""
+    if len(expression) > _MAX_EXPRESSION_CHARS:
+        return ""
+    plain = _DECORATION.sub("", expression)
+    for pattern, spelling in _SPELLINGS:
+        plain = pattern.sub(spelling, plain)
+    return plain
 
 
 def _parse_integer(answer: str) -> int | None:

@@ -1,6 +1,7 @@
 """The child process of `paper_grader`: one JSON question a line on stdin, one JSON verdict a line on stdout."""
 
 import json
+import re
 import resource
 import sys
 from typing import Any, Final
@@ -9,6 +10,8 @@ from kinetics.samples.paper_grader import READY
 
 MAX_MEMORY_BYTES: Final = 4 * 2**30
 PRECISION: Final = 5
+_NUMBER: Final = re.compile(r"\s*\$?[-+]?[0-9][0-9,.]*(?:\^\s*\{?\\circ\}?|\\%|%)?\$?\s*")
+"""Golds that are read as the paper's set-up reads them; others are expressions, read as LaTeX."""
 
 
 def main() -> None:
@@ -28,6 +31,9 @@ def main() -> None:
         # The parent limits the time; math-verify's own limits use signals and are off.
         try:
             gold = parse(question["gold"], extraction_config=[ExprExtractionConfig()], parsing_timeout=None)
+            if not _NUMBER.fullmatch(question["gold"]):
+                latex = [LatexExtractionConfig()]
+                gold = parse(f"${question['gold'].strip('$ ')}$", extraction_config=latex, parsing_timeout=None) or gold
             found = parse(question["text"], extraction_config=targets, parsing_timeout=None)
             found = [_valued(one) for one in found]
             answer = str(found[0])[:200] if found else ""

@@ -1,7 +1,7 @@
-"""The problems: AIME 2024 and 2025 from the Hugging Face hub, or a file of one's own.
+"""The problems: AIME, HMMT, AMC, MATH-500 or any set from the Hugging Face hub, or a file of one's own.
 
-Every source ends as the same checked list: unique ids and texts, gold answers as integers from 0 to 999. Whatever
-cannot be used is refused before anything is generated.
+Every source ends as the same checked list: unique ids and texts, gold answers as integers from 0 to 999 or as
+expressions. Whatever cannot be used is refused before anything is generated.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ from kinetics.distribution import install_command
 from kinetics.files.json_text import check_encodable, parse_json
 from kinetics.files.lines import Complaints, DataFileError, read_lines
 from kinetics.files.reading import format_of, read_text
-from kinetics.samples.grading import parse_gold
+from kinetics.samples.grading import parse_answer
 
 MAX_MARKS: Final = 30
 MAX_FILE_BYTES: Final = 64 * 2**20
@@ -30,26 +32,34 @@ _ID, _TEXT, _GOLD = COLUMNS = ("id", "problem", "answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One question: an id that names it in logs, its text, and the right answer."""
+    """One question: an id that names it in logs, its text, and the right answer: an integer, or an expression."""
 
     problem_id: str
     text: str
-    gold: int
+    gold: int | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubDataset:
-    """Where a contest stands on the hub, and how many problems must be there."""
+    """Where a contest stands on the hub, and how many problems must be there, if that is known."""
 
     hub_id: str
     split: str
-    num_problems: int
+    num_problems: int | None
+    has_integer_answers: bool = False
 
 
 HUB_DATASETS: Final[Mapping[str, HubDataset]] = {
-    "aime24": HubDataset(hub_id="HuggingFaceH4/aime_2024", split="train", num_problems=30),
-    "aime25": HubDataset(hub_id="math-ai/aime25", split="test", num_problems=30),
+    "aime24": HubDataset(hub_id="HuggingFaceH4/aime_2024", split="train", num_problems=30, has_integer_answers=True),
+    "aime25": HubDataset(hub_id="math-ai/aime25", split="test", num_problems=30, has_integer_answers=True),
+    "aime26": HubDataset(hub_id="MathArena/aime_2026", split="train", num_problems=30, has_integer_answers=True),
+    "hmmt25": HubDataset(hub_id="MathArena/hmmt_feb_2025", split="train", num_problems=30),
+    "amc23": HubDataset(hub_id="math-ai/amc23", split="test", num_problems=40, has_integer_answers=True),
+    "math500": HubDataset(hub_id="HuggingFaceH4/MATH-500", split="test", num_problems=500),
 }
+_HUB_ID: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+_OTHER_NAMES: Final = {"question": "problem", "unique_id": "id", "problem_idx": "id"}
+"""What data sets on the hub call the columns."""
 
 
 def question_id(text: str) -> str:
@@ -73,15 +83,11 @@ def _is_mark(char: str) -> bool:
 
 
 def load_problems(name: str) -> tuple[Problem, ...]:
-    """The problems of `aime24` or `aime25`, downloaded once and kept in the cache of `datasets`.
+    """The problems of a known contest, or of any `ORG/NAME:SPLIT` of the hub, kept in the cache of `datasets`.
 
     Raises: ValueError for another name, without a network or the package, or if the problems are not those expected.
     """
-    if name not in HUB_DATASETS:
-        raise ValueError(
-            f"--dataset must be one of {', '.join(HUB_DATASETS)}, got {name!r}; or name a file: --problems"
-        )
-    source = HUB_DATASETS[name]
+    source = HUB_DATASETS.get(name) or _parse_hub_id(name)
     datasets = _import_datasets()
     try:
         rows = datasets.load_dataset(source.hub_id, split=source.split)
@@ -91,12 +97,25 @@ def load_problems(name: str) -> tuple[Problem, ...]:
             f"give a file of the same problems: --problems FILE with columns {', '.join(COLUMNS)}"
         ) from error
     problems = parse_problems(rows, rows.column_names, source=source.hub_id)
-    if len(problems) != source.num_problems:
+    if source.num_problems is not None and len(problems) != source.num_problems:
         raise ValueError(
             f"{source.hub_id} must hold {source.num_problems} problems, got {len(problems)}; "
             "give the right ones with --problems FILE"
         )
+    for problem in problems:
+        if source.has_integer_answers and not isinstance(problem.gold, int):
+            raise ValueError(f"{source.hub_id}: problem {problem.problem_id} must have an integer, got {problem.gold}")
     return problems
+
+
+def _parse_hub_id(name: str) -> HubDataset:
+    hub_id, _, split = name.partition(":")
+    if not _HUB_ID.fullmatch(hub_id):
+        raise ValueError(
+            f"--dataset must be one of {', '.join(HUB_DATASETS)}, or ORG/NAME:SPLIT of the hub, got {name!r}; "
+            "or name a file: --problems"
+        )
+    return HubDataset(hub_id=hub_id, split=split or "test", num_problems=None)
 
 
 def read_problems(path: Path) -> tuple[Problem, ...]:
@@ -187,10 +206,13 @@ def parse_problems(rows: Any, columns: Sequence[str], *, source: str) -> tuple[P
 
     Raises: ValueError naming source and problem.
     """
+    own = {other: name for other, name in _OTHER_NAMES.items() if other in columns and name not in columns}
+    columns = [own.get(name, name) for name in columns]
     missing = [name for name in (_TEXT, _GOLD) if name not in columns]
     if missing:
         raise ValueError(f"{source}: problems must have a column {missing[0]!r}, got {', '.join(columns)[:120]}")
-    problems = [_parse(row, index, source) for index, row in enumerate(rows)]
+    renamed = ({own.get(name, name): value for name, value in row.items()} for row in rows)
+    problems = [_parse(row, index, source) for index, row in enumerate(renamed)]
     if not problems:
         raise ValueError(f"{source}: must hold at least one problem, got none")
     check_unique(problems, source=source)
@@ -222,14 +244,20 @@ def _parse(row: Mapping[str, Any], index: int, source: str) -> Problem:
         check_encodable(name, "id")
         check_encodable(text, "text")
         question_id(text)
-        gold = parse_gold(_plain(row.get(_GOLD)))
+        gold = parse_answer(_plain(row.get(_GOLD)))
     except ValueError as error:
         raise ValueError(f"{source}: problem {name[:40]}: {error}") from None
     return Problem(problem_id=name, text=text, gold=gold)
 
 
 def _plain(answer: Any) -> str:
-    """An answer as text; a column of integers with gaps arrives as floats."""
+    """An answer as text; a column of integers with gaps arrives as floats.
+
+    Raises: ValueError for what is neither text nor a finite number.
+    """
+    is_number = isinstance(answer, int) or (isinstance(answer, float) and isfinite(answer))
+    if isinstance(answer, bool) or not (is_number or isinstance(answer, str)):
+        raise ValueError(f"gold answer must be an integer or an expression, got {str(answer)[:40]!r}")
     is_whole = isinstance(answer, float) and answer.is_integer()
     return str(int(answer)) if is_whole else str(answer)
 

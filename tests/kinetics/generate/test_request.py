@@ -55,5 +55,5 @@ def test_the_miniature_s_problems_are_the_first_of_its_test_set():
 
 
 def test_an_unknown_data_set_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="one of aime24, aime25, mini, got 'aime23'"):
+    with pytest.raises(ValueError, match=r"one of aime24, aime25, .*got 'aime23'"):
         choose_problems(GenerateRequest(model="m", out=Path("runs"), dataset="aime23"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinetics.samples.grading import Grade, find_disagreements, grade_strict, last_boxed, parse_gold
+from kinetics.samples.grading import Grade, find_disagreements, grade_answer, grade_strict, last_boxed, parse_gold
 from kinetics.samples.paper_grader import PaperGrader
 from tests.support.paths import DATA
 
@@ -174,3 +174,34 @@ def test_long_hostile_texts_are_graded_in_linear_time():
     assert last_boxed("}" * 10**6 + "\\boxed{7}") == "7"
     with pytest.raises(ValueError, match="gold answer must be an integer"):
         parse_gold("^" + " " * 10**7)
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "is_correct"),
+    [
+        ("\\frac{1}{2}", "so \\boxed{\\dfrac12}", True),
+        ("\\frac{1}{2}", "so \\boxed{\\frac{1}{3}}", False),
+        ("\\left(3, \\frac{\\pi}{2}\\right)", "\\boxed{(3,\\frac{\\pi}{2})}", True),
+        ("\\frac{1}{2}", "one half", False),
+        ("\\frac{1}{2}", "\\boxed{\\frac{1}{2}", False),
+        (25, "\\boxed{025}", True),
+    ],
+)
+def test_an_expression_is_right_as_it_is_spelled_and_an_integer_by_its_value(gold, text, is_correct):
+    assert grade_answer(text, gold).is_correct is is_correct
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "is_correct"),
+    [
+        ("\\frac{1}{2}", "so \\boxed{0.5}", True),
+        ("\\frac{1}{2}", "so \\boxed{\\frac{2}{4}}", True),
+        ("\\frac{1}{2}", "so \\boxed{\\frac{1}{3}}", False),
+        ("3\\sqrt{13}", "\\boxed{\\sqrt{117}}", True),
+        ("12 + \\pi", "\\boxed{12}", False),
+    ],
+)
+def test_the_paper_grader_compares_expressions_by_value(gold, text, is_correct):
+    pytest.importorskip("math_verify", reason="math-verify is not installed (extra: law)")
+    with PaperGrader() as grader:
+        assert grader.grade(text, gold).is_correct is is_correct

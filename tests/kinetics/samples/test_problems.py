@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from kinetics.samples.problems import HUB_DATASETS, load_problems, parse_problems, read_problems
+from kinetics.samples.problems import HUB_DATASETS, HubDataset, load_problems, parse_problems, read_problems
 
 ROWS = [
     {"id": 60, "problem": "first?", "answer": "025"},
@@ -57,9 +57,9 @@ def test_a_gold_answer_is_an_integer_however_it_is_stored(answer):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"id": "a", "problem": "q", "answer": "x+1"}], r"made: problem a: .*integer from 0 to 999, got 'x\+1'"),
-        ([{"id": "a", "problem": "q", "answer": 1.5}], r"problem a: .*got '1.5'"),
-        ([{"id": "a", "problem": "q", "answer": 1000}], r"problem a: .*got '1000'"),
+        ([{"id": "a", "problem": "q", "answer": "x\n1"}], "made: problem a: .*integer or an expression .*, got 'x"),
+        ([{"id": "a", "problem": "q", "answer": True}], r"problem a: .*got 'True'"),
+        ([{"id": "a", "problem": "q", "answer": [1]}], r"problem a: .*got '\[1\]'"),
         ([{"id": "a", "problem": " ", "answer": 1}], "problem a must have a text, got ' '"),
         ([{"id": "a", "problem": None, "answer": 1}], "problem a must have a text, got 'None'"),
         ([{"id": i, "problem": f"q{i // 2}", "answer": 1} for i in range(2)], "differ in text, got 0 and 1 alike"),
@@ -73,8 +73,8 @@ def test_a_problem_that_cannot_be_used_is_named(rows, message):
 
 
 def test_a_missing_column_is_named_with_those_there(tmp_path):
-    path = write(tmp_path / "made.jsonl", [{"id": 1, "question": "q", "answer": 1}])
-    with pytest.raises(ValueError, match=r"made.jsonl: .*column 'problem', got id, question, answer"):
+    path = write(tmp_path / "made.jsonl", [{"id": 1, "task": "q", "answer": 1}])
+    with pytest.raises(ValueError, match=r"made.jsonl: .*column 'problem', got id, task, answer"):
         read_problems(path)
 
 
@@ -107,7 +107,7 @@ def test_without_a_network_the_flag_that_helps_is_named(monkeypatch):
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="one of aime24, aime25, got 'aime23'"):
+    with pytest.raises(ValueError, match=r"one of aime24, aime25, .* or ORG/NAME:SPLIT of the hub, got 'aime23'"):
         load_problems("aime23")
 
 
@@ -122,12 +122,37 @@ def test_the_hub_is_asked_for_the_right_split_and_the_count_is_checked(monkeypat
         return datasets.Dataset.from_list(rows)
 
     monkeypatch.setattr(datasets, "load_dataset", stored)
-    count = 30
-    assert [p.gold for p in load_problems(name)] == list(range(30))
+    count = expected = HUB_DATASETS[name].num_problems
+    assert [p.gold for p in load_problems(name)] == list(range(count))
     assert asked == [(HUB_DATASETS[name].hub_id, HUB_DATASETS[name].split)]
-    count = 29
-    with pytest.raises(ValueError, match="must hold 30 problems, got 29"):
+    count = expected - 1
+    with pytest.raises(ValueError, match=f"must hold {expected} problems, got {count}"):
         load_problems(name)
+
+
+def test_any_set_of_the_hub_may_be_asked_for_and_calls_its_columns_as_others_do(monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed (extra: aime)")
+    asked = []
+
+    def stored(hub_id, *, split):
+        asked.append((hub_id, split))
+        return datasets.Dataset.from_list([{"problem_idx": 7, "question": "half?", "answer": "\\frac{1}{2}"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", stored)
+    (problem,) = load_problems("ORG/set_1:train")
+    assert (problem.problem_id, problem.text, problem.gold) == ("7", "half?", "\\frac{1}{2}")
+    load_problems("ORG/set_1")
+    assert asked == [("ORG/set_1", "train"), ("ORG/set_1", "test")]
+    made = HubDataset(hub_id="ORG/x", split="test", num_problems=1, has_integer_answers=True)
+    monkeypatch.setitem(HUB_DATASETS, "made", made)
+    with pytest.raises(ValueError, match="problem 7 must have an integer, got"):
+        load_problems("made")
+
+
+@pytest.mark.parametrize("answer", [None, True, float("nan"), [1], {"a": 1}, "", "$$", "x" * 301, "a\nb"])
+def test_what_is_no_answer_is_refused(answer):
+    with pytest.raises(ValueError, match="gold answer must be an integer or an expression"):
+        parse_problems([{"problem": "q", "answer": answer}], ["problem", "answer"], source="made")
 
 
 @pytest.mark.parametrize(
