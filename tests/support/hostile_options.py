@@ -34,7 +34,8 @@ LIMIT_S: Final = 20.0
 GROUP: Final[Any] = typer.main.get_command(app)
 _NO_NUMBERS: Final = ("nan", "inf", "-inf", "1e400", "-1e400", "9" * 400, "", " ", "x", "True", "1,2,x")
 _OTHER_CAUSES: Final = (
-    "needs samples", "must not go with", "must be given, got both", "must name a .png", "must not exist yet"
+    "needs samples", "must not go with", "must be left out", "must be given, got both", "must name a .png",
+    "must not exist yet",
 )  # fmt: skip
 _OUTPUTS: Final = ("--out", "--results-dir", "--markdown", "--csv", "--figure", "--to")
 SAMPLES: Final = "model,dataset,question_id,trial,generated_length,length_unit,answer,gold,correct\n" + "".join(
