@@ -303,6 +303,16 @@ def test_a_missing_library_is_named_with_its_remedy(tmp_path, result, row, monke
     assert (done.exit_code, done.stderr) == (2, f"kinetics: the report needs itables, not installed; {remedy}\n")
 
 
+@pytest.mark.parametrize("price", ["free", "-1", "Z=2"])
+def test_a_price_that_cannot_be_is_one_line_and_no_page(tmp_path, result, row, price):
+    out = tmp_path / "page.html"
+    done = run("report", result("a.json", [row()]), "--out", out, "--dollars-per-hour", price)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("kinetics: --dollars-per-hour must ")
+    assert done.stderr.count("\n") == 1
+    assert not out.exists()
+
+
 def test_the_command_writes_a_page_and_says_what_is_on_it(tmp_path, result, row, law):
     out = tmp_path / "folder" / "page.html"
     done = run("report", result("a.json", [row()]), law, "--out", out, "--json")

@@ -56,6 +56,7 @@ def test_ratios_lie_on_a_logarithmic_axis_with_1_in_its_middle(against):
 def test_equal_factors_are_equally_far_and_nothing_leaves_the_axis(ratio, reach):
     assert place(ratio, reach) + place(1 / ratio, reach) == pytest.approx(100)
     assert 0 <= place(ratio, reach) <= 100
+    assert place(reach, reach) == pytest.approx(100)
     assert (place(ratio, reach) > 50) == (ratio > 1) or math.isclose(ratio, 1, rel_tol=1e-9)
 
 
