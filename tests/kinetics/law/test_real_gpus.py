@@ -94,7 +94,7 @@ def test_a_part_without_a_fit_is_said_and_nothing_else_is() -> None:
     ],
 )
 def test_the_recorded_tables_are_what_the_fits_say(name: str, keys: tuple[str, ...], numbers: tuple[str, ...]) -> None:
-    # Fits that are made anew move a little; a table that has moved by more is to be made anew, and docs/law.md shows it:
+    # Fits made anew move a little; a table that has moved by more is to be made anew, and docs/law.md shows it:
     # kinetics law --on A100,H100,H200,B200 --framework vllm --out results/real_gpus
     table = next(one for one in real_gpu_tables(read_published_curves(), [on("H200", 64)]) if one.name == name)
     found = [row for row in csv.DictReader(table.as_csv().splitlines()) if row["device"].startswith("H200")]
