@@ -10,8 +10,6 @@ than those that either predicts from. Prints Markdown; what could not be asked o
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ from statistics import median
 from typing import Any, Final
 
 import numpy as np
+from ask_peer import ask_peer
 
 from kinetics.prediction.silicon import find_fit
 from kinetics.prediction.silicon_fits import committed_fits, device_of
@@ -28,7 +27,6 @@ from kinetics.prediction.step_silicon import StepPart, StepQuery, StepTime, step
 from kinetics.specs.known_models import find_architecture
 from kinetics.tables.table import Table, Value
 
-PEER_SCRIPT: Final = Path(__file__).with_name("peer_estimates.py")
 MODELS: Final = {
     "Qwen/Qwen3-8B": 1, "Qwen/Qwen3-32B": 2, "meta-llama/Meta-Llama-3.1-70B": 4, "openai/gpt-oss-120b": 2,
     "deepseek-ai/DeepSeek-V3.2": 8,
@@ -265,19 +263,6 @@ def operators_table(asked: Sequence[OperatorRows], answers: Iterator[dict[str, A
     return Table(name="operators", columns=columns, rows=tuple(shown))
 
 
-def ask_peer(python: Path, steps: list[dict[str, Any]], operators: list[dict[str, Any]]) -> dict[str, Any]:
-    """The estimator's answers, in an environment of its own."""
-    done = subprocess.run(  # noqa: S603 -- the Python that the caller names
-        [str(python), str(PEER_SCRIPT)],
-        input=json.dumps({"steps": steps, "operators": operators}),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    answers: dict[str, Any] = json.loads(done.stdout)
-    return answers
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, required=True, help="the Python of the estimator's environment")
@@ -287,7 +272,7 @@ def main() -> None:
     tables = asked.tables / "aiconfigurator_core" / "systems"
     cases = step_cases()
     rows = [operator_rows(tables, kind, asked.rows) for kind in OPERATORS]
-    answers = ask_peer(asked.peer, cases, [case for one in rows for case in operator_cases(one)])
+    answers = ask_peer(asked.peer, steps=cases, operators=[case for one in rows for case in operator_cases(one)])
     print_steps(list(compare_steps(cases, answers["steps"])), answers["version"])
     print(f"\n### Rows of another version\n\n{operators_table(rows, iter(answers['operators'])).as_markdown()}")
 

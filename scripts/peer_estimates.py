@@ -4,9 +4,10 @@ Runs in the environment of aiconfigurator-core, of which it uses the code; nothi
 
     echo '{"steps": [...], "operators": [...]}' | python scripts/peer_estimates.py
 
-A step: system, framework, version, model, batch, context_len, num_devices. An operator: operation, system, framework,
-version and the columns of its shape. Answers: {"version", "steps": [{"parts": {name: ms}} or {"error": why}],
-"operators": [{"ms"} or {"error"}]}.
+A step: system, framework, version (empty: the newest), model, batch, context_len, num_devices; where they are not the
+config's, gemm_mode and moe_mode (formats of weights by its names); cache_mode, bfloat16 by default. An operator:
+operation, system, framework, version and the columns of its shape. Answers: version, steps and operators, as the cases
+are ordered: {"parts": {name: ms}}, {"ms": time} or {"error": why}.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from aiconfigurator_core.sdk import common, config, operations, perf_database
 from aiconfigurator_core.sdk.backends.factory import get_backend
 from aiconfigurator_core.sdk.models import get_model
 
-KV_BF16 = common.KVCacheQuantMode.bfloat16
 ARCHITECTURES = {"deepseek-ai/DeepSeek-V3.2": "DeepseekV32ForCausalLM"}
 
 
 @lru_cache(maxsize=2)
 def database(system: str, framework: str, table_version: str, *, borrows: bool) -> Any:
     """The tables of one version; by default the estimator borrows rows that it lacks from other versions'."""
+    table_version = table_version or perf_database.get_latest_database_version(system, framework)
     found = perf_database.get_database(system, framework, table_version, shared_layer=borrows)
     if found is None:
         raise ValueError(f"no tables of {framework} {table_version} on {system}")
@@ -36,19 +37,22 @@ def database(system: str, framework: str, table_version: str, *, borrows: bool) 
 
 
 @lru_cache(maxsize=64)
-def model(path: str, framework: str, num_devices: int) -> Any:
-    """A model shared by tensor parallelism, experts included; its own weights, a cache in bf16."""
+def model(path: str, framework: str, num_devices: int, gemm: str, moe: str, cache: str) -> Any:
+    """A model shared by tensor parallelism, experts included; formats of weights as its config says, where empty."""
     settings = config.ModelConfig(
-        tp_size=num_devices, moe_tp_size=num_devices, moe_ep_size=1, attention_dp_size=1, kvcache_quant_mode=KV_BF16
-    )
+        tp_size=num_devices, moe_tp_size=num_devices, moe_ep_size=1, attention_dp_size=1,
+        gemm_quant_mode=common.GEMMQuantMode[gemm] if gemm else None,
+        moe_quant_mode=common.MoEQuantMode[moe] if moe else None, kvcache_quant_mode=common.KVCacheQuantMode[cache],
+    )  # fmt: skip
     return get_model(path, settings, framework)
 
 
 def step(case: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds of every part of one decode step."""
     asked = config.RuntimeConfig(batch_size=case["batch"], isl=case["context_len"] - 1, osl=2)
+    formats = (case.get("gemm_mode", ""), case.get("moe_mode", ""), case.get("cache_mode", "bfloat16"))
     found = get_backend(case["framework"]).run_static(
-        model(case["model"], case["framework"], case["num_devices"]),
+        model(case["model"], case["framework"], case["num_devices"], *formats),
         database(case["system"], case["framework"], case["version"], borrows=True),
         asked,
         "static_gen",
