@@ -147,13 +147,39 @@ function frameTable(place) {
 
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemIsDark.matches);
-const follow = () => { root.classList.toggle("dark", isDark()); repaint(); };
+let isPrinting = false;
+function follow() {
+  if (isPrinting) return;
+  root.classList.toggle("dark", isDark());
+  repaint();
+}
 document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = isDark() ? "light" : "dark";
   follow();
 });
 systemIsDark.addEventListener("change", follow);
 root.classList.toggle("dark", isDark());
+
+// Paper is narrower than the screen, and canvases are not drawn again for it: they keep size and colours, and shrink.
+const paperWidth = 690;
+addEventListener("beforeprint", () => {
+  isPrinting = true;
+  for (const place of places) {
+    [...place.children].forEach((frame) => { frame.style.width = `${frame.clientWidth}px`; frame.style.flex = "none"; });
+    place.style.setProperty("--shrink", Math.min(1, paperWidth / place.clientWidth));
+    place.style.background = color("--paper");
+    place.dataset.printed = "yes";
+  }
+});
+addEventListener("afterprint", () => {
+  isPrinting = false;
+  for (const place of places) {
+    [...place.children].forEach((frame) => frame.removeAttribute("style"));
+    place.removeAttribute("style");
+    delete place.dataset.printed;
+  }
+  follow();
+});
 
 const digits = (value) => Number(value.toPrecision(3)).toString();
 function seconds(value) {

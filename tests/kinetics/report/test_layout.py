@@ -201,14 +201,39 @@ def test_paper_shows_everything_but_the_controls_and_is_not_cut_off(page):
     assert page.execute_script(cut) == []
 
 
+_FRAMES = """return [...document.querySelectorAll("figure > div")].map((one) => one.getBoundingClientRect())
+  .map((box) => [box.width, box.right]);"""
+
+
+def test_figures_shrink_onto_paper_whole_and_grow_again(page):
+    before = page.execute_script(_FRAMES)
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    set_width(page, 718)
+    set_media(page, media="print", scheme="dark")
+    printed = page.execute_script(_FRAMES)
+    inks = page.execute_script(_INKS)
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    set_media(page, scheme="light")
+    set_width(page, 1280)
+    wait(page, f"return (() => {{ {_FRAMES} }})()[0][0] > 500")
+    assert max(right for _, right in printed) <= 718
+    ratios = {round(one[0] / other[0], 2) for one, other in zip(printed, before, strict=True)}
+    assert len(ratios) == 1  # all of a figure, smaller
+    assert 0.5 < ratios.pop() < 0.7
+    assert len(inks) == 1  # what is on the canvas is what it was drawn with
+    assert page.execute_script(_FRAMES) == [pytest.approx(pair, abs=2) for pair in before]
+
+
+_INKS = """const labels = Bokeh.documents.flatMap((one) => [...one.all_models])
+  .filter((one) => "major_label_text_color" in one.properties).map((one) => one.major_label_text_color);
+return [...new Set(labels)];"""
+
+
 def test_the_dark_page_is_dark_and_its_figures_too(page):
     set_media(page, scheme="dark")
     paper = wait(page, "return getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(20, 23, 27)"
-    ink = """const labels = Bokeh.documents.flatMap((one) => [...one.all_models])
-      .filter((one) => "major_label_text_color" in one.properties).map((one) => one.major_label_text_color);
-    return [...new Set(labels)];"""
-    assert page.execute_script(ink) == ["#e4e8ec"]
+    assert page.execute_script(_INKS) == ["#e4e8ec"]
 
 
 def test_a_legend_hides_and_shows_the_marks_that_it_names(page):
