@@ -44,8 +44,8 @@ ON_GPU: Final = Shapes(
     step_cases="graph and (b1-c2k or b8-c8k or b8-c32k or b32-c8k)", energy_batches="1,32", energy_contexts="8k,32k",
 )  # fmt: skip
 PRETEND: Final = Shapes(
-    model="qwen3_0.6b", batches="1,2", contexts="256,512", sparse_batches="1", sparse_contexts="512",
-    page_sizes="16,32", kv_budget="128", step_cases="graph and b1-c128", energy_batches="1", energy_contexts="256",
+    model="qwen3_0.6b", batches="1", contexts="256,512", sparse_batches="1", sparse_contexts="256",
+    page_sizes="32", kv_budget="128", step_cases="graph and b1-c128", energy_batches="1", energy_contexts="256",
 )  # fmt: skip
 
 RIVALS: Final = "ours,ours_fast,torch_sdpa,naive_sparse,flash_attn_3,flashinfer,flashinfer_sparse"

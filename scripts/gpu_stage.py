@@ -93,13 +93,17 @@ def ceilings(findings: Findings, *, is_small: bool) -> None:
 
 
 def sweep(findings: Findings, *, is_small: bool) -> None:
-    """Every configuration of the split decode kernel on the cases that read most: proved, then timed."""
+    """Every configuration of the split decode kernel on the cases that read most: proved, then timed.
+
+    Raises: RuntimeError in the end if none of them ran.
+    """
     from kinetics_kernels.gpu_runtime import configs
 
     arch = next(iter(configs.GPU_CONFIGS)) if is_small else _arch()
     before = configs.gpu_config(arch)
     wanted = list(itertools.product(*SWEPT.values()))[: 2 if is_small else None]
     cases = [(name, spec) for name, spec in specs(is_small=is_small).items() if spec["operation"] != "search"]
+    num_timed = 0
     for values in wanted:
         config = replace(before.dense, **dict(zip(SWEPT, values, strict=True)))
         configs.GPU_CONFIGS[arch] = replace(before, dense=config, sparse=config)
@@ -109,9 +113,12 @@ def sweep(findings: Findings, *, is_small: bool) -> None:
                 with _runs(spec, is_proved=True) as make:
                     run = make()
                     found["median_s"] = statistics.median(_sample(run) for _ in range(NUM_SAMPLES))
+                    num_timed += 1
             except Exception as error:  # a configuration that cannot run is a finding, too
                 found["refused"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
             findings.add("sweep", case=name, **found)
+    if not num_timed:
+        raise RuntimeError("no configuration ran: see why each was refused")
 
 
 def profile(findings: Findings, *, is_small: bool) -> None:

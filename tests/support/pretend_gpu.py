@@ -10,9 +10,9 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,12 +22,13 @@ from kinetics.machine import facts, identity
 from kinetics.machine.device import Device
 from kinetics.specs.identity import DeviceIdentity
 from kinetics_kernels import api
-from kinetics_kernels.block_topk import reference as block_topk
 from kinetics_kernels.peer_kinds import gpu_peer
 from kinetics_kernels.unavailable import Unavailable
 
 NAME = "Pretend GPU"
 KIND = "pretend"
+HALVES = (torch.bfloat16, torch.float16)
+SUMMING = ("paged_decode", "sparse_paged_decode", "score_pages")
 _L2_BYTES = 2**16
 _MEMORY_BYTES = 4 * 2**30
 
@@ -59,13 +60,11 @@ def install() -> None:
     marked = {"is_pretend": True}
     _replace_everywhere("machine_facts", real_facts, lambda device: real_facts(device) | marked)
     resolve = vars(api)["resolve_backend"]
-    vars(api)["resolve_backend"] = lambda backend, data: resolve(
-        "reference" if backend == "auto" and data.dtype is not torch.float32 else backend, data
+    vars(api)["resolve_backend"] = lambda backend, data, **options: resolve(
+        "reference" if backend == "auto" and data.dtype is not torch.float32 else backend, data, **options
     )
-    score = block_topk.score_pages  # as GPU kernels do: half precision in, float32 sums
-    vars(block_topk)["score_pages"] = lambda q, *rest, **options: score(
-        q.float() if q.dtype in (torch.bfloat16, torch.float16) else q, *rest, **options
-    )
+    load = vars(api)["load_backend"]
+    vars(api)["load_backend"] = lambda operation, backend: _in_float32(load(operation, backend))
     vars(gpu_peer)["try_in_child"] = lambda name: Unavailable("is not tried on a pretend device")
     from kinetics.bench.machine import BenchMachine
     from kinetics.machine import probe
@@ -78,6 +77,16 @@ def install() -> None:
     vars(probe)["_CUDA_STREAM_BYTES"] = 2**20
     vars(probe)["_graph_seconds"] = _eager_seconds
     CudaRun._captured = lambda run, passes: lambda: run._eager(passes)  # type: ignore[method-assign, assignment]
+
+
+def _in_float32(module: ModuleType) -> SimpleNamespace:
+    """A backend that takes half precision and sums in float32, as GPU kernels do."""
+
+    def widened(call: Callable[..., object]) -> Callable[..., object]:
+        return lambda q, *rest, **options: call(q.float() if q.dtype in HALVES else q, *rest, **options)
+
+    parts = dict(vars(module))
+    return SimpleNamespace(**{name: widened(part) if name in SUMMING else part for name, part in parts.items()})
 
 
 def _eager_seconds(call: Any, repeats: int) -> Any:
