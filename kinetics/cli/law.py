@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,7 +233,8 @@ def law(
             asks_claims=claims,
             keeps_going=keep_going,
         )
-        outcome = run_law(request)
+        with _working(bool(request.files or request.fetch or request.traces)):
+            outcome = run_law(request)
     for remark in outcome.remarks:
         typer.echo(printable(remark), err=True)
     if as_json:
@@ -241,6 +243,13 @@ def law(
         typer.echo("\n".join(printable(line) for line in outcome.text.split("\n")))
     if outcome.has_failed:
         raise typer.Exit(EXIT_CHANGED)
+
+
+def _working(is_long: bool) -> AbstractContextManager[object]:
+    """A line on a terminal while samples are priced, which may take some seconds."""
+    from rich.console import Console
+
+    return Console(stderr=True).status("pricing every strategy and its intervals") if is_long else nullcontext()
 
 
 def _print_document(document: dict[str, Any], *, as_json: bool) -> None:

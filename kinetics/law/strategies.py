@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -231,20 +232,10 @@ def _at_caps(
     limits = np.array([np.iinfo(np.int64).max if cap is None else cap for cap in caps])
     cuts = [np.minimum(own, limits[:, None]) for own in lengths]
     counts = np.asarray(trials)
+    of_set = _strategy_of(samples)
     ends = dict(zip(caps, outcomes_within(samples, caps), strict=True))
     return StrategyTable(
-        strategies=tuple(
-            Strategy(
-                model=samples.model,
-                policy=samples.policy,
-                trials=n,
-                max_generated=cap,
-                outcomes=ends[cap],
-                has_estimated_lengths=samples.has_estimated_lengths,
-            )
-            for cap in caps
-            for n in trials
-        ),
+        strategies=tuple(of_set(trials=n, max_generated=cap, outcomes=ends[cap]) for cap in caps for n in trials),
         accuracy=np.array([_coverages(question, caps, trials) for question in questions]),
         tokens=np.array([(cut.mean(axis=1)[:, None] * counts).ravel() for cut in cuts]),
         cost={
@@ -256,6 +247,13 @@ def _at_caps(
             )
             for name, model in cost_models.items()
         },
+    )
+
+
+def _strategy_of(samples: SampleSet) -> Callable[..., Strategy]:
+    """A strategy of a set, given what it spends and how."""
+    return partial(
+        Strategy, model=samples.model, policy=samples.policy, has_estimated_lengths=samples.has_estimated_lengths
     )
 
 
@@ -275,22 +273,12 @@ def _votes(
     num_answers = np.array([answers for _, answers in rows])
     first_two = _at_caps(samples, (None,), (1, 2) if max(counts) > 1 else (1,), cost_models)
     costs = {name: (cost[:, :1], cost[:, -1:] - cost[:, :1]) for name, cost in first_two.cost.items()}
-    ends = outcomes(samples)
+    of_set, ends = _strategy_of(samples), outcomes(samples)
     strategies = [(Rule.MAJORITY, n, 0) for n in counts] + [(Rule.WEIGHTED, n, 0) for n in counts]
     strategies += [(Rule.EARLY_STOP, max(counts), agree) for agree in agreements]
     return StrategyTable(
         strategies=tuple(
-            Strategy(
-                model=samples.model,
-                policy=samples.policy,
-                trials=n,
-                max_generated=None,
-                rule=rule,
-                agree=agree,
-                outcomes=ends,
-                has_estimated_lengths=samples.has_estimated_lengths,
-            )
-            for rule, n, agree in strategies
+            of_set(trials=n, max_generated=None, rule=rule, agree=agree, outcomes=ends) for rule, n, agree in strategies
         ),
         accuracy=np.array([accuracy for accuracy, _ in rows]),
         tokens=first_two.tokens[:, :1] * num_answers,
