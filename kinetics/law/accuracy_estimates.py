@@ -9,7 +9,6 @@ from math import comb, expm1, fsum, log1p
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinetics.samples.sample_set import Question, SampleSet
 
@@ -69,28 +68,28 @@ def num_correct_within(question: Question, cap: int | None) -> int:
     return sum([is_correct and length <= cap for is_correct, length in pairs])
 
 
-def outcomes(samples: SampleSet) -> Outcomes:
-    """How the answers of a set ended."""
-    (found,) = outcomes_within(samples, [None])
-    return found
+def num_ended(question: Question, caps: Sequence[int | None]) -> tuple[list[int], list[int]]:
+    """How many answers are right, and how many are cut off before they are, under each cap; None stops none."""
+    lengths = np.array(question.lengths)
+    is_correct, was_cut = np.array(question.is_correct, dtype=bool), np.array(question.cut_off, dtype=bool)
+    is_longer = lengths > np.array([lengths.max() if cap is None else cap for cap in caps])[:, None]
+    is_right = is_correct & ~is_longer
+    for row, cap in enumerate(caps):
+        if cap is not None and cap in question.graded_cuts:
+            is_right[row] = question.graded_cuts[cap]
+    is_cut = (was_cut | is_longer) & ~is_right
+    return is_right.sum(axis=1).tolist(), is_cut.sum(axis=1).tolist()
 
 
 def outcomes_within(samples: SampleSet, caps: Sequence[int | None]) -> list[Outcomes]:
-    """How the answers of a set would end under each of some caps, where it comes before their own; None is none."""
-    limits = np.array([np.inf if cap is None else cap for cap in caps])[:, None]
-    shares = np.mean([_outcomes(question, caps, limits) for question in samples.questions], axis=0)
-    return [Outcomes(right=float(right), cut_off=float(cut_off)) for right, cut_off in shares.T]
+    """How the answers of a set would end under each cap that stops them earlier than their own."""
+    shares = np.array([np.array(num_ended(question, caps)) / question.num_trials for question in samples.questions])
+    return [Outcomes(right=right, cut_off=cut_off) for right, cut_off in shares.mean(axis=0).T.tolist()]
 
 
-def _outcomes(question: Question, caps: Sequence[int | None], limits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[right and cut off, num_caps]: shares of one question's answers."""
-    is_longer = np.array(question.lengths) > limits
-    right = np.array(question.is_correct, dtype=bool) & ~is_longer
-    for i, cap in enumerate(caps):
-        if cap is not None and cap in question.graded_cuts:
-            right[i] = question.graded_cuts[cap]
-    is_cut = np.array(question.cut_off, dtype=bool) | is_longer
-    return np.stack([right.mean(axis=1), (is_cut & ~right).mean(axis=1)])
+def outcomes(samples: SampleSet) -> Outcomes:
+    """How the answers of a set ended."""
+    return outcomes_within(samples, [None])[0]
 
 
 def mean_coverage(samples: SampleSet, *, trials: int) -> float:

@@ -16,12 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics.law.frontier import Frontier, Switch, best_within, cost_to_reach
-from kinetics.law.intervals import Estimate, FloatArray, Interval, difference_interval, mean_interval
+from kinetics.law.intervals import (
+    Estimate,
+    FloatArray,
+    Interval,
+    difference_interval,
+    mean_interval,
+    ratio_interval,
+)
 from kinetics.law.strategies import Strategy, StrategyTable
 from kinetics.specs.policies import PolicyKind
 
 NUM_FOLDS: Final = 5
 NUM_REPEATS: Final = 4
+SWITCH_CONFIDENCE: Final = 0.98
 _FIRST_COST: Final = 20.0
 _COST_STEP: Final = np.log(4e4 / 20) / 99
 """Grids go through the published one's points, 100 from 20 to 40,000, and on in both directions as far as data do."""
@@ -45,12 +53,14 @@ class CostBand:
 class Choices(Frontier[Strategy]):
     """The best strategy for all questions within each cost; `accuracy` is cross-validated.
 
-    `per_question`: accuracy of the strategy named at each cost; `held_out`: of those that other questions choose.
-    Both [num_questions, num_costs], 0 where nothing is affordable. `band`: where costs are predictions.
+    `per_question`: accuracy of the strategy named at each cost; `held_out`: of those that other questions choose;
+    `own_cost`: what the one named costs. All [num_questions, num_costs], 0 where nothing is affordable. `band`: where
+    costs are predictions.
     """
 
     per_question: FloatArray
     held_out: FloatArray
+    own_cost: FloatArray
     seed: int
     band: CostBand | None = None
 
@@ -115,6 +125,7 @@ def choose(
         best=tuple(table.strategies[i] if is_affordable else None for i, is_affordable in chosen),
         per_question=per_question,
         held_out=held_out,
+        own_cost=table.cost[cost_name][:, found.leader] * found.is_affordable,
         seed=seed,
         band=_band(table, cost, edges, caps, found.leader) if edges else None,
     )
@@ -151,12 +162,15 @@ def lead_over_dense(dense: Choices, sparse: Choices) -> Lead:
     splits = list(_splits(len(gain), seed=dense.seed))
     held_out = [gain[is_test][:, np.argmax(gain[~is_test].mean(axis=0))].sum() for is_test in splits]
     value = float(sum(held_out) / len(gain) * NUM_FOLDS / len(splits)) if splits else float(gain[:, where].mean())
-    points = _percent(Estimate(value=value, low=float(interval.low[where]), high=float(interval.high[where])))
+    # So much more than it is worth does it seem to be where it was chosen, and the low end with it.
+    seeming = float((sparse.per_question - dense.per_question)[:, where].mean())
+    low = float(interval.low[where]) + min(0.0, value - seeming)
+    points = _percent(Estimate(value=value, low=low, high=float(interval.high[where])))
     return Lead(cost=float(dense.cost[where]), points=points, cost_ratio=_cost_ratio(dense, sparse))
 
 
 def switch_points(models: Sequence[tuple[str, Choices]], *, seed: int = 0) -> list[Switch]:
-    """Costs from which another model is clearly better than the best so far: the paired 95 % interval excludes zero.
+    """Costs from which another model is clearly better than the best so far: the paired 98 % interval excludes zero.
 
     `models`: one model's choices each, the smallest first. The first switch is to the first model that solves anything.
     """
@@ -182,22 +196,33 @@ def switch_points(models: Sequence[tuple[str, Choices]], *, seed: int = 0) -> li
         low = int(ahead[-1]) if ahead.size else 0
         worse = np.flatnonzero(means[best, low:place] < means[passed, low:place])
         crossing = low + int(worse[-1]) + 1 if worse.size else low
+        least, most = _cost_shares(models[passed][1], low), _cost_shares(models[best][1], place)
         switches.append(
             Switch(
                 cost=float(grid[crossing]),
                 model=names[best],
                 accuracy=float(models[best][1].accuracy[crossing]),
-                low=float(grid[low]),
-                high=float(grid[place]),
+                low=float(grid[low] * least[0]),
+                high=float(grid[place] * most[1]),
                 level_with=_level(leads, names, best, place),
             )
         )
     return switches
 
 
+def _cost_shares(choices: Choices, place: int) -> tuple[float, float]:
+    """Between which shares of it the mean cost of the strategy named at a place lies: other questions cost another."""
+    own = choices.own_cost[:, [place]]
+    if own.min() <= 0:
+        return 1.0, 1.0
+    interval = ratio_interval(own, np.ones_like(own))
+    low, high = float(interval.low / own.mean()), float(interval.high / own.mean())
+    return (low, high) if np.isfinite(high) else (1.0, 1.0)
+
+
 def _leads(values: FloatArray, best: int, *, seed: int) -> list[Interval]:
-    """How far one model is ahead of each at each cost."""
-    return [difference_interval(values[best] - other, seed=seed) for other in values]
+    """How far one model is ahead of each at each cost; many costs and models are looked at, so with more confidence."""
+    return [difference_interval(values[best] - other, seed=seed, confidence=SWITCH_CONFIDENCE) for other in values]
 
 
 def _level(leads: Sequence[Interval], names: Sequence[str], best: int, place: int) -> tuple[str, ...]:

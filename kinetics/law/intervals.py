@@ -22,7 +22,8 @@ FloatArray = NDArray[np.float64]
 
 CONFIDENCE: Final = 0.95
 NUM_RESAMPLES: Final = 2000
-_TAILS: Final = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
+LEVEL: Final = 0.02
+"""A smaller difference in accuracy on a question is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,21 +53,23 @@ def mean_interval(per_question: FloatArray, *, seed: int = 0) -> Interval:
     return _resampled(per_question, np.zeros(per_question.shape[1:]), np.ones(per_question.shape[1:]), seed=seed)
 
 
-def difference_interval(per_question: FloatArray, *, seed: int = 0) -> Interval:
+def difference_interval(per_question: FloatArray, *, seed: int = 0, confidence: float = CONFIDENCE) -> Interval:
     """Of the mean over questions of paired differences from -1 to 1; `per_question`: [num_questions, ...].
 
-    The two added questions lie a quarter, and half of the largest difference seen, from zero: most pairs of strategies
-    agree on most questions, and the few on which they part are easily missed.
+    The two added questions lie as far from zero as the largest difference seen. Where most questions are level, which
+    near the ceiling they are, the few on which two strategies part are easily missed, and may part them altogether.
     """
-    reach = 0.25 + 0.5 * np.abs(per_question).max(axis=0)
-    return _resampled(per_question, -reach, reach, seed=seed)
+    sizes = np.abs(per_question)
+    reach = np.maximum(sizes.max(axis=0), (sizes < LEVEL).mean(axis=0) ** 4)
+    return _resampled(per_question, -reach, reach, seed=seed, confidence=confidence)
 
 
 def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval:
     """Of a product of means over a product of means, all of the same questions; [num_questions, num_factors] each.
 
-    Student's t on the jackknife of the logarithm, with half the degrees of freedom: lengths and costs are skewed. The
-    interval is everything with fewer than three questions, or means that are not above 0.
+    Student's t on the jackknife of the logarithm, with a quarter of the degrees of freedom: lengths and costs are
+    skewed, and one of few questions may make most of both. The interval is everything with fewer than three questions,
+    or means that are not above 0.
     """
     num_questions = len(numerators)
     sums = [values.sum(axis=0) - values for values in (numerators, denominators)]
@@ -77,12 +80,14 @@ def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval
     logarithms = np.log(sums[0]).sum(axis=1) - np.log(sums[1]).sum(axis=1)
     squares = float(((logarithms - logarithms.mean()) ** 2).sum())
     error = np.sqrt((num_questions - 1) / num_questions * squares)
-    reach = float(stdtrit((num_questions - 1) / 2, 0.5 + CONFIDENCE / 2)) * error
+    reach = float(stdtrit((num_questions - 1) / 4, 0.5 + CONFIDENCE / 2)) * error
     ratio = numerators.mean(axis=0).prod() / denominators.mean(axis=0).prod()
     return Interval(low=np.asarray(ratio * np.exp(-reach)), high=np.asarray(ratio * np.exp(reach)))
 
 
-def _resampled(per_question: FloatArray, lowest: FloatArray, highest: FloatArray, *, seed: int) -> Interval:
+def _resampled(
+    per_question: FloatArray, lowest: FloatArray, highest: FloatArray, *, seed: int, confidence: float = CONFIDENCE
+) -> Interval:
     """Percentiles of the mean over whole questions drawn anew, two made ones among them.
 
     The same seed draws the same questions, whatever the quantity.
@@ -93,7 +98,7 @@ def _resampled(per_question: FloatArray, lowest: FloatArray, highest: FloatArray
     is_new = np.ones(columns.shape[1], dtype=bool)
     is_new[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
     means = _draws(len(columns), seed) @ columns[:, is_new]
-    low, high = np.percentile(means, _TAILS, axis=0)[:, np.cumsum(is_new) - 1]
+    low, high = np.quantile(means, ((1 - confidence) / 2, (1 + confidence) / 2), axis=0)[:, np.cumsum(is_new) - 1]
     return Interval(low=low.reshape(shape), high=high.reshape(shape))
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from kinetics.cost.published import GENERATION_BUDGETS
-from kinetics.law.accuracy_estimates import Outcomes, coverage, num_correct_within, outcomes, outcomes_within
+from kinetics.law.accuracy_estimates import Outcomes, coverage, num_ended, outcomes, outcomes_within
 from kinetics.law.cost_models import CostModel
 from kinetics.law.intervals import FloatArray
 from kinetics.law.votes import majorities, stop_early, weights_by_length
@@ -259,7 +259,7 @@ def _strategy_of(samples: SampleSet) -> Callable[..., Strategy]:
 
 def _coverages(question: Question, caps: Sequence[int | None], trials: Sequence[int]) -> list[float]:
     """pass@k of the answers that ended within each cap, cap by cap."""
-    total, right = question.num_trials, [num_correct_within(question, cap) for cap in caps]
+    total, (right, _) = question.num_trials, num_ended(question, caps)
     return [coverage(total, num_correct, trials=n) for num_correct in right for n in trials]
 
 
