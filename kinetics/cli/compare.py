@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,13 +42,20 @@ def compare(
         typer.Argument(help="Two result files or more, the first being the base; and law documents of their devices."),
     ],
     print_as: Annotated[
-        Format, typer.Option("--format", help="table, markdown or json: everything; csv: one line per case and file.")
+        Format,
+        typer.Option(
+            "--format", help="table: a summary; markdown or json: everything; csv: one line per case and file."
+        ),
     ] = Format.TABLE,
+    shows_all: Annotated[
+        bool, typer.Option("--all", help="Every case and table on the terminal, as wide as they are.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """How result files differ: across devices by shape, between runs on one device case by case."""
+    """How result files differ, on one screen: across devices by shape, between runs on one device case by case."""
     from kinetics.compare.comparison import compare_files
+    from kinetics.compare.summary import summary
     from kinetics.compare.tables import choice_table, choices_for_people, comparison_tables, remarks, tables_for_people
     from kinetics.law.stored_frontiers import choice_remarks, compare_choices, split_law_documents
     from kinetics.results.reader import read_result_files
@@ -65,8 +72,9 @@ def compare(
             tables.insert(3, choices_for_people(choices) if is_for_people else choices)
         else:
             notes.append(_NO_CHOICES)
-        if wanted is Format.TABLE and out is None:
-            _print_tables(tables, notes)
+        if wanted is Format.TABLE and not shows_all and out is None:
+            shown = [f"{_title(table)}\n{table.as_text()}" for table in tables if table.name == "choices"]
+            typer.echo("\n\n".join([summary(comparison, [printable(note) for note in notes]), *shown]), nl=False)
             return
         _put(_render(tables, notes, wanted), out)
 
@@ -168,34 +176,6 @@ def _render(tables: list[Table], notes: list[str], wanted: Format) -> str:
         parts = [f"## {_title(table)}\n\n{table.as_markdown()}" for table in tables]
         return "\n".join(["".join(f"> {escape(printable(note), quote=False)}\n>\n" for note in notes), *parts])
     return "\n\n".join([*(f"{_title(table)}\n{table.as_text()}" for table in tables), *map(printable, notes)]) + "\n"
-
-
-def _print_tables(tables: list[Table], notes: list[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, _MIN_WIDTH)
-    for table in tables:
-        printed = RichTable(title=_title(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        numeric = _numeric_columns(table)
-        for index, name in enumerate(table.columns):
-            justify: Literal["left", "right"] = "right" if index in numeric else "left"
-            printed.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDING)
-        previous = ""
-        for row in table.rows:
-            cells = [printable(str(cell)) for cell in row]
-            first, previous = ("" if cells[0] == previous else cells[0]), cells[0]
-            printed.add_row(first, *cells[1:])
-        console.print(printed)
-    for note in notes:
-        console.print(printable(note))
-
-
-def _numeric_columns(table: Table) -> set[int]:
-    columns = enumerate(zip(*table.rows, strict=True))
-    return {i for i, cells in columns if all(str(cell)[:1].isdigit() or cell == "-" for cell in cells if cell)}
 
 
 def _title(table: Table) -> str:

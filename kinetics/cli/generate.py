@@ -113,5 +113,6 @@ def _print(outcome: GenerateOutcome, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(outcome.document, indent=1, allow_nan=False))
         return
-    for key, value in outcome.document.items():
-        typer.echo(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+    from kinetics.tables.document import document_lines
+
+    typer.echo("\n".join(document_lines(outcome.document)))

@@ -137,6 +137,8 @@ def grade(
 
     with one_line_errors():
         if file is None:
+            if problems is not None:
+                raise ValueError("--problems needs samples, got text on stdin; name a file of answers")
             if not gold:
                 raise ValueError("--gold must be given with text on stdin, got none; or name a trace file")
             text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
@@ -258,11 +260,6 @@ def _print_document(document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(to_strict(document), indent=1, allow_nan=False))
         return
-    for key, value in document.items():
-        shown = f"{value:.6g}" if isinstance(value, float) else value
-        if isinstance(value, list):
-            typer.echo(f"{key}:")
-            for item in value:
-                typer.echo(f"  {printable(str(item))}")
-        else:
-            typer.echo(f"{key}: {printable(str(shown))}")
+    from kinetics.tables.document import document_lines
+
+    typer.echo("\n".join(document_lines(document)))

@@ -25,6 +25,7 @@ def probe(
     from kinetics.machine.device import resolve_device
     from kinetics.machine.probe import probe as measure_ceilings
     from kinetics.specs.dtypes import parse_dtype
+    from kinetics.tables.document import labelled
 
     resolved = resolve_device(device)
     with Console(stderr=True).status("measuring"):
@@ -34,7 +35,8 @@ def probe(
         return
     table = Table("ceiling", "best", "median", title=f"{resolved.name} ({resolved.slug})")
     for name, median in found.medians.items():
-        table.add_row(name, f"{getattr(found.ceilings, name):.4g}", f"{median:.4g}")
+        label, best = labelled(name, getattr(found.ceilings, name))
+        table.add_row(label, best, labelled(name, median)[1])
     Console().print(table)
 
 
@@ -59,7 +61,9 @@ def providers(device: DeviceOption = "auto", as_json: Json = False) -> None:
     if as_json:
         _print_json({"device": resolved.name, "providers": rows})
         return
-    table = Table("provider", "operations", "version", "why not, and what to do", title=f"On {resolved.name}")
+    table = Table(title=f"On {resolved.name}")
+    for heading in ("provider", "operations", "version", "why not, and what to do"):
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(row["provider"], ", ".join(row["operations"]), row["version"] or "-", escape(row["reason"] or ""))
     Console().print(table)

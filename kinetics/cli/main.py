@@ -55,10 +55,9 @@ app.command(epilog="Example: kinetics cost --model Qwen3-8B --attention block_to
 app.command(epilog="Example: kinetics coverage --samples 32 --correct 4 --trials 8")(law.coverage)
 app.command(epilog="Example: echo 'so \\boxed{204}' | kinetics grade --gold 204")(law.grade)
 app.command(epilog="Example: kinetics law samples.csv --on H200")(law.law)
-app.command(
-    epilog="Example: kinetics generate --model Qwen/Qwen3-0.6B --dataset aime24 --attention block_topk "
-    "--kv-budget 1024 --trials 8"
-)(generate.generate)
+app.command(epilog="Example: kinetics generate --model mini-200k --dataset mini --attention block_topk --kv-budget 64")(
+    generate.generate
+)
 app.command(epilog="Example: kinetics validate --operation attention --on H200 --split beyond")(validate.validate)
 app.add_typer(gate.app, name="gate", epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")
 app.command("aa", hidden=True, epilog="Example: kinetics gate self-test --launches 20")(gate.self_test)

@@ -126,7 +126,9 @@ def _title(one: CellForecast) -> str:
 def _show(document: Mapping[str, Any], cells: Sequence[CellForecast]) -> None:
     from rich.table import Table
 
-    table = Table("cell", "cases", "buffers", "holds GiB", "seconds", "left out", title=f"On {document['device']}")
+    table = Table(title=f"On {document['device']}")
+    for heading in ("cell", "cases", "buffers", "holds GiB", "seconds", "left out"):
+        table.add_column(heading, overflow="fold")
     for one in cells:
         left_out = one.refused or ", ".join(one.dropped)
         held = f"{one.need.num_bytes / GIBI:.1f}"

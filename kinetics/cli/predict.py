@@ -120,12 +120,10 @@ def _sorted(rows: list[SweepRow], by: SortBy) -> list[SweepRow]:
 
 def _predict_by_ceilings(options: PredictOptions) -> None:
     """One layer or step by measured ceilings, or by data sheet alone: a lower bound."""
-    from rich.console import Console
-    from rich.table import Table
-
     from kinetics.prediction.predict import PredictedCase, data_sheet_target, predict_case
     from kinetics.specs.counts import parse_count
     from kinetics.specs.units import GIGA
+    from kinetics.tables.document import document_lines
 
     asked = PredictedCase(
         model=options.model, operation="step_dense" if options.operation == STEP else options.operation,
@@ -142,10 +140,7 @@ def _predict_by_ceilings(options: PredictOptions) -> None:
         _print_json(found[0] if len(found) == 1 else {"schema": 1, "predictions": found})
         return
     for predicted in found:
-        table = Table("", "", title=f"{predicted['case']} on {predicted['device']}", show_header=False)
-        for name, value in predicted.items():
-            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-        Console().print(table)
+        typer.echo("\n".join(document_lines(predicted)))
 
 
 def _this_machine(device: str) -> Target:

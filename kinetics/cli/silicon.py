@@ -39,10 +39,10 @@ def silicon(
     with one_line_errors():
         pairs = _pairs(on, framework, pair, longest_fitted)
         if csv is not None:
-            from kinetics.files.atomic import write_texts
+            from kinetics.files.atomic import write_text
             from kinetics.results.silicon_tables import crossover_table
 
-            write_texts({csv.name: crossover_table(pairs).as_csv()}, csv.parent)
+            write_text(csv, crossover_table(pairs).as_csv())
         if figure is not None:
             from kinetics.report.figure_file import check_can_draw, save_figure
             from kinetics.report.sparse_silicon import draw_pairs

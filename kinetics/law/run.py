@@ -203,7 +203,7 @@ def _refuse_sample_options(request: LawRequest) -> None:
         ("--on", request.on), ("--framework", request.framework), ("--tp", request.num_devices != 1),
         ("--measured", request.measured), ("--mode paper", request.mode is Mode.PAPER),
         ("--batch", request.batch), ("--dense-layers", request.num_dense_layers), ("--tokenizer", request.tokenizer),
-        ("--architecture", request.architectures),
+        ("--architecture", request.architectures), ("--problems", request.problems),
     ):  # fmt: skip
         if given:
             raise ValueError(f"{flag} needs samples, got none: the published curves carry their costs; name files")

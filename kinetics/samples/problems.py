@@ -210,11 +210,11 @@ def parse_problems(rows: Any, columns: Sequence[str], *, source: str) -> tuple[P
     columns = [own.get(name, name) for name in columns]
     missing = [name for name in (_TEXT, _GOLD) if name not in columns]
     if missing:
-        raise ValueError(f"{source}: problems must have a column {missing[0]!r}, got {', '.join(columns)[:120]}")
+        raise DataFileError(f"{source}: problems must have a column {missing[0]!r}, got {', '.join(columns)[:120]}")
     renamed = ({own.get(name, name): value for name, value in row.items()} for row in rows)
     problems = [_parse(row, index, source) for index, row in enumerate(renamed)]
     if not problems:
-        raise ValueError(f"{source}: must hold at least one problem, got none")
+        raise DataFileError(f"{source}: must hold at least one problem, got none")
     check_unique(problems, source=source)
     return tuple(problems)
 
@@ -229,7 +229,7 @@ def check_unique(problems: Sequence[Problem], *, source: str) -> None:
         for problem in problems:
             other = first.setdefault(key_of(problem), problem)
             if other is not problem:
-                raise ValueError(
+                raise DataFileError(
                     f"{source}: problems must differ in {what}, got {other.problem_id} and {problem.problem_id} alike"
                 )
 
@@ -239,14 +239,14 @@ def _parse(row: Mapping[str, Any], index: int, source: str) -> Problem:
     name = str(index) if given is None or given == "" else str(given)
     text = row.get(_TEXT)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{source}: problem {name[:40]} must have a text, got {str(text)[:40]!r}")
+        raise DataFileError(f"{source}: problem {name[:40]} must have a text, got {str(text)[:40]!r}")
     try:
         check_encodable(name, "id")
         check_encodable(text, "text")
         question_id(text)
         gold = parse_answer(_plain(row.get(_GOLD)))
     except ValueError as error:
-        raise ValueError(f"{source}: problem {name[:40]}: {error}") from None
+        raise DataFileError(f"{source}: problem {name[:40]}: {error}") from None
     return Problem(problem_id=name, text=text, gold=gold)
 
 

@@ -177,7 +177,7 @@ def make_files(folder: Path) -> None:
     subprocess.run(commit, cwd=folder, shell=True, check=True)
     (folder / "samples.csv").write_text(SAMPLES, encoding="utf-8")
     lines = [
-        LATENCY.format(batch=b, kv_len=n, ms=5e-3 + b * n * 1e-6) for b in (1, 2, 4) for n in (1024, 2048, 4096, 8192)
+        LATENCY.format(batch=b, kv_len=n, ms=5e-3 + b * n * 1e-6) for b in (1, 2, 4, 8) for n in range(1024, 7168, 1024)
     ]
     (folder / "latencies.csv").write_text(LATENCIES + "".join(lines), encoding="utf-8")
     for name, seconds in (("old.json", 2e-3), ("new.json", 1e-3)):

@@ -53,7 +53,7 @@ def test_csv_is_one_line_per_case_and_file(pair):
 
 @pytest.mark.parametrize("wanted", ["table", "markdown"])
 def test_tables_for_people_name_ratio_skip_and_reason(pair, wanted):
-    text = run("compare", *pair, "--format", wanted).stdout
+    text = run("compare", *pair, "--format", wanted, "--all").stdout
     for part in ("0.500", "faster", "runs on cuda alone", "batch must be a count above 0", "no counterpart"):
         assert part in text, part
 
@@ -84,16 +84,16 @@ def test_a_backslash_before_a_pipe_frees_no_cell_of_a_markdown_table(result, row
 @pytest.mark.parametrize("wanted", ["table", "markdown", "json", "csv"])
 def test_joules_stand_beside_times_where_rows_have_them(result, row, wanted):
     metered = result("a.json", [row(joules_per_token=0.25)])
-    text = run("compare", metered, metered, "--format", wanted).stdout
+    text = run("compare", metered, metered, "--format", wanted, "--all").stdout
     assert ("mJ/token" if wanted in ("table", "markdown") else "joules_per_token") in text
     assert ("250" if wanted in ("table", "markdown") else "0.25") in text
     plain = result("b.json", [row()])
-    assert "mJ/token" not in run("compare", plain, plain, "--format", wanted).stdout
+    assert "mJ/token" not in run("compare", plain, plain, "--format", wanted, "--all").stdout
 
 
 def test_joules_stand_beside_times_across_devices(result, row):
     gpu = result("b.json", [row(joules_per_token=0.25)], device="Made GPU", slug="made-gpu")
-    text = run("compare", result("a.json", [row()]), gpu).stdout
+    text = run("compare", result("a.json", [row()]), gpu, "--all").stdout
     assert "mJ/token" in text
     assert "250" in text
 
@@ -236,7 +236,7 @@ def test_a_measured_cpu_and_two_published_accelerators_stand_side_by_side(table,
     assert "dtype float32 / bfloat16" in shared[1]["differs_in"]
     num_bytes = 4 * 2 * 2 * (8192 * 8 * 128 + 32 * 128)
     assert shared[1]["ratio"] == pytest.approx(num_bytes / 2.4e12 / 0.02, rel=1e-6)
-    text = run("compare", *files).stdout
+    text = run("compare", *files, "--all").stdout
     assert "not measured or proved here" in text
     assert "dtype float32 / bfloat16" in " ".join(text.split())
 
