@@ -28,7 +28,7 @@ class Outcomes:
     @property
     def wrong(self) -> float:
         """The rest: ended by themselves, and not right."""
-        return max(0.0, 1 - self.right - self.cut_off)
+        return max(0.0, round(1 - self.right - self.cut_off, 12))
 
 
 @lru_cache(maxsize=65536)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinetics.law.accuracy_estimates import outcomes, outcomes_within
+from kinetics.law.accuracy_estimates import Outcomes, outcomes, outcomes_within
 from kinetics.law.answer import CHECKED, UNCHECKED, find_answers
 from kinetics.law.charging import charging_of
 from kinetics.law.request import LawRequest
@@ -96,6 +96,7 @@ def test_a_shorter_cap_cuts_more_answers_off_and_none_of_them_is_wrong():
         (0.5, 0.25, 0.25), (0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.0, 1.0, 0.0),
     ]  # fmt: skip
     assert outcomes(samples) == found[0]
+    assert Outcomes(right=2 / 3, cut_off=1 / 3).wrong == 0.0, "thirds add up to one"
     graded = replace(question, graded_cuts={250: (True, False, True, True)})
     (found_cut,) = outcomes_within(replace(samples, questions=(graded,)), [250])
     assert (found_cut.right, found_cut.cut_off, found_cut.wrong) == (0.75, 0.0, 0.25)
