@@ -20,8 +20,17 @@ function paint(models) {
 
 const documents = new Map();
 
+// Bokeh is run when the first figure comes into view: the table need not wait for it.
+function loadFigures() {
+  if (window.Bokeh) return;
+  const script = document.createElement("script");
+  script.textContent = document.getElementById("figure-library").textContent;
+  document.head.append(script);
+}
+
 async function draw(place) {
   place.dataset.drawn = "yes";
+  loadFigures();
   const { Document } = Bokeh.require("document");
   const index = place.dataset.index;
   const text = document.getElementById(`figure-${place.dataset.figure}-${index}`).textContent;  // read when looked at
