@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
         "test_gpu_e4m3.py",
         "test_gpu_stream_read.py",
         "test_gpu_elementwise.py",
+        "test_gpu_lse.py",
         "gpu_runtime/test_variants.py",
         "test_mutations.py",
     ],
