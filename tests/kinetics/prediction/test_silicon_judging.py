@@ -114,3 +114,41 @@ def test_a_tile_of_scores_serves_four_requests_and_walks_the_keys_of_each():
         rows = columns["batch"] == batch
         assert np.all(columns["keys"][rows] == keys * columns["context_len"][rows])
         assert np.all(columns["programs"][rows] == programs)
+
+
+@pytest.mark.parametrize("split", [Split.ALTERNATE, Split.BEYOND])
+def test_no_row_judges_that_was_fitted_and_none_is_lost(split, monkeypatch):
+    (group,) = sample_rows("attention")
+    seen = {}
+
+    def recorded(fitted, unseen):
+        seen.update(fitted=set(zip(*fitted.cases.columns.values(), strict=True)), unseen=unseen)
+        return unseen.seconds
+
+    monkeypatch.setattr(silicon_judging, "predict_unseen", recorded)
+    found = judge_group(group, split, fits=())
+    assert found is not None
+    unseen = set(zip(*seen["unseen"].cases.columns.values(), strict=True))
+    assert not unseen & seen["fitted"]
+    assert len(unseen | seen["fitted"]) == len(group.seconds)
+    assert not found.errors.any()
+    if split is Split.BEYOND:
+        assert seen["unseen"].cases.columns["context_len"].min() > 16_385
+    monkeypatch.setattr(silicon_judging, "predict_unseen", lambda _, rows: 1.25 * rows.seconds)
+    wrong = judge_group(group, split, fits=())
+    assert wrong is not None
+    assert (wrong.median, wrong.p90) == (pytest.approx(0.25), pytest.approx(0.25))
+
+
+def test_the_newest_version_is_judged_and_the_older_one_under_version_alone():
+    older, newer = sample_rows("all_reduce")
+    older = replace(older, kernel=replace(older.kernel, version="0.5.14"))
+    for groups in ([older, newer], [newer, older]):
+        assert [one.kernel.version for one in judge_groups(groups, [Split.ALTERNATE])] == ["0.24.0"]
+        assert [one.kernel.version for one in judge_groups(groups, [Split.VERSION])] == ["0.5.14"]
+
+
+@pytest.mark.parametrize("operation", MEDIANS)
+def test_a_roof_is_above_0_and_below_most_of_what_was_measured(operation):
+    for found in judged(operation, Split.ALTERNATE):
+        assert 0 < float(np.median(found.roof_errors)) < 1
