@@ -252,12 +252,20 @@ def find_accelerator(name: str) -> Accelerator:
     Raises: ValueError if no row or several answer; the message lists them, or the nearest names.
     """
     wanted = _words(name)
-    found = [match_device(name)] if match_device(name) else [row for row in ACCELERATORS if _begins(row.name, wanted)]
+    reported = _match_spelling(name)
+    found = [reported] if reported else [row for row in ACCELERATORS if _begins(row.name, wanted)]
     if len(found) > 1:
         found = [row for row in found if row is not None and row.is_usual] or found
     if len(found) == 1 and found[0] is not None:
         return found[0]
     raise ValueError(f"accelerator must name one row of the table, got {name!r}; {_suggestion(name, found)}")
+
+
+def _match_spelling(name: str) -> Accelerator | None:
+    """The row for a driver's name, also without its maker or with hyphens for spaces: `H100-80GB-HBM3`."""
+    spellings = (name, name.replace("-", " "))
+    names = [f"{maker}{spelling}" for spelling in spellings for maker in ("", "nvidia ")]
+    return next((row for row in map(match_device, names) if row is not None), None)
 
 
 def _begins(row_name: str, wanted: Sequence[str]) -> bool:

@@ -87,3 +87,10 @@ def test_every_row_states_a_source_and_plausible_base_units():
         assert 1e10 <= row.memory_bytes < 1e12
         assert 4e11 < row.memory_bytes_per_s < 1e13
         assert re.compile(row.device_pattern)
+
+
+@pytest.mark.parametrize(
+    "name", ["NVIDIA H100 80GB HBM3", "H100 80GB HBM3", "H100-80GB-HBM3", "nvidia-h100-80gb-hbm3", "h100_sxm", "H100"]
+)
+def test_a_drivers_name_is_known_without_its_maker_and_with_hyphens(name):
+    assert find_accelerator(name).name == "H100 SXM5 80GB"
