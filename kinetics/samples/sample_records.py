@@ -133,5 +133,7 @@ def _parquet_records(path: Path) -> Iterator[Record]:
     except (ArrowException, OSError, ValueError) as error:
         if isinstance(error, DataFileError):
             raise
+        if isinstance(error, FileNotFoundError):
+            raise DataFileError(f"{path}: cannot be read (no such file)") from None
         reason = str(error).split("\n", maxsplit=1)[0][:200]
         raise DataFileError(f"{path}: must be a parquet file, got {reason}") from None

@@ -186,3 +186,11 @@ def test_grading_reads_problems_from_a_file(tmp_path):
     path = write(tmp_path / "a.jsonl", [batch("2024-I-1", completion(RIGHT)), batch("2024-I-2", completion(WRONG))])
     found = grade_file(path, grader="strict", keeps_going=False, problems_file=problems)
     assert (found["answers"], found["correct"]) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "gone.json", "gone.parquet"])
+def test_a_missing_file_is_named_whatever_its_form(tmp_path, name):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra: law)")
+    with pytest.raises(DataFileError, match=rf"{name}: cannot be read \([Nn]o such file"):
+        read(tmp_path / name)
