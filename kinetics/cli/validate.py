@@ -12,7 +12,7 @@ import typer
 from kinetics.cli.errors import one_line_errors
 from kinetics.cli.option_class import options_from
 from kinetics.cli.option_types import count_option, number_option
-from kinetics.prediction.silicon_judging import Split
+from kinetics.prediction.splits import Split
 
 if TYPE_CHECKING:
     from kinetics.prediction.promises import Kept

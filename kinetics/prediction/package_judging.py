@@ -9,8 +9,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from kinetics.prediction.silicon_fits import device_of
-from kinetics.prediction.silicon_judging import Judged, Split, judge_groups
+from kinetics.prediction.silicon_judging import Judged, judge_groups
 from kinetics.prediction.silicon_tables import read_measured
+from kinetics.prediction.splits import Split
 from kinetics.specs.hardware import Accelerator
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.prediction.silicon_judging import Judged, Split
+from kinetics.prediction.silicon_judging import Judged
+from kinetics.prediction.splits import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

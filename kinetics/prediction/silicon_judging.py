@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 import numpy as np
@@ -26,25 +25,11 @@ from kinetics.prediction.silicon_fits import (
 )
 from kinetics.prediction.silicon_package import Kernel, Measured
 from kinetics.prediction.silicon_terms import TERMS
+from kinetics.prediction.splits import Split
 from kinetics.specs.counts import short
 from kinetics.specs.hardware import Accelerator
 
 _FEWEST_BEYOND: Final = 4
-
-
-class Split(Enum):
-    """Which rows a fit has not seen."""
-
-    ALTERNATE = "alternate"
-    """Fitted on every other row in order of shape, judged on the rest."""
-    BEYOND = "beyond"
-    """Fitted on short contexts, judged on longer ones."""
-    SHIPPED = "shipped"
-    """The fits that come with the suite, judged on these rows as they are."""
-    VERSION = "version"
-    """The shipped fit of one version of a kernel, judged on another version's rows."""
-    DEVICE = "device"
-    """The shipped fit of another device, this one's data sheet put in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

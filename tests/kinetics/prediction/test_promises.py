@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kinetics.prediction.promises import PROMISES, keep_promises
-from kinetics.prediction.silicon_judging import Judged, Split
+from kinetics.prediction.silicon_judging import Judged
 from kinetics.prediction.silicon_package import Kernel
+from kinetics.prediction.splits import Split
 from kinetics.prediction.validation_tables import errors_table, promises_table, validation_document, worst_table
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from kinetics.prediction import silicon_judging, silicon_terms
 from kinetics.prediction.silicon_fits import committed_fits
-from kinetics.prediction.silicon_judging import Split, judge_group, judge_groups
+from kinetics.prediction.silicon_judging import judge_group, judge_groups
 from kinetics.prediction.silicon_terms import TERMS
+from kinetics.prediction.splits import Split
 from tests.support.silicon_rows import sample_rows
 
 MEDIANS = {
