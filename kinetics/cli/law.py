@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from kinetics.cli.errors import one_line_errors
-from kinetics.cli.option_types import count_option, number_option, seed_option
+from kinetics.cli.option_types import count_option, is_file_name, number_option, seed_option
 from kinetics.cost.query import Mode
 from kinetics.files.printable import printable
 from kinetics.specs.policies import PolicyKind
@@ -210,6 +210,8 @@ def law(
     from kinetics.results.store import fresh_folder
 
     with one_line_errors():
+        if is_file_name(on) and measured is None:
+            on, measured = "", Path(on)
         request = LawRequest(
             files=tuple(files or ()),
             out=out or (traces / "law" if traces else fresh_folder("law")),

@@ -97,5 +97,10 @@ def device(value: str) -> str:
     raise typer.BadParameter(f"must be auto, cpu, cuda or cuda:<index>, got {_shown(value)}{remedy}")
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a device is named by a result file."""
+    return name.strip().lower().endswith((".json", ".json.gz"))
+
+
 def _shown(value: str) -> str:
     return repr(value if len(value) <= 40 else f"{value[:37]}...")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from kinetics.cli.errors import one_line_errors
 from kinetics.cli.option_class import options_from
+from kinetics.cli.option_types import is_file_name
 from kinetics.cli.predict_options import (
     OF_CEILINGS,
     OF_STEPS,
@@ -36,7 +38,7 @@ def predict(options: PredictOptions) -> None:
     the band that its held-out errors make; what was not measured is a lower bound by data sheet, and says so.
     """
     with one_line_errors():
-        is_step = options.operation == STEP and options.on != "here"
+        is_step = options.operation == STEP and options.on != "here" and not is_file_name(options.on)
         check_meant(options, OF_CEILINGS if is_step else OF_STEPS)
         if is_step:
             some_fit = _predict_steps(options)
@@ -120,7 +122,7 @@ def _sorted(rows: list[SweepRow], by: SortBy) -> list[SweepRow]:
 
 def _predict_by_ceilings(options: PredictOptions) -> None:
     """One layer or step by measured ceilings, or by data sheet alone: a lower bound."""
-    from kinetics.prediction.predict import PredictedCase, data_sheet_target, predict_case
+    from kinetics.prediction.predict import PredictedCase, predict_case
     from kinetics.specs.counts import parse_count
     from kinetics.specs.units import GIGA
     from kinetics.tables.document import document_lines
@@ -131,16 +133,50 @@ def _predict_by_ceilings(options: PredictOptions) -> None:
         kv_budget=parse_count(options.kv_budget), page_size=options.page_size, num_devices=parse_count(options.tp),
         link_bytes_per_s=None if options.link_gb_per_s is None else options.link_gb_per_s * GIGA,
     )  # fmt: skip
-    if options.page_size < 1:
-        raise ValueError(f"--page-size must be at least 1, got {options.page_size}")
-    names = listed(options.on, "--on")
-    targets = [_this_machine(options.device) if name == "here" else data_sheet_target(name) for name in names]
+    if asked.num_devices > 1 and not asked.operation.startswith("step"):
+        raise ValueError(f"--tp must be 1 for one layer alone, got {asked.num_devices}; predict a step: step_dense")
+    targets = [_target(name, options.device) for name in listed(options.on, "--on")]
     found = [predict_case(asked, target) for target in targets]
     if options.as_json:
         _print_json(found[0] if len(found) == 1 else {"schema": 1, "predictions": found})
         return
     for predicted in found:
         typer.echo("\n".join(document_lines(predicted)))
+
+
+def _target(name: str, device: str) -> Target:
+    """The device of a name: of this machine, of a result file, or of a data sheet."""
+    from kinetics.prediction.predict import data_sheet_target
+
+    if name == "here":
+        return _this_machine(device)
+    return _measured_there(Path(name)) if is_file_name(name) else data_sheet_target(name)
+
+
+def _measured_there(path: Path) -> Target:
+    """The device that a result file was measured on, by the ceilings in it.
+
+    Raises: DataFileError if the file tells no ceilings or no memory.
+    """
+    from dataclasses import fields
+
+    from kinetics.files.reading import DataFileError
+    from kinetics.prediction.predict import Target
+    from kinetics.results.reader import read_result_files
+    from kinetics.specs.ceilings import Ceilings
+
+    file = read_result_files([path])[0]
+    known: dict[str, Any] = {"cache_bytes": 0, **file.ceilings}
+    needed = [field.name for field in fields(Ceilings)]
+    missing = [name for name in needed if known.get(name) is None]
+    memory_bytes = file.identity.facts.get("total_memory_bytes")
+    if missing or memory_bytes is None:
+        what = missing[0] if missing else "total_memory_bytes"
+        raise DataFileError(f"{path}: must tell its device's {what}, got none; measure again with kinetics bench")
+    return Target(
+        name=file.device, dtype=str(known.get("dtype") or "float32"), memory_bytes=int(memory_bytes),
+        ceilings=Ceilings(**{name: known[name] for name in needed}), source=f"measured, {path.name}",
+    )  # fmt: skip
 
 
 def _this_machine(device: str) -> Target:

@@ -36,7 +36,8 @@ class PredictOptions:
 
     model: Annotated[str, typer.Option(help="A known model, a config.json or its folder.")] = "qwen3_8b"
     on: Annotated[
-        str, typer.Option(help="Devices such as H200,B200, separated by commas; `here` probes this machine.")
+        str,
+        typer.Option(help="Devices such as H200,B200 or result files, by commas; `here` probes this machine."),
     ] = "here"
     operation: Annotated[
         str,

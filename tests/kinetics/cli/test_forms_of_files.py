@@ -5,12 +5,14 @@ import gzip
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
 from tests.support.hostile_options import SAMPLES
+from tests.support.result_rows import BANDWIDTH, make_document, make_row
 
 
 def rows() -> list[dict[str, str]]:
@@ -33,7 +35,7 @@ FORMS = {
 }
 
 
-def document(*arguments: str) -> dict[str, object]:
+def document(*arguments: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0, done.stderr
     return {key: value for key, value in json.loads(done.stdout).items() if key not in ("source", "files", "file")}
@@ -71,3 +73,17 @@ def test_a_config_json_is_a_model_wherever_one_is_asked_for(tmp_path):
 
         same = {key: value for key, value in found.items() if key != "model" and not isinstance(value, dict)}
         assert same == {key: known[key] for key in same}
+
+
+def test_a_result_file_is_a_device_to_predict_for(tmp_path):
+    made = make_document([make_row()])
+    made["machine_info"]["ceilings"] |= {"cached_read_bytes_per_s": 1e11, "copy_bytes_per_s": 2e10}
+    made["machine_info"]["identity"] = {"kind": "cpu", "name": "Made CPU", "total_memory_bytes": 2**34}
+    (tmp_path / "here.json").write_text(json.dumps(made))
+    (tmp_path / "blind.json").write_text(json.dumps(make_document([make_row()])))
+    words = ["predict", "--operation", "dense", "--context", "4k", "--on"]
+    found = document(*words, str(tmp_path / "here.json"))
+    assert found["predicted_s"] == pytest.approx(found["minimum_bytes"] / BANDWIDTH, rel=0.2)
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "blind.json")])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (3, 1)
+    assert "must tell its device's " in done.stderr
