@@ -13,6 +13,7 @@ from kinetics.cli.errors import one_line_errors
 from kinetics.cli.option_class import options_from
 from kinetics.cli.option_types import count_option, number_option
 from kinetics.prediction.splits import Split
+from kinetics.specs.distribution import install_command
 
 if TYPE_CHECKING:
     from kinetics.prediction.promises import Kept
@@ -125,8 +126,7 @@ def _judged_package(options: ValidateOptions) -> list[Judged]:
     folder = systems_folder()
     if folder is None:
         raise ValueError(
-            "validate must have a FILE or the tables of aiconfigurator-core, got neither; "
-            "pip install 'kinetics-bench[silicon]'"
+            f"validate must have a FILE or the tables of aiconfigurator-core, got neither; {install_command('silicon')}"
         )
     devices = _devices(options.on)
     systems = [name for name, device in known_systems(folder).items() if not devices or device in devices]

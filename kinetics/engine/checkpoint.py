@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from kinetics.distribution import install_command
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.families import read_config
 from kinetics.engine.weights import LayerWeights, ModelWeights, empty_weights
 from kinetics.files.json_text import parse_json
 from kinetics.files.printable import one_line
+from kinetics.specs.distribution import install_command
 from kinetics.specs.models import ModelSpec
 
 _MAX_LISTED = 8

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kinetics.cost.query import Mode
-from kinetics.distribution import install_command
 from kinetics.law.accuracy import accuracy_tables
 from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
@@ -28,6 +27,7 @@ from kinetics.law.silicon_costs import parts_table, pricing_notes
 from kinetics.law.sources import Samples, read_samples
 from kinetics.law.strategies import Rule
 from kinetics.law.tables import law_tables
+from kinetics.specs.distribution import install_command
 from kinetics.specs.hardware import Accelerator, find_accelerator
 from kinetics.tables.table import Table, write_tables
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from kinetics.distribution import install_command
 from kinetics.machine.device import Device
 from kinetics.machine.identity import gpu_uuid
+from kinetics.specs.distribution import install_command
 from kinetics_kernels.unavailable import Unavailable
 
 METERED_S = 3.0

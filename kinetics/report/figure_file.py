@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinetics.distribution import install_command
 from kinetics.files.atomic import writing, written_aside
+from kinetics.specs.distribution import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinetics.compare.tables import HEADINGS, left_out_table, prediction_table
-from kinetics.distribution import install_command
 from kinetics.files.atomic import to_strict, write_text
 from kinetics.report.conclusion import conclude
 from kinetics.report.device_cards import device_cards
@@ -31,6 +30,7 @@ from kinetics.report.row_table import page_columns, row_values, shown_fields
 from kinetics.report.sources import Sources
 from kinetics.report.style import Panel, color_of
 from kinetics.report.whole_steps import NONE_FITS, step_table
+from kinetics.specs.distribution import install_command
 from kinetics.tables.display import table_for_people
 from kinetics.tables.quantity import NOTHING
 from kinetics.tables.table import Table

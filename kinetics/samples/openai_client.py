@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kinetics.distribution import install_command
 from kinetics.files.json_text import parse_json, whole_text
 from kinetics.samples.answers import Answer
 from kinetics.samples.counts import count, shortened
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.prompts import PromptStyle
 from kinetics.samples.trials import Trial
+from kinetics.specs.distribution import install_command
 from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, SamplingSettings
 
 DEFAULT_RETRIES: Final = 6

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import IO, Final, Self
 
-from kinetics.distribution import install_command
 from kinetics.samples.grading import Grade, find_boxes
+from kinetics.specs.distribution import install_command
 
 DEFAULT_TIMEOUT_S: Final = 5.0
 START_TIMEOUT_S: Final = 60.0

@@ -18,11 +18,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.distribution import install_command
 from kinetics.files.json_text import check_encodable, parse_json
 from kinetics.files.lines import Complaints, DataFileError, read_lines
 from kinetics.files.reading import format_of, read_text
 from kinetics.samples.grading import parse_answer
+from kinetics.specs.distribution import install_command
 
 MAX_MARKS: Final = 30
 MAX_FILE_BYTES: Final = 64 * 2**20

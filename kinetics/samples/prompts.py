@@ -10,8 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from kinetics.distribution import install_command
 from kinetics.files.printable import one_line
+from kinetics.specs.distribution import install_command
 
 PAPER_TEMPLATE: Final = (
     "Solve the following math problem efficiently and clearly.  The last line of your response should be of the "

@@ -6,7 +6,7 @@ Needs a network and the extra `law`. What arrives is read like any other trace f
 from pathlib import Path
 from typing import Final
 
-from kinetics.distribution import install_command
+from kinetics.specs.distribution import install_command
 
 DATASET: Final = "InfiniAILab/Kinetics-generations"
 

@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.distribution import install_command
 from kinetics.files.json_text import parse_json
 from kinetics.files.lines import Complaints, DataFileError, read_lines
 from kinetics.files.reading import format_of, read_text
@@ -19,6 +18,7 @@ from kinetics.samples.foreign_forms import ForeignForm, Source
 from kinetics.samples.harness_forms import LIGHTEVAL, LIGHTEVAL_FLAT, LM_EVAL
 from kinetics.samples.problems import MAX_FILE_BYTES, Problem
 from kinetics.samples.server_forms import BENCH, CHAT, CONVERSATION, OPENAI_BATCH, VORTEX_SUMMARY
+from kinetics.specs.distribution import install_command
 
 Record = tuple[int, dict[str, Any]]
 

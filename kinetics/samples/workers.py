@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from kinetics.distribution import install_command
 from kinetics.samples.log_writer import LostWork
+from kinetics.specs.distribution import install_command
 from kinetics.specs.generation import Completion, Generate, GenerationRequest
 
 OpenEngine = Callable[[], AbstractContextManager[Generate]]

@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
-from kinetics.distribution import install_command
 from kinetics.report.heatmaps import NUMBER_HEIGHT, draw_map, map_panel, speedup_maps
 from kinetics.report.page import page_panels, render_page, script_json
 from kinetics.report.predictions import held_out_errors, measured_over_predicted
@@ -17,6 +16,7 @@ from kinetics.report.roofline import bandwidth, roofline
 from kinetics.report.row_table import page_columns, row_values, shown_fields
 from kinetics.report.sources import read_sources
 from kinetics.report.style import diverging
+from kinetics.specs.distribution import install_command
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 

@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import kinetics
-from kinetics.distribution import install_command
+from kinetics.specs.distribution import install_command
 from tests.support.paths import ROOT
 
 EXTRAS = ["gpu", "law", "engine", "aime", "distributed", "openai", "report"]
