@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cuda", "pretend"), default="cuda")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "runs").mkdir(parents=True, exist_ok=True)
     name = f"{'pretend_' if arguments.device == 'pretend' else ''}part{arguments.part}"
     stages = stages_of(arguments.part, out=out, device=arguments.device)
     environment = stage_environment()
