@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_what_cannot_be_read_is_named_and_no_bomb_unpacks(tmp_path, data, compla
         read_text(path, max_bytes=1_000_000)
     assert str(raised.value).startswith(f"{path}: ")
     assert raised.value.exit_code == 3
+
+
+def test_a_bomb_is_left_where_the_limit_is(tmp_path):
+    path = tmp_path / "bomb"
+    path.write_bytes(gzip.compress(bytes(100_000_000), compresslevel=1))
+    tracemalloc.start()
+    with pytest.raises(DataFileError, match="must be at most 1000 bytes"):
+        read_text(path, max_bytes=1000)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 10_000_000
 
 
 @pytest.mark.parametrize("name", ["missing", ".", "nul\0byte"])
