@@ -40,9 +40,6 @@ GENERATION_BUDGETS: Final = tuple(range(2048, 32768 + 1, 2048))
 TOPK_BUDGETS: Final = (32, 64, 128, 256, 512, 1024)
 TRIALS: Final = (1, 2, 4, 8, 16, 32)
 """Up to 8 only for 32B, whose traces hold no more: its Best-of-N curve is cut off there."""
-MAX_GENERATED: Final = 30767
-"""Longest answer in the traces: the cap of 30,768 counts one token that is never stored, though the paper says 32,768.
-Generation budgets of 30,720 and 32,768 therefore differ by 47 tokens at most."""
 
 
 def num_published_parameters(model: ModelSpec) -> int:

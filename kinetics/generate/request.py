@@ -10,10 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from kinetics.cost.published import MAX_GENERATED
 from kinetics.samples.problems import HUB_DATASETS, Problem, check_unique, load_problems, read_problems
 from kinetics.samples.prompts import PromptStyle
-from kinetics.specs.generation import RepetitionRule, SamplingSettings
+from kinetics.specs.generation import MAX_GENERATED, RepetitionRule, SamplingSettings
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import AttentionPolicy, BlockSummary, PolicyKind, policy_label
 from kinetics.specs.policy_options import PolicyOptions, build_policy

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.cost.published import MAX_GENERATED, paper_cost
+from kinetics.cost.published import paper_cost
 from kinetics.law.intervals import FloatArray
+from kinetics.specs.generation import MAX_GENERATED
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import AttentionPolicy, Dense
 

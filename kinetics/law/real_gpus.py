@@ -15,13 +15,14 @@ from typing import Final
 
 import numpy as np
 
-from kinetics.cost.published import MAX_GENERATED, TOPK_BUDGETS
+from kinetics.cost.published import TOPK_BUDGETS
 from kinetics.law.claims import PUBLISHED_BUDGET_FIT
 from kinetics.law.frontier import Curve, Frontier, accuracy_at, build_frontier, cost_to_reach, largest_gain
 from kinetics.law.intervals import Estimate, FloatArray
 from kinetics.law.paid_lengths import PROMPT_LEN, paid_lengths, published_costs
 from kinetics.law.silicon_costs import SHOWN_CONTEXT, Edge, SiliconPricing
 from kinetics.prediction.step_silicon import StepTime
+from kinetics.specs.generation import MAX_GENERATED
 from kinetics.specs.hardware import Accelerator
 from kinetics.specs.models import ModelSpec, find_model
 from kinetics.specs.policies import AttentionPolicy, BlockTopK, Dense, PolicyKind, TopK

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinetics.cost.published import MAX_GENERATED
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.problems import Problem
 from kinetics.samples.sample_records import read_records
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.trace_answers import TraceAnswer, TraceRules, prediction_of, read_answer, recorded_score, text_of
-from kinetics.specs.generation import DecodeUsage
+from kinetics.specs.generation import MAX_GENERATED, DecodeUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

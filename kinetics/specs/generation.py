@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
+
+MAX_GENERATED: Final = 30767
+"""Longest answer in the paper's traces: the cap of 30,768 counts one token that is never stored, though the paper says
+32,768. Generation budgets of 30,720 and 32,768 therefore differ by 47 tokens at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

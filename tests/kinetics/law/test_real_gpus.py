@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
-from kinetics.cost.published import MAX_GENERATED, paper_cost
+from kinetics.cost.published import paper_cost
 from kinetics.law.frontier import Curve
 from kinetics.law.published import read_published_curves
 from kinetics.law.real_gpu_tables import real_gpu_tables, unmeasured_remarks
 from kinetics.law.real_gpus import PROMPT_LEN, PaperOnGpu, gain_over_dense, paper_on_gpu
 from kinetics.law.silicon_costs import SiliconPricing
+from kinetics.specs.generation import MAX_GENERATED
 from kinetics.specs.hardware import find_accelerator
 from kinetics.specs.models import find_model
 from kinetics.specs.policies import Dense, PolicyKind
