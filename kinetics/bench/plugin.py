@@ -212,9 +212,8 @@ def _begin(config: pytest.Config) -> None:
     try:
         run = BenchRun(bench_settings(_options(config), root=root))
     except ValueError as error:
-        if rank_of(os.environ) > 0:  # the first rank says the same
-            raise SystemExit(pytest.ExitCode.USAGE_ERROR) from None
-        raise pytest.UsageError(str(error)) from None
+        lines = [str(error)] if rank_of(os.environ) == 0 else []  # one rank speaks for all
+        raise pytest.UsageError(*lines) from None
     config.stash[_RUN] = run
     take_over(config, run)
     config.pluginmanager.register(RunHooks(config, run), "kinetics-run")

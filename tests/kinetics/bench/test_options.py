@@ -11,7 +11,7 @@ from kinetics.cases.kernels import CacheState, GridSize
 DEFAULTS = {
     "grid": "quick", "device": "cpu", "provider": "", "model": "", "batch": "", "context": "", "kv_budget": "",
     "page_size": "", "dtype": "", "cache_state": "", "kv_layout": "", "energy": "off", "time_budget": "",
-    "results_dir": "", "tp": "1",
+    "results_dir": "", "tp": "1", "traces": "", "hf_model": "",
 }  # fmt: skip
 
 

@@ -34,12 +34,12 @@ def outcomes_of(
     """Outcomes on no machine, their plan, and the providers of each cell that was run."""
     ran: list[list[str]] = []
 
-    def run_cell(machine: object, cell: object, cases: list[Case], *, meters_energy: bool) -> dict[Case, Any]:
+    def run_cell(self: object, cell: object, cases: list[Case]) -> dict[Case, Any]:
         ran.append([case.provider for case in cases])
         return {case: answers.get(case.provider, len(ran)) for case in cases}
 
-    monkeypatch.setattr("kinetics.bench.outcomes._run_cell", run_cell)
-    settings: Any = SimpleNamespace(time_budget_s=60.0, meters_energy=False)
+    monkeypatch.setattr(Outcomes, "_run_cell", run_cell)
+    settings: Any = SimpleNamespace(time_budget_s=60.0)
     plan = BenchPlan(60.0)
     machine: Any = SimpleNamespace(is_probed=True, device=None, why_impossible=impossible.get)
     return Outcomes(settings, plan, machine), plan, ran
