@@ -49,8 +49,8 @@ def recorded(folder):
 def test_a_stage_that_fails_or_hangs_stops_no_other(run, tmp_path):
     found = run(
         stage("fails", "raise SystemExit(3)"),
-        stage("hangs", HEEDS, limit_s=4.0),
-        stage("is deaf", FAMILY, limit_s=4.0),
+        stage("hangs", HEEDS, limit_s=8.0),
+        stage("is deaf", FAMILY, limit_s=8.0),
         stage("works", WRITES, str(tmp_path / "done"), "x"),
     )
     assert {name: ended.how for name, ended in found.items()} == {

@@ -9,6 +9,7 @@ import pytest
 
 from kinetics.cli.main import main
 from kinetics.prediction import silicon_package, silicon_terms
+from kinetics.specs.distribution import install_command
 from tests.support.silicon_rows import SAMPLES
 
 REFERENCE = os.environ.get("KINETICS_REFERENCE_DATA")
@@ -79,10 +80,8 @@ def test_without_tables_or_a_file_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr(silicon_package, "systems_folder", lambda: None)
     code, out, err = run(monkeypatch, capsys, "--operation", "dsa")
     assert (code, out) == (2, "")
-    assert err == (
-        "kinetics: validate must have a FILE or the tables of aiconfigurator-core, got neither; "
-        "pip install 'kinetics-bench[silicon]'\n"
-    )
+    needed = "kinetics: validate must have a FILE or the tables of aiconfigurator-core, got neither; "
+    assert err == f"{needed}{install_command('silicon')}\n"
 
 
 def test_installed_tables_are_judged_device_by_device(monkeypatch, capsys):
