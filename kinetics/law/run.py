@@ -27,6 +27,7 @@ from kinetics.law.silicon_costs import parts_table, pricing_notes
 from kinetics.law.sources import Samples, read_samples
 from kinetics.law.strategies import Rule
 from kinetics.law.tables import law_tables
+from kinetics.law.terminal import text_for_people
 from kinetics.specs.distribution import install_command
 from kinetics.specs.hardware import Accelerator, find_accelerator
 from kinetics.tables.table import Table, write_tables
@@ -246,8 +247,8 @@ def _save(figures: Mapping[str, Callable[[], Figure]], out: Path) -> tuple[list[
 
 def _text(about: Sequence[str], tables: Sequence[Table], printed: Sequence[str], end: str) -> str:
     """Some of the tables for a terminal."""
-    shown = [f"\n{table.name}\n{table.as_text()}" for table in tables if table.name in printed]
-    return "\n".join([*about, *shown, f"\n{end}"])
+    shown = [text_for_people(table) for table in tables if table.name in printed]
+    return "\n".join([*about, *filter(None, shown), f"\n{end}"])
 
 
 def _records(table: Table) -> list[dict[str, object]]:

@@ -86,7 +86,7 @@ def _answer(report: LawReport) -> Table:
     columns = (
         "if", "accuracy", "low", "high", "cost_tera_eflop", "seconds",
         *(("seconds_low", "seconds_high") if has_band else ()), *dollar_columns(report.dollars_per_hour),
-        *STRATEGY_COLUMNS, "lengths",
+        *STRATEGY_COLUMNS,
     )  # fmt: skip
     rows = tuple(_answer_row(report, answer, i) for answer in report.answers for i in answer.places())
     return Table(name="answer", columns=columns, rows=rows)
@@ -101,7 +101,6 @@ def _answer_row(report: LawReport, answer: Answer, place: int) -> tuple[Value, .
         answer.who, accuracy, float(found.interval.low[place]), float(found.interval.high[place]), cost, seconds,
         *((seconds * float(band.low[place]), seconds * float(band.high[place])) if band else ()),
         *dollar_values(seconds, accuracy, report.dollars_per_hour), *strategy_values(best),
-        lengths_label(are_estimated=best.model in report.estimated_models),
     )  # fmt: skip
 
 
