@@ -34,6 +34,8 @@ def test_the_default_law_regenerates_as_recorded(benchmark: Any, tmp_path: Path)
     claims = outcome.document["claims"]
     benchmark.extra_info.update(operation="law_default", target_s=5.0, claims=len(claims))
     assert [claim["key"] for claim in claims if claim["has_changed"]] == []
+    if not TABLES.is_dir():
+        return  # installed: the tables to compare with stay in the repository
     recorded = sorted(path.name for path in TABLES.glob("*.csv"))
     assert recorded == sorted(path.name for path in tmp_path.glob("*.csv"))
     for name in recorded:

@@ -58,6 +58,11 @@ def test_the_verb_measures_into_the_current_folder(installed: Path, tmp_path: Pa
     assert list((tmp_path / "runs").glob("cpu-*/*.json"))
 
 
+def test_the_installed_law_needs_no_tables_of_the_repository(installed: Path, tmp_path: Path) -> None:
+    done = run_installed(installed, tmp_path, "-m", "kinetics", "bench", "test_scaling_law.py", "--device", "cpu")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_wrong_option_of_the_verb_is_one_line_and_exit_code_two(installed: Path, tmp_path: Path) -> None:
     done = run_installed(installed, tmp_path, "-m", "kinetics", "bench", "--device", "tpu")
     assert done.returncode == 2
