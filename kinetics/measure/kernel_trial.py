@@ -115,9 +115,10 @@ class KernelTrials:
                 prepared.look(result)
             trial.last_results = results
             if is_audit and trial.case.operation not in _UNAUDITED:
-                trial.audited = [
-                    prepared.keep(result) for prepared, result in zip(trial.prepared, results, strict=True)
-                ]
+                trial.audited = [one.keep(result) for one, result in zip(trial.prepared, results, strict=True)]
+            if is_audit:  # or the next case's warming call would see the question of its own audit
+                for watched in self._watched:
+                    ask_anew(watched.inputs, self._questions)
 
         calls = [prepared.call for prepared in trial.prepared]
         return Candidate(calls=calls, before=before, after=after, is_asked_twice=trial.case.operation in ATTENTION)
