@@ -339,7 +339,8 @@ def test_files_with_other_questions_or_the_same_samples_are_named(tmp_path):
 def test_validate_prints_errors_by_kernel():
     found = run_json("validate", Path(REFERENCE or ".") / "published_decode_latency.csv")
     assert found["median_abs_error"] <= 0.08
-    assert len(found["by_kernel"]) == 4
+    assert len({one["kernel"] for one in found["by_kernel"]}) == 4
+    assert len(found["by_kernel"]) == 4 * len({one["variant"] for one in found["by_kernel"]})
 
 
 def test_validate_names_a_bad_file(tmp_path):
