@@ -95,7 +95,7 @@ class Round:
         started = time.monotonic()
         child = subprocess.Popen(  # noqa: S603 - this interpreter, our own stages
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, env=self._environment,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=_heed_interrupts,
         )  # fmt: skip
         how = _wait(child, limit_s)
         os.fsync(log.fileno())
@@ -103,6 +103,11 @@ class Round:
             stage=stage.name, command=command, how=how, exit_code=child.returncode,
             seconds=round(time.monotonic() - started, 1), limit_s=round(limit_s, 1),
         )  # fmt: skip
+
+
+def _heed_interrupts() -> None:
+    """Shells let what runs in their background ignore SIGINT; a stage must not inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait(child: subprocess.Popen[bytes], limit_s: float) -> str:

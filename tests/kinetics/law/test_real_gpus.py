@@ -126,7 +126,7 @@ def test_one_device_and_batch_from_the_command_line(tmp_path: Path) -> None:
     command = ["law", "--on", "B200", "--framework", "vllm", "--batch", "16", "--out", str(tmp_path)]
     result = RUNNER.invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "cost_ratio_at_dense_maximum" in result.stdout
+    assert "cost ratio at dense maximum" in result.stdout
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".md", ".png", ".svg"}
 
 
