@@ -26,6 +26,8 @@ HEEDS = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    p
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
 FAMILY = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {DEAF!r}]); {DEAF}"
 
+WITHOUT_WORKERS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+
 
 def stage(name, code, *words, limit_s=20.0, is_kept=False):
     return Stage(name=name, limit_s=limit_s, arguments=("-c", code, *words), is_kept=is_kept)
@@ -104,7 +106,7 @@ def pretended(tmp_path_factory):
     """What part 1 leaves on a pretend device."""
     out = tmp_path_factory.mktemp("round")
     command = [sys.executable, "scripts/gpu_round.py", "--device", "pretend", "--part", "1", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=590)
+    done = subprocess.run(command, cwd=ROOT, env=WITHOUT_WORKERS, capture_output=True, text=True, timeout=590)
     return out, done
 
 
