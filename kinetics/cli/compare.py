@@ -15,7 +15,6 @@ from kinetics.files.printable import printable
 if TYPE_CHECKING:
     from kinetics.tables.table import Table
 
-_FOLDING = ("names", "reason", "note", "path", "differs in (base / this)")
 _SILICON = "silicon"
 """In place of a table: the pairs of dense and sparse modules that come with the suite."""
 _MIN_WIDTH = 190  # a wrapped line loses nothing, a column cut to fit does

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from kinetics.samples.problems import HUB_DATASETS, Problem, check_unique, load_problems, read_problems
+from kinetics.samples.problems import Problem, check_unique, load_problems, read_problems
 from kinetics.samples.prompts import PromptStyle
 from kinetics.specs.generation import MAX_GENERATED, RepetitionRule, SamplingSettings
 from kinetics.specs.models import find_model
@@ -18,7 +18,6 @@ from kinetics.specs.policies import AttentionPolicy, BlockSummary, PolicyKind, p
 from kinetics.specs.policy_options import PolicyOptions, build_policy
 
 MINI: Final = "mini"
-DATASETS: Final = (*HUB_DATASETS, MINI)
 _MINI_QUESTIONS: Final = 32
 
 

@@ -1,13 +1,13 @@
 """Latency tables of decode attention as people publish them: one measured call a row, bf16, times in milliseconds."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kinetics.cost.kernels import dense_attention_work
-from kinetics.files.lines import Complaints, DataFileError, read_lines
+from kinetics.files.lines import Complaints, DataFileError
+from kinetics.files.records import read_records
 from kinetics.prediction.silicon_fits import device_of
 from kinetics.specs.hardware import Precision
 
@@ -35,19 +35,10 @@ def read_latency_table(path: Path) -> list[LatencyRow]:
     Raises: DataFileError naming file and line for a missing column, a bad value or an unknown device.
     """
     complaints = Complaints(path=path, keeps_going=False)
-    lines = read_lines(path, complaints)
-    _, header = next(lines, (0, ""))
-    columns = next(csv.reader([header]), [])
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        raise DataFileError(f"{path}:1: table must have columns {', '.join(COLUMNS)}, got none named {missing[0]}")
     rows = []
-    for line, text in lines:
-        values = next(csv.reader([text]))
-        if len(values) != len(columns):
-            raise DataFileError(f"{path}:{line}: row must have {len(columns)} fields, got {len(values)}")
+    for line, record in read_records(path, complaints, COLUMNS):
         try:
-            rows.append(_read_row(dict(zip(columns, values, strict=True))))
+            rows.append(_read_row(record))
         except ValueError as error:
             raise DataFileError(f"{path}:{line}: {error}") from error
     return rows

@@ -8,7 +8,6 @@ traces were graded; it lives in `paper_grader`. Texts are untrusted: they are se
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 MAX_ANSWER: Final = 999
@@ -26,13 +25,6 @@ _INTEGER: Final = re.compile(r"([0-9]{1,16})(?:\.0*)?", re.ASCII)
 # Spaces, dollars and a degree sign: a published AIME 2025 set has 336^\circ as a gold answer.
 _DECORATION: Final = re.compile(r"\s|\$|~|\\[,;:! ]|\^\s*\{?\s*\\circ\s*\}?|\\(?:quad|degree)(?![a-z])")
 _WRAPPED: Final = re.compile(r"(?:\\(?:text|textbf|textrm|textit|mathbf|mathrm|mathsf|mathit|bf|rm))?\{(.*)\}")
-
-
-class GraderKind(Enum):
-    """Which rule decides."""
-
-    STRICT = "strict"
-    PAPER = "paper"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
