@@ -80,11 +80,6 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def _name(policy: AttentionPolicy) -> str:
-    num_sink_tokens = policy.num_sink_tokens if isinstance(policy, BlockTopK) else 0
-    return f"sink{num_sink_tokens}_{policy_label(policy)}" if num_sink_tokens else policy_label(policy)
-
-
 def _row(model: str, policy: AttentionPolicy, options: argparse.Namespace) -> dict[str, Any]:
     folder = model_folder(model) if model in MINI_MODELS else Path(model)
     if isinstance(policy, BlockTopK):
@@ -102,7 +97,7 @@ def _row(model: str, policy: AttentionPolicy, options: argparse.Namespace) -> di
     shares = _shares(result)
     mistakes = {kind: count / max(1, result.num_attempts) for kind, count in result.step_mistakes.items()}
     kept = max(policy.num_keys(length) for length in range(1, MAX_CONTEXT + 1)) / MAX_CONTEXT
-    name = _name(policy)
+    name = policy_label(policy)
     cells = [folder.name, name, f"{kept:.0%}", *(str(share) for share in shares.values())]
     cells += [f"{share:.2%}" for share in mistakes.values()]
     print("| " + " | ".join(cells) + " |", flush=True)

@@ -35,7 +35,7 @@ from kinetics.law.sources import read_samples
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.log_reader import read_trace_file
 from kinetics.samples.trace_answers import TraceRules
-from kinetics.specs.policies import BlockSummary, Dense, PolicyKind, policy_label
+from kinetics.specs.policies import BlockSummary, Dense, PolicyKind
 from kinetics_kernels.unavailable import Unavailable
 
 MINI_QUESTIONS: Final = 20
@@ -59,7 +59,7 @@ class AimeCase:
     choice: PolicyChoice
 
     def __str__(self) -> str:
-        return f"{self.model.rsplit('/', maxsplit=1)[-1]}-{policy_label(self.choice.policy())}"
+        return f"{self.model.rsplit('/', maxsplit=1)[-1]}-{self.choice.label}"
 
     def request(self, out: Path, *, device: str) -> GenerateRequest:
         """The run that makes it."""
@@ -135,7 +135,7 @@ def run_facts(case: AimeCase, outcome: GenerateOutcome) -> dict[str, Any]:
     return {
         "operation": "aime_generate",
         "model": file.samples.model,
-        "attention": policy_label(case.choice.policy()),
+        "attention": case.choice.label,
         "kv_budget": case.choice.kv_budget or None,
         "page_size": case.choice.page_size,
         "batch": int(file.header.engine["batch"]),

@@ -57,7 +57,7 @@ def cost_document(query: CostQuery) -> dict[str, Any]:
         "total_tera_eflop": max(compute_and_memory) if is_max else sum(compute_and_memory),
         "mode": query.mode.value,
         "model": query.model.name,
-        "attention": policy_label(query.policy),
+        "attention": policy_label(query.policy, num_dense_layers=query.options.num_dense_layers),
         "context": query.prompt_len,
         "generated": query.generated,
         "trials": query.trials,

@@ -5,6 +5,7 @@ Reads nothing but problems, computes nothing; no engine is imported.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -19,6 +20,8 @@ from kinetics.specs.policy_options import PolicyOptions, build_policy
 
 MINI: Final = "mini"
 _MINI_QUESTIONS: Final = 32
+_MAX_NAME_BYTES: Final = 255
+"""Of one part of a path: what Linux and macOS allow."""
 
 
 class EngineName(Enum):
@@ -72,6 +75,14 @@ class PolicyChoice:
         )
         return build_policy(self.attention, given)
 
+    @property
+    def label(self) -> str:
+        """The whole policy as files and tables spell it.
+
+        Raises: ValueError naming the option that does not fit.
+        """
+        return policy_label(self.policy(), num_dense_layers=self.num_dense_layers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
@@ -117,12 +128,18 @@ def choose_problems(request: GenerateRequest) -> tuple[Problem, ...]:
 
 
 def log_path(request: GenerateRequest) -> Path:
-    """`<out>/<data set>_<model>_<policy>.jsonl`, named as published trace files are."""
-    choice = request.choice
-    label = policy_label(choice.policy())
-    label += f"_sink{choice.num_sink_tokens}" if choice.num_sink_tokens else ""
-    label += f"_dense{choice.num_dense_layers}" if choice.num_dense_layers else ""
-    return request.out / f"{task_name(request)}_{model_name(request).replace('_', '-')}_{label}.jsonl"
+    """`<out>/<data set>_<model>_<policy>.jsonl`, named as published trace files are.
+
+    Raises: ValueError if a file cannot have so long a name.
+    """
+    name = f"{task_name(request)}_{model_name(request).replace('_', '-')}_{request.choice.label}.jsonl"
+    num_bytes = len(os.fsencode(name))
+    if num_bytes > _MAX_NAME_BYTES:
+        raise ValueError(
+            f"a log's name must be at most {_MAX_NAME_BYTES} bytes, got {num_bytes} for data set, model and policy "
+            f"({name[:60]}...); give the folder of the model, or the file of problems, a shorter name"
+        )
+    return request.out / name
 
 
 def task_name(request: GenerateRequest) -> str:

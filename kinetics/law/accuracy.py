@@ -16,7 +16,6 @@ from kinetics.law.intervals import FloatArray, mean_interval
 from kinetics.law.strategies import caps_to_longest, has_votes
 from kinetics.law.votes import majorities, weights_by_length
 from kinetics.samples.sample_set import SampleSet
-from kinetics.specs.policies import policy_label
 from kinetics.tables.table import Table, Value
 
 VOTING_TRIALS: Final = (8, 32)
@@ -51,7 +50,7 @@ def _row(samples: SampleSet, *, seed: int) -> tuple[Value, ...]:
 
 def _identity(samples: SampleSet) -> tuple[Value, ...]:
     lengths = "estimated" if samples.has_estimated_lengths else "tokens"
-    return (samples.model, samples.dataset, policy_label(samples.policy), lengths)
+    return (samples.model, samples.dataset, samples.attention, lengths)
 
 
 def _passed(samples: SampleSet) -> dict[int, FloatArray]:

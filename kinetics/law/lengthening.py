@@ -17,7 +17,7 @@ from kinetics.law.cost_models import CostModel
 from kinetics.law.intervals import Estimate, FloatArray, difference_interval, ratio_interval
 from kinetics.law.strategies import CostModelsOf, ordered_questions
 from kinetics.samples.sample_set import Question, SampleSet
-from kinetics.specs.policies import AttentionPolicy, PolicyKind
+from kinetics.specs.policies import PolicyKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Lengthening:
     """
 
     model: str
-    policy: AttentionPolicy
+    attention: str
     cost_name: str
     cost: Estimate
     cost_per_token: Estimate
@@ -68,7 +68,7 @@ def _compare(
     solved = np.array([[tokens_to_first_right(q) for q in pair] for pair in asked if all(q.num_correct for q in pair)])
     return Lengthening(
         model=sparse.model,
-        policy=sparse.policy,
+        attention=sparse.attention,
         cost_name=cost_name,
         cost=_ratio((sparse_cost,), (dense_cost,)),
         cost_per_token=_ratio((sparse_cost, dense_tokens), (sparse_tokens, dense_cost)),

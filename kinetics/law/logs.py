@@ -39,7 +39,7 @@ from kinetics.law.tables import (
 )
 from kinetics.samples.log_reader import TraceFile
 from kinetics.specs.models import ModelSpec
-from kinetics.specs.policies import PolicyKind, policy_label
+from kinetics.specs.policies import PolicyKind
 from kinetics.tables.table import Table, Value
 
 AXES: Final = (EFLOP, PREDICTED, MEASURED, JOULES)
@@ -80,12 +80,12 @@ def tabulate_logs(logs: Sequence[Log], cost_models_of: CostModelsOf, *, seed: in
 
     Raises: ValueError if they do not.
     """
-    files = {(log.file.samples.model, log.file.samples.policy): log.file for log in logs}
+    files = {log.file.samples.label: log.file for log in logs}
     sets = [log.file.samples for log in logs]
     passing = tabulate(
         sets,
         trials=TRIALS,
-        caps_of=lambda samples: caps_of(files[samples.model, samples.policy]),
+        caps_of=lambda samples: caps_of(files[samples.label]),
         cost_models_of=cost_models_of,
     )
     voting = [samples for samples in sets if has_votes(samples)]
@@ -97,12 +97,10 @@ def tabulate_logs(logs: Sequence[Log], cost_models_of: CostModelsOf, *, seed: in
 def cost_models_of_logs(logs: Sequence[Log], *, batch: int = 0, device: MeasuredDevice | None = None) -> CostModelsOf:
     """The cost models that each log has evidence for."""
     models = {
-        (log.file.samples.model, log.file.samples.policy): log_cost_models(
-            log.file.header, log.spec, log.file.usages, batch=batch, device=device
-        )
+        log.file.samples.label: log_cost_models(log.file.header, log.spec, log.file.usages, batch=batch, device=device)
         for log in logs
     }
-    return lambda samples: models[samples.model, samples.policy]
+    return lambda samples: models[samples.label]
 
 
 def caps_of(file: TraceFile) -> list[int]:
@@ -252,9 +250,9 @@ def change_table(found: Mapping[str, Sequence[Choices]]) -> Table:
         for cost, accuracy, best in zip(choices.cost, choices.chosen_accuracy, choices.best, strict=True):
             if best is not None and best.label != previous and accuracy > 0:
                 previous = best.label
-                label = policy_label(best.policy)
                 lengths = lengths_label(are_estimated=best.has_estimated_lengths)
-                rows.append((axis, choices.kind.value, float(cost), float(accuracy), best.model, label, lengths))
+                found_at = (axis, choices.kind.value, float(cost), float(accuracy))
+                rows.append((*found_at, best.model, best.attention, lengths))
     columns = ("axis", "family", "from_cost", "accuracy", "model", "attention", "lengths")
     return Table(name="choice_changes", columns=columns, rows=tuple(rows))
 

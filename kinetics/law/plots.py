@@ -19,7 +19,7 @@ from kinetics.law.logs import choices_on
 from kinetics.law.measured_costs import EFLOP, MEASURED
 from kinetics.law.report import LawReport, ModelResult, TaskResult
 from kinetics.law.strategies import StrategyTable
-from kinetics.specs.policies import PolicyKind, policy_label
+from kinetics.specs.policies import PolicyKind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -238,7 +238,7 @@ def _label_ratios(axes: Axes) -> None:
 
 def _lengthening_label(one: Lengthening) -> str:
     """Whose it is, and by what cost, where there are several."""
-    said = [f"{one.model} {policy_label(one.policy)}"]
+    said = [f"{one.model} {one.attention}"]
     if one.cost_name:
         said.append(one.cost_name)
     if one.has_estimated_lengths:

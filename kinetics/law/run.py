@@ -117,7 +117,8 @@ def _law_of_samples(request: LawRequest) -> LawOutcome:
     more = accuracy_tables(samples.sets, seed=request.seed)
     notes = report.notes + samples.notes
     if charging.silicon:
-        more.append(parts_table(charging.silicon, [(samples.specs[one.model], one.policy) for one in known]))
+        steps = dict.fromkeys((samples.specs[one.model], one.policy) for one in known)
+        more.append(parts_table(charging.silicon, list(steps)))
         notes += tuple(pricing_notes(charging.silicon, known, samples.specs))
     return _written(replace(report, notes=notes), more, request, left_out=samples.left_out)
 

@@ -137,8 +137,7 @@ def _misfit(pricing: SiliconPricing, samples: SampleSet, model: ModelSpec) -> st
     """How many tokens of how many fit, if they do not all."""
     fits = pricing.largest_context(model, samples.policy)
     longest = max(question.prompt_len + max(question.lengths, default=0) for question in samples.questions)
-    label = f"{samples.model} {policy_label(samples.policy)}"
-    return "" if fits >= longest else f"{label} {max(0, fits):,} of {longest:,} tokens"
+    return "" if fits >= longest else f"{samples.label} {max(0, fits):,} of {longest:,} tokens"
 
 
 def _part_rows(

@@ -26,7 +26,6 @@ from kinetics.samples.tokenizers import Tokenizer, open_tokenizer
 from kinetics.samples.trace_answers import Grader, TraceRules
 from kinetics.specs.known_models import named_model
 from kinetics.specs.models import MODEL_SPECS, ModelSpec, find_model
-from kinetics.specs.policies import policy_label
 
 MIN_VOCAB_SHARE: Final = 0.9
 """A model's own tokenizer knows at least so many of the tokens that it has rows for; the rest pads."""
@@ -108,8 +107,8 @@ class _Found:
 
     def _reason_against(self, samples: SampleSet) -> str:
         for other, origin in zip(self.sets, self.origins, strict=True):
-            if (other.model, other.dataset, other.policy) == (samples.model, samples.dataset, samples.policy):
-                return f"samples must be there once, got {samples.model} {policy_label(samples.policy)} in {origin} too"
+            if (other.dataset, other.label) == (samples.dataset, samples.label):
+                return f"samples must be there once, got {samples.label} in {origin} too"
         if self.sets and samples.question_ids != self.sets[0].question_ids:
             odd = sorted(samples.question_ids ^ self.sets[0].question_ids)
             return f"samples must be of the questions of {self.origins[0]}, got {len(odd)} others, first {odd[0]}"
@@ -127,7 +126,7 @@ class _Found:
                 if got != question.prompt_len:
                     return (
                         f"files of {other.samples.model} must ask in the same prompts, got {question.prompt_len} "
-                        f"tokens under {policy_label(other.samples.policy)} and {got} here for {question.question_id}"
+                        f"tokens under {other.samples.attention} and {got} here for {question.question_id}"
                     )
         return ""
 

@@ -59,6 +59,7 @@ class Strategy:
     agree: int = 0
     outcomes: Outcomes | None = field(default=None, compare=False)
     has_estimated_lengths: bool = False
+    num_dense_layers: int = 0
 
     @property
     def kind(self) -> PolicyKind:
@@ -66,9 +67,14 @@ class Strategy:
         return self.policy.kind
 
     @property
+    def attention(self) -> str:
+        """The whole policy, dense layers included, as tables spell it."""
+        return policy_label(self.policy, num_dense_layers=self.num_dense_layers)
+
+    @property
     def label(self) -> str:
         """Model and policy, as people would ask for them."""
-        return f"{self.model} {policy_label(self.policy)}"
+        return f"{self.model} {self.attention}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -205,22 +211,18 @@ def check_comparable(sets: Sequence[SampleSet]) -> None:
         if other.question_ids != first.question_ids:
             odd = sorted(other.question_ids ^ first.question_ids)
             raise ValueError(
-                f"all sample sets must hold the same questions, got {len(odd)} that {_name(first)} and {_name(other)} "
+                f"all sample sets must hold the same questions, got {len(odd)} that {first.label} and {other.label} "
                 f"do not share, first {odd[0]}; leave one of them out"
             )
-    keys = [(samples.model, samples.policy) for samples in sets]
-    for samples, key in zip(sets, keys, strict=True):
-        if keys.count(key) > 1:
-            raise ValueError(f"sample sets must differ in model or policy, got {_name(samples)} twice; merge the files")
+    labels = [samples.label for samples in sets]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"sample sets must differ in model or policy, got {label} twice; merge the files")
 
 
 def ordered_questions(samples: SampleSet) -> list[Question]:
     """The questions in the one order that all tables share."""
     return sorted(samples.questions, key=lambda question: question.question_id)
-
-
-def _name(samples: SampleSet) -> str:
-    return f"{samples.model} {policy_label(samples.policy)}"
 
 
 def _at_caps(
@@ -253,7 +255,11 @@ def _at_caps(
 def _strategy_of(samples: SampleSet) -> Callable[..., Strategy]:
     """A strategy of a set, given what it spends and how."""
     return partial(
-        Strategy, model=samples.model, policy=samples.policy, has_estimated_lengths=samples.has_estimated_lengths
+        Strategy,
+        model=samples.model,
+        policy=samples.policy,
+        has_estimated_lengths=samples.has_estimated_lengths,
+        num_dense_layers=samples.num_dense_layers,
     )
 
 

@@ -20,7 +20,6 @@ from kinetics.law.reference_tables import reference_tables
 from kinetics.law.report import LawReport, ModelResult, TaskResult
 from kinetics.law.strategies import Strategy, StrategyTable
 from kinetics.law.verdicts import CheckedClaim
-from kinetics.specs.policies import policy_label
 from kinetics.tables.table import Table, Value
 
 SECONDS_PER_HOUR: Final = 3600.0
@@ -56,7 +55,7 @@ def strategy_values(strategy: Strategy | None) -> tuple[Value, ...]:
         return ("", "", "", "", *(None,) * (len(STRATEGY_COLUMNS) - 4))
     ends, lengths = strategy.outcomes, lengths_label(are_estimated=strategy.has_estimated_lengths)
     return (
-        strategy.model, policy_label(strategy.policy), lengths, strategy.rule.value, strategy.agree or None,
+        strategy.model, strategy.attention, lengths, strategy.rule.value, strategy.agree or None,
         strategy.max_generated, strategy.trials,
         *((ends.right, ends.cut_off, ends.wrong) if ends else (None,) * 3),
     )  # fmt: skip
@@ -180,7 +179,7 @@ def lengthening_table(found: Sequence[Lengthening]) -> Table:
     )  # fmt: skip
     rows = tuple(
         (
-            one.model, policy_label(one.policy), one.cost_name or "tera_eflop",
+            one.model, one.attention, one.cost_name or "tera_eflop",
             lengths_label(are_estimated=one.has_estimated_lengths),
             *_estimate(one.cost), *_estimate(one.cost_per_token), *_estimate(one.tokens), *_estimate(one.gain_points),
             *_estimate(one.tokens_to_right), one.num_solved,

@@ -17,6 +17,7 @@ from kinetics.samples.sample_records import read_records
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.trace_answers import TraceAnswer, TraceRules, prediction_of, read_answer, recorded_score, text_of
 from kinetics.specs.generation import MAX_GENERATED, DecodeUsage
+from kinetics.specs.policies import Dense
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,7 @@ def _sample_set(
         has_estimated_lengths=answers[0][1].is_length_counted
         and rules.tokenizer is not None
         and rules.tokenizer.estimates,
+        num_dense_layers=0 if isinstance(header.policy, Dense) else header.num_dense_layers,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics.specs.policies import AttentionPolicy
+from kinetics.specs.policies import AttentionPolicy, policy_label
 
 FloatArray = NDArray[np.float64]
 
@@ -76,6 +76,7 @@ class SampleSet:
     """All answers of one model under one attention policy to one set of questions.
 
     `has_estimated_lengths`: the source counts characters; token counts are estimates and every table must say so.
+    `num_dense_layers`: first layers that ran dense whatever the policy; it makes another set, as a policy does.
     """
 
     model: str
@@ -83,6 +84,17 @@ class SampleSet:
     policy: AttentionPolicy
     questions: tuple[Question, ...]
     has_estimated_lengths: bool
+    num_dense_layers: int = 0
+
+    @property
+    def attention(self) -> str:
+        """The whole policy, dense layers included, as tables spell it."""
+        return policy_label(self.policy, num_dense_layers=self.num_dense_layers)
+
+    @property
+    def label(self) -> str:
+        """Model and policy, as people would ask for them; unlike sets of one data set never share it."""
+        return f"{self.model} {self.attention}"
 
     @property
     def question_ids(self) -> frozenset[str]:

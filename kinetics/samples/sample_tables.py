@@ -18,7 +18,7 @@ from kinetics.samples.log_reader import FiledAnswer
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.tokenizers import CHARS_PER_TOKEN
 from kinetics.specs.policies import policy_label
-from kinetics.specs.policy_options import parse_policy
+from kinetics.specs.policy_options import parse_attention
 
 COLUMNS: Final = (
     "model", "dataset", "question_id", "trial", "generated_length", "length_unit", "answer", "gold", "correct",
@@ -100,7 +100,8 @@ def _file_row(sets: dict[_Key, dict[str, dict[int, _Row]]], record: Mapping[str,
 
     Raises: ValueError if it has bad values, its trial is there already, or it contradicts its question.
     """
-    key = (record["model"], record["dataset"], policy_label(parse_policy(record.get("policy") or "dense")))
+    asked, num_dense_layers = parse_attention(record.get("policy") or "dense")
+    key = (record["model"], record["dataset"], policy_label(asked, num_dense_layers=num_dense_layers))
     if not all(key) or not record["question_id"]:
         raise ValueError("model, dataset and question_id must not be empty")
     row, trial = _read_row(record, line), _count(record, "trial")
@@ -153,7 +154,8 @@ def _count(record: Mapping[str, str], column: str) -> int:
 def _sample_set(
     key: _Key, questions: Mapping[str, Mapping[int, _Row]], *, prompt_len: int, complaints: Complaints
 ) -> SampleSet:
-    model, dataset, policy = key
+    model, dataset, attention = key
+    policy, num_dense_layers = parse_attention(attention)
     wanted = set().union(*questions.values())
     shared = wanted.intersection(*questions.values())
     for name, trials in questions.items():
@@ -172,9 +174,10 @@ def _sample_set(
     return SampleSet(
         model=model,
         dataset=dataset,
-        policy=parse_policy(policy),
+        policy=policy,
         questions=tuple(_question(name, group, prompt_len) for name, group in rows.items()),
         has_estimated_lengths=units == {True},
+        num_dense_layers=num_dense_layers,
     )
 
 

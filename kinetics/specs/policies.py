@@ -166,7 +166,6 @@ class BlockTopK:
         return _triangle(context_len) - self.block_size * self.sum_blocks(context_len)
 
 
-MIN_MAX_SUFFIX = "_minmax"
 AttentionPolicy = Dense | TopK | BlockTopK | Local
 
 
@@ -176,22 +175,27 @@ def num_read(policy: AttentionPolicy, context_len: int) -> int:
     return policy.num_keys(context_len) + scored
 
 
-def policy_label(policy: AttentionPolicy) -> str:
-    """The policy as tables and file names spell it: `dense`, `topk256`, `block128_blocktopk1`, `local64`.
+def policy_label(policy: AttentionPolicy, *, num_dense_layers: int = 0) -> str:
+    """The whole policy as files, tables, figures and claims spell it: unlike policies never share a label.
 
-    Block top-k that scores minima and maxima ends in `_minmax`.
+    `dense`, `topk256`, `local64`, `local64_block16_blocktopk60`; behind it what else holds: `_minmax`, blocks are
+    scored by minima and maxima; `_partial`, the current block is kept; `_sink16`, so many first keys are; `_dense1`,
+    so many first layers attend every key.
     """
     match policy:
         case Dense():
-            return "dense"
+            return "dense"  # whatever its dense layers are
         case BlockTopK():
             local = f"local{policy.num_local}_" if policy.num_local else ""
-            bound = MIN_MAX_SUFFIX if policy.summary is BlockSummary.MIN_MAX else ""
-            return f"{local}block{policy.block_size}_blocktopk{policy.top_blocks}{bound}"
+            bound = "_minmax" if policy.summary is BlockSummary.MIN_MAX else ""
+            partial = "_partial" if policy.keeps_partial_block else ""
+            label = f"{local}block{policy.block_size}_blocktopk{policy.top_blocks}{bound}{partial}"
         case Local():
-            return f"local{policy.num_local}"
+            label = f"local{policy.num_local}"
         case _:
-            return f"topk{policy.kv_budget}"
+            label = f"topk{policy.kv_budget}"
+    sink = f"_sink{policy.num_sink_tokens}" if policy.num_sink_tokens else ""
+    return f"{label}{sink}" + (f"_dense{num_dense_layers}" if num_dense_layers else "")
 
 
 def _triangle(n: Count) -> Count:

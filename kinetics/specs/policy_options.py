@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any, Final
 
 from kinetics.specs.policies import (
-    MIN_MAX_SUFFIX,
     AttentionPolicy,
     BlockSummary,
     BlockTopK,
@@ -25,6 +24,10 @@ POLICY_FIELDS: Final = frozenset(
 )
 """All that any policy is made of, as headers of logs spell it."""
 _NUMBERS: Final = re.compile(r"([a-z]+)(\d+)")
+_LABEL: Final = re.compile(
+    r"(?P<keys>[a-z]+\d*(?:_[a-z]+\d+)*?)(?P<bound>_minmax)?(?P<partial>_partial)?(?:_sink(?P<sink>\d+))?"
+    r"(?:_dense(?P<dense>\d+))?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,20 +124,44 @@ def _num_top_blocks(given: PolicyOptions) -> int:
 
 
 def parse_policy(label: str) -> AttentionPolicy:
-    """The policy that a label such as `dense`, `topk256` or `block128_blocktopk1` names.
+    """The policy that a label such as `dense`, `topk256` or `block128_blocktopk1_partial_sink16` names.
 
-    Raises: ValueError for any other label.
+    Raises: ValueError for any other label, and for one that names dense layers.
     """
-    policy = policy_named(label.removesuffix(MIN_MAX_SUFFIX))
-    if isinstance(policy, BlockTopK) and label.endswith(MIN_MAX_SUFFIX):
-        return replace(policy, summary=BlockSummary.MIN_MAX)
-    if policy is None or label.endswith(MIN_MAX_SUFFIX):
-        raise ValueError(f"policy must read dense, topk256, local64 or block128_blocktopk1, got {label[:60]!r}")
+    policy, num_dense_layers = parse_attention(label)
+    if num_dense_layers:
+        raise ValueError(f"policy must be the same in every layer here, got {label[:60]!r}; leave _dense out")
     return policy
 
 
+def parse_attention(label: str) -> tuple[AttentionPolicy, int]:
+    """The policy and the number of dense layers that a label names, as `policy_label` spelled them.
+
+    Raises: ValueError for any other label.
+    """
+    found = _LABEL.fullmatch(label)
+    policy = policy_named(found["keys"]) if found else None
+    if found is None or policy is None or (isinstance(policy, Dense) and label != "dense"):
+        raise _not_a_policy(label)
+    if isinstance(policy, BlockTopK):
+        summary = BlockSummary.MIN_MAX if found["bound"] else BlockSummary.MEAN
+        policy = replace(policy, summary=summary, keeps_partial_block=bool(found["partial"]))
+    elif found["bound"] or found["partial"]:
+        raise _not_a_policy(label)
+    if not isinstance(policy, Dense):
+        policy = replace(policy, num_sink_tokens=int(found["sink"] or 0))
+    return policy, int(found["dense"] or 0)
+
+
+def _not_a_policy(label: str) -> ValueError:
+    return ValueError(
+        f"policy must read dense, topk256, local64 or block128_blocktopk1, then _minmax, _partial, _sink16 where they "
+        f"hold, got {label[:60]!r}"
+    )
+
+
 def policy_named(label: str) -> AttentionPolicy | None:
-    """The policy of a label without what its summaries are; None for any other text."""
+    """The policy of the numbers of keys and blocks in a label, nothing else being kept; None for any other text."""
     if label == "dense":
         return Dense()
     if not re.fullmatch(r"[a-z]+\d+(_[a-z]+\d+)*", label):

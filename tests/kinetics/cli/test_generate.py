@@ -50,13 +50,13 @@ def test_a_run_makes_every_sample_and_the_law_prices_it(made, tmp_path):
     _, dense = made("--trials", 2)
     _, sparse = made("--trials", 2, "--attention", "block_topk", "--kv-budget", 32, "--sink-tokens", 16)
     assert dense["samples"] == dense["generated"] == sparse["generated"] == 8
-    assert Path(sparse["log"]).name == "made_tiny_block16_blocktopk2_sink16.jsonl"
+    assert Path(sparse["log"]).name == "made_tiny_block16_blocktopk2_partial_sink16.jsonl"
     law = CliRunner().invoke(app, ["law", "--traces", str(tmp_path / "runs"), "--json"])
     assert law.exit_code == 0, law.stderr
     table = (tmp_path / "runs" / "law" / "accuracy_per_cost.csv").read_text().splitlines()
     header = table[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in table[1:]]
-    assert {row["attention"] for row in rows} == {"dense", "block16_blocktopk2"}
+    assert {row["attention"] for row in rows} == {"dense", "block16_blocktopk2_partial_sink16"}
     for row in rows:
         assert float(row["exact_tera_eflop"]) > 0
         assert float(row["predicted_s"]) > 0
@@ -143,7 +143,7 @@ def test_pages_scored_by_bounds_are_another_log(made):
     sparse = ["--attention", "block_topk", "--kv-budget", 32]
     _, mean = made(*sparse)
     _, bound = made(*sparse, "--summary", "min_max")
-    assert Path(bound["log"]).name == "made_tiny_block16_blocktopk2_minmax.jsonl" != Path(mean["log"]).name
+    assert Path(bound["log"]).name == "made_tiny_block16_blocktopk2_minmax_partial.jsonl" != Path(mean["log"]).name
     header = json.loads(Path(bound["log"]).read_text().splitlines()[0])
     assert header["attention"]["summary"] == "min_max"
     result, _ = made("--summary", "min_max")

@@ -30,9 +30,15 @@ def test_logs_are_named_as_published_files_are_and_unlike_runs_unlike():
         attention=PolicyKind.BLOCK_TOPK, kv_budget=32, num_sink_tokens=16, num_dense_layers=1, page_size=16
     )
     assert name(model="own_model", dataset="aime25", choice=sparse) == (
-        "aime25_own-model_block16_blocktopk2_sink16_dense1.jsonl"
+        "aime25_own-model_block16_blocktopk2_partial_sink16_dense1.jsonl"
     )
     assert name(model="m", problems=Path("x/my_set.csv")) == "my-set_m_dense.jsonl"
+
+
+def test_a_name_longer_than_a_file_may_have_is_refused_before_anything_runs():
+    request = GenerateRequest(model="m" * 250, dataset="aime24", out=Path("runs"))
+    with pytest.raises(ValueError, match=r"at most 255 bytes, got 269 for data set, model and policy .*shorter name"):
+        log_path(request)
 
 
 def test_the_cap_is_the_paper_s_unless_given_or_the_miniature_s():

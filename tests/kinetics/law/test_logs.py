@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ from kinetics.law.logs import (
     tabulate_logs,
 )
 from kinetics.law.measured_costs import EFLOP, MEASURED, PUBLISHED, fit_step, log_cost_models
+from kinetics.law.request import LawRequest
+from kinetics.law.run import run_law
 from kinetics.law.strategies import Rule, Strategy, StrategyTable
 from kinetics.samples.log_reader import read_trace_file
 from kinetics.samples.trace_answers import TraceRules
@@ -93,6 +96,25 @@ def test_a_header_of_our_own_tells_model_policy_and_cap_of_any_shape(logs):
     assert block.samples.policy == BlockTopK(block_size=16, top_blocks=2, num_sink_tokens=16, keeps_partial_block=True)
     assert caps_of(block) == [40 * i for i in range(1, 17)]
     assert [q.prompt_len for q in dense.samples.questions] == [100, 100, 100]
+
+
+UNLIKE = (
+    BLOCK,
+    BLOCK | {"num_sink_tokens": 0},
+    BLOCK | {"num_dense_layers": 1},
+    BLOCK | {"summary": "min_max"},
+    BLOCK | {"keeps_partial_block": False},
+)
+
+
+def test_logs_that_differ_in_any_part_of_their_policy_are_told_apart_in_every_table(tmp_path):
+    (tmp_path / "logs").mkdir()
+    for number, attention in enumerate([DENSE, *UNLIKE]):
+        write_log(tmp_path / "logs" / f"{number}.jsonl", header("m", attention), lengths=LENGTHS, correct=CORRECT)
+    run_law(LawRequest(out=tmp_path / "law", traces=tmp_path / "logs", draws_figures=False))
+    for name, count in (("accuracy", 6), ("accuracy_per_cost", 6), ("lengthening", 5)):
+        rows = list(csv.DictReader((tmp_path / "law" / f"{name}.csv").open()))
+        assert len({row["attention"] for row in rows}) == count, name
 
 
 def by_cap_and_trials(table):
@@ -276,7 +298,7 @@ def test_a_difference_that_chance_explains_is_below_but_not_clearly():
 def test_the_paper_s_two_tasks_are_compared_apart(logs):
     table = passing(logs)
     long_cot, best_of_n = (of_task(task, table).strategies for task in (LONG_COT, BEST_OF_N))
-    assert {(o.label, o.trials) for o in long_cot} == {("m dense", 1), ("m block16_blocktopk2", 1)}
+    assert {(o.label, o.trials) for o in long_cot} == {("m dense", 1), ("m block16_blocktopk2_partial_sink16", 1)}
     assert len(long_cot) == 2 * 16
     assert {(o.max_generated, o.trials) for o in best_of_n} == {(640, 1), (640, 2), (640, 4)}
     with pytest.raises(ValueError, match="task must be long_cot or best_of_n, got 'both'"):

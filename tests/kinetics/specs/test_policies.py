@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetics.cost.answers import sum_steps
-from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, Local, TopK, num_read
+from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, Local, TopK, num_read, policy_label
+from kinetics.specs.policy_options import parse_attention, parse_policy
 
 block_policies = st.builds(
     BlockTopK,
@@ -60,3 +61,30 @@ def test_sinks_and_partial_blocks_add_what_engines_were_seen_to_add():
 def test_an_empty_budget_is_an_error(make):
     with pytest.raises(ValueError, match=r"must be at least 1, got 0"):
         make()
+
+
+@given(policies, st.integers(0, 3))
+def test_unlike_policies_never_share_a_label_since_each_is_read_back(policy, num_dense_layers):
+    label = policy_label(policy, num_dense_layers=num_dense_layers)
+    assert parse_attention(label) == (policy, 0 if isinstance(policy, Dense) else num_dense_layers)
+    assert set(label) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+def test_a_label_says_no_more_than_differs_from_what_was_published():
+    assert policy_label(BlockTopK(block_size=128, top_blocks=1)) == "block128_blocktopk1"
+    assert parse_policy("local64_topk192") == TopK(kv_budget=256)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "dense_sink16", "dense_dense1", "topk4_minmax", "local4_partial", "block16_sink16", "sink16", "topk4_sink",
+     "topk4_dense1_sink16", "block16_blocktopk2_partial_minmax", "topk4_sink16_extra"],
+)  # fmt: skip
+def test_what_is_no_label_is_refused_with_those_there_are(label):
+    with pytest.raises(ValueError, match=r"policy must read dense, topk256, .*_minmax, _partial, _sink16"):
+        parse_attention(label)
+
+
+def test_dense_layers_are_refused_where_all_layers_attend_alike():
+    with pytest.raises(ValueError, match=r"the same in every layer here, got 'topk4_dense1'; leave _dense out"):
+        parse_policy("topk4_dense1")
