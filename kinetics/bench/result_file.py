@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from kinetics.bench.options import BenchSettings
-from kinetics.files.atomic import to_strict, write_json
+from kinetics.files.atomic import to_strict
 from kinetics.machine.facts import source_state
 from kinetics.prediction.calibration import calibrate
 from kinetics.prediction.step_calibration import calibrate_steps
 from kinetics.results.disturbance import disturbed_rows
-from kinetics.results.journal import RowJournal, recover_journals
+from kinetics.results.journal import RowJournal
+from kinetics.results.recovery import Recovered, recover_journals
 from kinetics.results.store import SCHEMA, Document, Skip, check_writable, result_path, tables_folder
 
 
@@ -25,7 +26,7 @@ class RunFile:
 
     def __init__(self, settings: BenchSettings) -> None:
         self.folder = settings.results_dir / settings.device.slug
-        self.recovered: list[Path] = []
+        self.recovered: list[Recovered] = []
         if settings.rank == 0:
             check_writable(self.folder)
             self.recovered = recover_journals(self.folder, complete=complete_document)
@@ -40,11 +41,11 @@ class RunFile:
         """Put a finished benchmark into the journal, where Ctrl-C and `kill -9` cannot reach it."""
         if self._settings.rank > 0:
             return
-        if self._journal is None:
+        journal = self._claimed()
+        if not journal.has_header:
             commit_info = {"id": self.commit, "dirty": self.is_dirty}
-            header = {"machine_info": machine_info, "commit_info": commit_info, **self._own_fields(skips)}
-            self._journal = RowJournal(self._path(), header)
-        self._journal.append(benchmark)
+            journal.start({"machine_info": machine_info, "commit_info": commit_info, **self._own_fields(skips)})
+        journal.append(benchmark)
 
     def complete(self, document: Document, skips: Sequence[Skip]) -> None:
         """Add what this suite's files carry beyond pytest-benchmark's, and make the whole strict JSON, in place."""
@@ -55,17 +56,24 @@ class RunFile:
         """Write the file if there is a row to write, and forget the journal."""
         self.document = document
         if document["benchmarks"] and self._settings.rank == 0:
-            self.written = self._path()
-            write_json(self.written, document)
-        if self._journal is not None:
+            journal = self._claimed()
+            journal.finish(journal.result, document)
+            self.written = journal.result
+        elif self._journal is not None:
             self._journal.discard()
 
     @property
     def tables(self) -> Path:
         """Where tables and figures of the run go: beside the file."""
-        return tables_folder(self._path())
+        return tables_folder(self._wanted() if self._settings.rank > 0 else self._claimed().result)
 
-    def _path(self) -> Path:
+    def _claimed(self) -> RowJournal:
+        """The journal, which has the file's name for this run alone."""
+        if self._journal is None:
+            self._journal = RowJournal(self._wanted())
+        return self._journal
+
+    def _wanted(self) -> Path:
         return result_path(
             self._settings.results_dir,
             self._settings.device.slug,

@@ -20,6 +20,7 @@ from kinetics.prediction.calibration import calibration_errors
 from kinetics.results.disturbance import disturbed_rows
 from kinetics.results.field import Field, View
 from kinetics.results.fields import shown_in
+from kinetics.results.recovery import Recovered
 from kinetics.results.speedup import Crossover, crossovers, gpu_condition, speedups, step_speedup
 from kinetics.results.store import Document
 from kinetics.specs.counts import short
@@ -32,15 +33,13 @@ _SUSPICIOUS_FRACTION = 1.1
 _BUSY_SHARE = 0.6
 
 
-def print_summary(document: Document, *, result: Path | None, recovered: Sequence[Path], file: IO[str]) -> None:
+def print_summary(document: Document, *, result: Path | None, recovered: Sequence[Recovered], file: IO[str]) -> None:
     """Print device, rows, speed-ups, prediction error, skips, and the path of the result file."""
     console = Console(file=file, highlight=False)
     console.width = max(console.width, _MIN_WIDTH)
     console.print()
-    for path in recovered:
-        kept = "Rows of an earlier run that was killed were kept"
-        what = "A journal of another version was put aside" if path.suffix == ".unreadable" else kept
-        console.print(f"{what}: {escape(str(path))}")
+    for one in recovered:
+        console.print(escape(str(one)))
     rows = [with_spread(bench) for bench in document.get("benchmarks", [])]
     measured = [row for row in rows if "predicted_s" in row]
     if measured:

@@ -41,7 +41,8 @@ def recover(
     """
     from kinetics.bench.result_file import complete_document
     from kinetics.gate.gate_file import complete
-    from kinetics.results.journal import JOURNAL_SUFFIX, recover_journals
+    from kinetics.results.journal import JOURNAL_SUFFIX
+    from kinetics.results.recovery import recover_journals
 
     if not folder.is_dir() and folder != Path(RUNS):
         raise DataFileError(f"{folder}: must be a folder of runs, got none; name the one that runs wrote to")
@@ -50,9 +51,13 @@ def recover(
     for one in folders:
         made += recover_journals(one, complete=complete if one.name == "gate" else complete_document)
     if as_json:
-        typer.echo(json.dumps({"files": [str(path) for path in made]}))
+        typer.echo(json.dumps({"files": [str(one.path) for one in made if one.is_result]}))
     else:
-        typer.echo("\n".join(printable(str(path)) for path in made) if made else "nothing to recover")
+        typer.echo("\n".join(printable(str(one.path)) for one in made if one.is_result) or "nothing to recover")
+    for problem in (one for one in made if one.problem is not None):
+        typer.echo(printable(str(problem)), err=True)
+    if any(one.problem is not None for one in made):
+        raise typer.Exit(1)
 
 
 def pytest_arguments(arguments: Sequence[str], here: Path) -> list[str]:

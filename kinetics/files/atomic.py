@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 
@@ -115,8 +116,14 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
     Raises: CannotWriteError naming the file.
     """
-    write_text(path, json.dumps(to_strict(document), indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(document))
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as the strict JSON that `write_json` writes."""
+    return json.dumps(to_strict(document), indent=1, allow_nan=False) + "\n"
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.stem[:80]}.{os.getpid()}.partial{path.suffix[:20]}")
+    """A name that no other process writes to: those of two containers may have one id."""
+    return path.with_name(f".{path.stem[:80]}.{os.getpid()}-{token_hex(4)}.partial{path.suffix[:20]}")

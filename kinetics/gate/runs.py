@@ -26,7 +26,7 @@ from kinetics.gate.session import Machine, Say, Session, launch_setup, probe_mac
 from kinetics.gate.stored import stored_baseline
 from kinetics.gate.verdicts import CasePlan
 from kinetics.machine.facts import source_state
-from kinetics.results.journal import recover_journals
+from kinetics.results.recovery import recover_journals
 from kinetics.results.store import RUNS, Document, check_writable, result_path
 
 JUDGED_LAUNCHES = 5
@@ -77,7 +77,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
         document = _document(site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit})
         place = launch_setup({BASE: base_root, CANDIDATE: root}, request.device, site.machine)
         session = Session(place, document, journal_at=site.journal_at, say=say)
-        return _judge_and_write(session, plans, (BASE, CANDIDATE), request, site)
+        return _judge_and_write(session, plans, (BASE, CANDIDATE), request)
 
 
 def gate_against_files(request: GateRequest, *, files: Sequence[Path], say: Say) -> tuple[Document, Path]:
@@ -97,7 +97,7 @@ def gate_against_files(request: GateRequest, *, files: Sequence[Path], say: Say)
     )
     place = launch_setup({CANDIDATE: root}, request.device, site.machine)
     session = Session(place, document, journal_at=site.journal_at, say=say)
-    return _judge_and_write(session, plans, (CANDIDATE,), request, site)
+    return _judge_and_write(session, plans, (CANDIDATE,), request)
 
 
 def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Document, Path]:
@@ -120,7 +120,7 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
         launch_cases = _launch_cases(plans, (BASE, CANDIDATE))
         lost = until_lost(lambda: session.take(launch_cases, num_launches=request.num_launches, look=1))
         stored = _self_test_path(site, request.grid)
-        path = request.out or (stored if lost is None else site.journal_at)
+        path = request.out or (stored if lost is None else session.result)
         document = session.finish(path, lost=lost)
         if lost is None and path != stored:
             write_json(stored, document)
@@ -128,12 +128,12 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
 
 
 def _judge_and_write(
-    session: Session, plans: Sequence[CasePlan], sides: Sequence[str], request: GateRequest, site: _Site
+    session: Session, plans: Sequence[CasePlan], sides: Sequence[str], request: GateRequest
 ) -> tuple[Document, Path]:
     wanted = [plan for plan in plans if plan.refusal is None]
     cases = _launch_cases(wanted, sides)
     lost = until_lost(lambda: take_two_looks(session, cases, wanted, request.num_launches))
-    path = request.out or site.journal_at
+    path = request.out or session.result
     return session.finish(path, lost=lost), path
 
 
@@ -143,9 +143,8 @@ def _site(request: GateRequest, root: Path, say: Say) -> _Site:
     commit, is_dirty = source_state(root)
     folder = (request.results_dir or root / RUNS) / str(machine.facts["device_slug"])
     check_writable(folder / "gate")
-    for path in recover_journals(folder / "gate", complete=complete):
-        is_lost = path.suffix == ".unreadable"
-        say(f"a journal of another version was put aside: {path}" if is_lost else f"kept from a killed run: {path}")
+    for recovered in recover_journals(folder / "gate", complete=complete):
+        say(str(recovered))
     stamped = result_path(
         folder, "gate", started=time.time(), commit=commit, is_dirty=is_dirty, grid=request.grid.value
     )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinetics.files.atomic import write_json
 from kinetics.gate.evidence import CANDIDATE, CaseRun
 from kinetics.gate.gate_file import baselines_of, complete
 from kinetics.gate.launch import LaunchCase, LaunchSetup, Worker, run_launch
@@ -83,7 +82,8 @@ class Session:
         self._runs: list[CaseRun] = []
         self._num_launches = 0
         journal_at.parent.mkdir(parents=True, exist_ok=True)
-        self._journal = RowJournal(journal_at, document)
+        self._journal = RowJournal(journal_at)
+        self._journal.start(document)
 
     def take(self, cases: Sequence[LaunchCase], *, num_launches: int, look: int) -> None:
         """Run launches of these cases; as many again, at most, for those that others disturbed.
@@ -119,9 +119,13 @@ class Session:
         if lost is not None:
             self.document["is_partial"] = True
         complete(self.document)
-        write_json(path, self.document)
-        self._journal.discard()
+        self._journal.finish(path, self.document)
         return self.document
+
+    @property
+    def result(self) -> Path:
+        """The file that belongs to this run alone."""
+        return self._journal.result
 
 
 def take_two_looks(session: Session, cases: Sequence[LaunchCase], plans: Sequence[CasePlan], num_launches: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from kinetics.files.atomic import writing
@@ -52,7 +53,8 @@ def read_result(path: Path) -> Document:
 def result_path(results_dir: Path, device_slug: str, *, started: float, commit: str, is_dirty: bool, grid: str) -> Path:
     """`<results>/<device>/<UTC>_<sha7>[-dirty]_<grid>_<pid>.json`; tables of the run lie in `tables_folder` of it.
 
-    The process id tells runs apart that start in the same second.
+    The process id tells runs apart that start in the same second; those of two containers that have one id, their
+    journals.
     """
     name = f"{_stamp(started)}_{commit[:7]}{'-dirty' if is_dirty else ''}_{grid}_{os.getpid()}.json"
     return results_dir / device_slug / name
@@ -80,6 +82,5 @@ def check_writable(folder: Path, *, remedy: str = "choose another with --results
     with writing(f"result folder {folder}", remedy=remedy):
         str(folder).encode()  # some of what writes there knows no other names
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
+        with TemporaryFile(dir=folder):
+            pass

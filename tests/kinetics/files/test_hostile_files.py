@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from kinetics.files.lines import DataFileError
 from kinetics.gate.gate_file import read_gate_file
 from kinetics.law.logs import Log, cost_models_of_logs, tabulate_logs
-from kinetics.results.journal import JOURNAL_SUFFIX, recover_journals
+from kinetics.results.journal import JOURNAL_SUFFIX
 from kinetics.results.reader import read_result_files
+from kinetics.results.recovery import recover_journals
 from kinetics.samples.grading import grade_strict
 from kinetics.samples.log_reader import read_trace_answers, read_trace_file
 from kinetics.samples.log_writer import SampleLog
