@@ -57,7 +57,12 @@ def read_samples(request: LawRequest) -> Samples:
     with ExitStack() as stack:
         rules = _trace_rules(request, _open_grader(request.grader, stack))
         for path in paths:
-            _read_file(path, rules, request, found)
+            try:
+                _read_file(path, rules, request, found)
+            except DataFileError as error:
+                found.leave_out(error)
+    if paths and not found.sets:
+        raise DataFileError(found.left_out[0])
     specs, unknown = _find_specs(found, request)
     _check_tokenizer(found, specs, rules.tokenizer)
     found.left_out += [f"{name}: architecture unknown, no costs" for name in unknown]
@@ -104,6 +109,15 @@ class _Found:
         self.origins.append(path)
         if trace:
             self.trace_files.append(trace)
+
+    def leave_out(self, error: DataFileError) -> None:
+        """List a file that cannot be used and go on.
+
+        Raises: the error, unless bad input may be left out.
+        """
+        if not self.keeps_going:
+            raise error
+        self.left_out.append(str(error))
 
     def _reason_against(self, samples: SampleSet) -> str:
         for other, origin in zip(self.sets, self.origins, strict=True):

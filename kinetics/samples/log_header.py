@@ -5,6 +5,7 @@ Three writers left such files. `kinetics generate` writes every setting and the 
 it takes every sparse file for a dense one.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,8 @@ from typing import Any, Final
 
 from kinetics.files.checked import checked, checked_exactly
 from kinetics.files.lines import DataFileError
-from kinetics.samples.counts import MAX_COUNT, count
+from kinetics.samples.counts import MAX_COUNT, count, shortened
+from kinetics.samples.log_writer import LOG_SCHEMA
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.dtypes import element_bytes
 from kinetics.specs.models import ModelSpec, find_model
@@ -32,7 +34,8 @@ class TraceHeader:
 
     `spec`: the model's shape, where the file gives it. `max_new_tokens`: the cap of an answer, 0 if not given.
     `engine` and `machine`: what generated the samples, where the file says so. `imported_from`: the form of another
-    program, which says nothing of attention: dense is assumed unless the file's name tells it.
+    program, which says nothing of attention: dense is assumed unless the file's name tells it. `is_own`: of a log of
+    `kinetics generate`.
     """
 
     model: str
@@ -45,6 +48,7 @@ class TraceHeader:
     machine: Mapping[str, Any] = field(default_factory=dict)
     imported_from: str = ""
     is_attention_assumed: bool = False
+    is_own: bool = False
 
 
 def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
@@ -53,6 +57,7 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     Raises: DataFileError if model or attention are not named, or metadata and file name contradict each other.
     """
     facts = dict(metadata or {})
+    _check_text(path, facts)
     if "kinetics_log" in facts:
         return _own_header(path, facts)
     named = _NAME.fullmatch(Path(path.name.removesuffix(".gz")).stem)
@@ -89,6 +94,17 @@ def read_header(path: Path, metadata: Mapping[str, Any] | None) -> TraceHeader:
     )
 
 
+def _check_text(path: Path, facts: Mapping[str, Any]) -> None:
+    """A header's names become those of rows, curves and files.
+
+    Raises: DataFileError if one cannot be written.
+    """
+    try:
+        json.dumps(facts, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise DataFileError(f"{path}:1: header must be text, got half a surrogate pair in it") from None
+
+
 def _known_name(name: str) -> str:
     """As the suite spells a model that it knows; others keep their name, and whoever prices them looks for them."""
     try:
@@ -100,16 +116,19 @@ def _known_name(name: str) -> str:
 def _own_header(path: Path, facts: Mapping[str, Any]) -> TraceHeader:
     """The header that `kinetics generate` wrote."""
     try:
+        _check_schema(facts["kinetics_log"])
         found = checked(facts, _OwnHeader)
+        spec = _own_spec(found.model_spec) if found.model_spec else None
         return TraceHeader(
             model=found.model,
             dataset=found.task,
             policy=_own_policy(found.attention),
-            num_dense_layers=count(found.attention.get("num_dense_layers", 0), "attention.num_dense_layers"),
-            spec=_own_spec(found.model_spec) if found.model_spec else None,
-            max_new_tokens=count(found.max_new_tokens, "max_new_tokens"),
+            num_dense_layers=_own_dense_layers(found.attention, spec),
+            spec=spec,
+            max_new_tokens=_positive(found.max_new_tokens, "max_new_tokens"),
             engine=_own_engine(found.engine),
             machine=_own_machine(found.machine),
+            is_own=True,
         )
     except ValueError as error:
         raise DataFileError(
@@ -141,6 +160,24 @@ def _own_policy(attention: Mapping[str, Any]) -> AttentionPolicy:
     return policy
 
 
+def _check_schema(schema: Any) -> None:
+    if type(schema) is not int or schema != LOG_SCHEMA:
+        raise ValueError(f"kinetics_log must be {LOG_SCHEMA}, got {shortened(schema)}; another version wrote it")
+
+
+def _positive(value: Any, name: str) -> int:
+    if count(value, name) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def _own_dense_layers(attention: Mapping[str, Any], spec: ModelSpec | None) -> int:
+    num_dense = count(attention.get("num_dense_layers", 0), "attention.num_dense_layers")
+    if spec is not None and num_dense > spec.num_layers:
+        raise ValueError(f"attention.num_dense_layers must be at most the {spec.num_layers} layers, got {num_dense}")
+    return num_dense
+
+
 def _own_spec(shape: Mapping[str, Any]) -> ModelSpec:
     for key, value in shape.items():
         if isinstance(value, int) and not isinstance(value, bool):
@@ -151,8 +188,7 @@ def _own_spec(shape: Mapping[str, Any]) -> ModelSpec:
 def _own_engine(engine: dict[str, Any]) -> dict[str, Any]:
     """Of an engine, what its times are priced by; a server tells its batch alone."""
     for key in ("batch", *({"page_size"} & engine.keys())):
-        if count(engine.get(key), f"engine.{key}") < 1:
-            raise ValueError(f"engine.{key} must be at least 1, got {engine[key]}")
+        _positive(engine.get(key), f"engine.{key}")
     if "dtype" in engine:
         element_bytes(str(engine["dtype"]))
     return engine

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine
+from kinetics.samples.admission import Admission, SampleKeys, sample_key
 from kinetics.samples.log_header import TraceHeader, read_header
 from kinetics.samples.problems import Problem
 from kinetics.samples.sample_records import read_records
@@ -60,10 +61,15 @@ def read_trace_file(path: Path, rules: TraceRules) -> TraceFile:
         if header is None:
             is_sample = "query" in record
             header = read_header(path, None if is_sample else record)
+            admission = Admission(header)
             if not is_sample:
                 continue
-        answer = read_answer(record, rules, line, complaints)
-        if answer is not None:
+        try:
+            answer = read_answer(record, rules)
+            admission.check(answer, record, line)
+        except ValueError as error:
+            complaints.add(line, str(error))
+        else:
             answers.append((line, answer))
     if header is None or not answers:
         raise DataFileError(f"{path}: must hold at least one sample, got none")
@@ -87,21 +93,22 @@ def read_trace_answers(
     Raises: DataFileError naming file and line; for a file without an answer, too.
     """
     complaints = Complaints(path=path, keeps_going=keeps_going)
-    answers = []
+    answers, keys = [], SampleKeys(are_needed=False)
     for number, (line, record) in enumerate(read_records(path, complaints, problems)):
         if "query" not in record and number == 0:
             continue
         try:
-            answers.append(
-                FiledAnswer(
-                    line=line,
-                    text=prediction_of(record),
-                    gold=text_of(record, "choices", "choice"),
-                    is_recorded_correct=recorded_score(record) if "score" in record else None,
-                )
+            answer = FiledAnswer(
+                line=line,
+                text=prediction_of(record),
+                gold=text_of(record, "choices", "choice"),
+                is_recorded_correct=recorded_score(record) if "score" in record else None,
             )
+            keys.check(sample_key(record), line)
         except ValueError as error:
             complaints.add(line, str(error))
+        else:
+            answers.append(answer)
     if not answers:
         raise DataFileError(f"{path}: must hold at least one answer, got none")
     return answers, complaints.left_out
@@ -112,13 +119,7 @@ def _sample_set(
 ) -> SampleSet:
     groups: dict[str, list[tuple[int, TraceAnswer]]] = {}
     for line, answer in answers:
-        group = groups.setdefault(answer.question_id, [])
-        if group and group[0][1].gold != answer.gold:
-            complaints.add(line, f"a question must have one gold answer, got {group[0][1].gold!r} and {answer.gold!r}")
-        elif answer.is_length_counted != answers[0][1].is_length_counted:
-            complaints.add(line, "lengths of a file must all be recorded or all be counted by a tokenizer, got both")
-        else:
-            group.append((line, answer))
+        groups.setdefault(answer.question_id, []).append((line, answer))
     fewest, most = (choose(len(group) for group in groups.values()) for choose in (min, max))
     for key, group in groups.items():
         if len(group) < most:

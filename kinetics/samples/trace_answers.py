@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from kinetics.files.json_text import check_encodable, whole_text
-from kinetics.files.lines import Complaints
 from kinetics.samples.counts import MAX_COUNT, amount, count, shortened
 from kinetics.samples.grading import Grade, grade_strict, last_boxed
 from kinetics.samples.problems import Problem, question_id
@@ -61,29 +60,28 @@ class TraceAnswer:
     prompt_tokens: int | None
 
 
-def read_answer(record: dict[str, Any], rules: TraceRules, line: int, complaints: Complaints) -> TraceAnswer | None:
-    """One sample; None after a complaint."""
-    try:
-        query, gold = text_of(record, "query"), text_of(record, "choices", "choice")
-        text = prediction_of(record)
-        grade = rules.grader(text, gold) if rules.grader else None
-        recorded = _recorded_length(record)
-        return TraceAnswer(
-            question=query,
-            question_id=question_id(query),
-            gold=gold,
-            usage=_usage(record, num_tokens=_count_tokens(text, rules) if recorded is None else recorded),
-            is_length_counted=recorded is None,
-            is_cut_off=None if record.get("finish") is None else record["finish"] == _CUT_OFF,
-            is_correct=recorded_score(record) if grade is None else grade.is_correct,
-            answer=grade.answer if grade else (last_boxed(text) or "").strip(),
-            weight=_optional(amount, record, "weight"),
-            cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
-            prompt_tokens=_optional(count, record, "prompt_tokens"),
-        )
-    except ValueError as error:
-        complaints.add(line, str(error))
-        return None
+def read_answer(record: dict[str, Any], rules: TraceRules) -> TraceAnswer:
+    """One sample.
+
+    Raises: ValueError naming the field that cannot be used.
+    """
+    query, gold = text_of(record, "query"), text_of(record, "choices", "choice")
+    text = prediction_of(record)
+    grade = rules.grader(text, gold) if rules.grader else None
+    recorded = _recorded_length(record)
+    return TraceAnswer(
+        question=query,
+        question_id=question_id(query),
+        gold=gold,
+        usage=_usage(record, num_tokens=_count_tokens(text, rules) if recorded is None else recorded),
+        is_length_counted=recorded is None,
+        is_cut_off=None if record.get("finish") is None else record["finish"] == _CUT_OFF,
+        is_correct=recorded_score(record) if grade is None else grade.is_correct,
+        answer=grade.answer if grade else (last_boxed(text) or "").strip(),
+        weight=_optional(amount, record, "weight"),
+        cuts=tuple(_grade_cut(text, gold, budget, rules) for budget in rules.cut_budgets),
+        prompt_tokens=_optional(count, record, "prompt_tokens"),
+    )
 
 
 def text_of(record: dict[str, Any], *keys: str) -> str:

@@ -137,9 +137,26 @@ def test_logs_and_what_the_law_makes_of_them(path, content):
     path.write_bytes(content)
     with OneLine():
         file = read_trace_file(path, RECORDED)
+        lengths = [length for question in file.samples.questions for length in question.lengths]
+        assert not file.header.is_own or max(lengths) <= file.header.max_new_tokens
         if file.header.spec is not None:
             logs = [Log(file=file, spec=file.header.spec)]
             tabulate_logs(logs, cost_models_of_logs(logs))
+
+
+@FUZZED
+@given(lines=st.lists(st.sampled_from(LOG[1:]), min_size=1, max_size=6))
+def test_no_log_is_read_in_which_a_sample_stands_twice(path, lines):
+    path.write_text("\n".join(json.dumps(line) for line in [HEADER, *lines]))
+    num_distinct = len({line["trial"] for line in lines})
+    for rules in (RECORDED, KEEPS_GOING):
+        try:
+            (question,) = read_trace_file(path, rules).samples.questions
+        except DataFileError:
+            assert not rules.keeps_going
+            assert num_distinct < len(lines)
+        else:
+            assert question.num_trials == num_distinct
 
 
 @FUZZED

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kinetics.files.lines import DataFileError
 from kinetics.law.request import LawRequest
 from kinetics.law.run import run_law
 from kinetics.law.sources import read_samples
@@ -128,6 +130,26 @@ def test_keep_going_leaves_out_files_with_other_prompts(tmp_path):
     samples = read_samples(LawRequest(out=request.out, files=request.files, keeps_going=True))
     assert len(samples.sets) == len(samples.trace_files) == 1
     assert "must ask in the same prompts" in samples.left_out[0]
+
+
+def test_keep_going_leaves_out_files_that_cannot_be_read_and_says_where(tmp_path):
+    good = write(tmp_path / "aime24_qwen3-8b_dense.jsonl", answers(generated_tokens=50))
+    schema = write(tmp_path / "other.jsonl", [{"kinetics_log": 99}, *answers()])
+    cut = tmp_path / "cut.csv"
+    cut.write_text("model,dataset\n")
+    request = LawRequest(out=tmp_path / "out", files=(schema, good, cut, tmp_path / "none.jsonl"))
+    with pytest.raises(ValueError, match=r"other\.jsonl:1: header must be one that kinetics generate wrote"):
+        read_samples(request)
+    samples = read_samples(replace(request, keeps_going=True))
+    assert len(samples.sets) == 1
+    starts = (f"{schema}:1: ", f"{cut}:1: ", f"{tmp_path / 'none.jsonl'}: cannot be read")
+    assert [line.startswith(start) for line, start in zip(samples.left_out, starts, strict=True)] == [True] * 3
+
+
+def test_keep_going_with_nothing_left_is_an_error(tmp_path):
+    schema = write(tmp_path / "other.jsonl", [{"kinetics_log": 99}, *answers()])
+    with pytest.raises(DataFileError, match=r"other\.jsonl:1: header must be"):
+        read_samples(LawRequest(out=tmp_path / "out", files=(schema,), keeps_going=True))
 
 
 def test_answers_that_were_not_parsed_make_no_majority_and_the_law_says_so(tmp_path):

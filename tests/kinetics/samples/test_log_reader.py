@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -269,6 +269,10 @@ def test_a_tokenizer_file_counts_and_cuts(tmp_path):
 
 
 SPEC = asdict(find_model("Qwen3-0.6B"))
+CEILINGS = {
+    "read_bytes_per_s": 1e11, "cached_read_bytes_per_s": 2e11, "copy_bytes_per_s": 1e11, "matmul_flop_per_s": 1e12,
+    "launch_s": 1e-5, "cache_bytes": 2**25,
+}  # fmt: skip
 OWN_HEADER = {
     "kinetics_log": 1, "task": "made", "model": "m", "model_spec": None, "attention": {"kind": "dense"},
     "max_new_tokens": 9, "engine": {"batch": 4}, "machine": {},
@@ -290,6 +294,20 @@ OWN_HEADER = {
         ({"machine": {"ceilings": {"launch_s": 1}}}, "read_bytes_per_s must be given"),
         ({"attention": {"kind": "topk", "kv_budget": 10**30}}, "kv_budget must be a count"),
         ({"max_new_tokens": "many"}, "many"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        ({"kinetics_log": 99}, "kinetics_log must be 1, got '99'; another version wrote it"),
+        ({"kinetics_log": True}, "kinetics_log must be 1, got 'True'"),
+        ({"kinetics_log": 1.0}, "kinetics_log must be 1, got '1.0'"),
+        ({"model_spec": SPEC | {"num_layers": 1e30}}, "num_layers must be a whole number"),
+        ({"model_spec": SPEC | {"num_layers": float("nan")}}, "num_layers must be a whole number, got nan"),
+        ({"model_spec": SPEC, "attention": {"kind": "dense", "num_dense_layers": 29}}, "at most the 28 layers, got 29"),
+        (
+            {"machine": {"ceilings": CEILINGS | {"launch_s": float("nan")}}},
+            "launch_s must be a positive number, got nan",
+        ),
+        ({"machine": {"ceilings": CEILINGS | {"launch_s": -1}}}, "launch_s must be a positive number, got -1"),
+        ({"machine": {"ceilings": CEILINGS | {"cache_bytes": 0}}}, "cache_bytes must be a positive number, got 0"),
+        ({"machine": {"ceilings": CEILINGS | {"copy_bytes_per_s": "9"}}}, "copy_bytes_per_s must be a number, got '9'"),
     ],
 )
 def test_a_broken_header_of_our_own_is_named(tmp_path, change, message):
@@ -313,8 +331,9 @@ def test_counts_and_seconds_that_are_none_are_refused_with_their_line(tmp_path, 
 
 
 OWN_SAMPLE = {
-    "query": "q?", "choices": ["25"], "prediction": ["so \\boxed{25}"], "score": 100.0, "token_ids": [5, 6, 7],
-    "generated_tokens": 3, "prompt_tokens": 4, "decode_s": 0.5, "row_keys": 9.0, "device_j": 2.0,
+    "problem_id": "a", "trial": 0, "query": "q?", "choices": ["25"], "prediction": ["so \\boxed{25}"], "score": 100.0,
+    "token_ids": [5, 6, 7], "generated_tokens": 3, "prompt_tokens": 4, "decode_s": 0.5, "row_keys": 9.0,
+    "device_j": 2.0,
 }  # fmt: skip
 RECORDED = TraceRules(tokenizer=None, grader=None)
 
@@ -355,6 +374,72 @@ def test_a_line_that_contradicts_itself_or_cannot_be_counted_is_refused(tmp_path
     with pytest.raises(DataFileError, match=rf"log\.jsonl:3: .*{message}") as raised:
         read_trace_file(path, RECORDED)
     assert len(str(raised.value)) < 400
+
+
+SECOND = OWN_SAMPLE | {"trial": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (OWN_SAMPLE, "samples must be there once, got a trial 0 in line 2 too"),
+        (SECOND | {"problem_id": "b"}, "a question must have one problem_id, got 'a' and 'b'"),
+        (SECOND | {"problem_id": 5}, "problem_id must be text, got '5'"),
+        (SECOND | {"trial": -1}, "trial must be a count, got '-1'"),
+        ({key: value for key, value in SECOND.items() if key != "trial"}, "trial must be a count, got 'None'"),
+        (
+            {key: value for key, value in SECOND.items() if key not in ("trial", "problem_id")},
+            "sample must have problem_id and trial, got neither",
+        ),
+        (SECOND | {"prompt_tokens": 5}, "a question must be asked in one prompt, got 4 tokens and 5"),
+        (SECOND | {"choices": ["26"]}, "a question must have one gold answer, got '25' and '26'"),
+        (
+            SECOND | {"token_ids": list(range(10)), "generated_tokens": 10},
+            "an answer must have at most the header's max_new_tokens, 9, got 10",
+        ),
+    ],
+)
+def test_an_answer_that_contradicts_the_log_is_refused_and_left_out(tmp_path, line, message):
+    path = own_log(tmp_path, OWN_SAMPLE, line, OWN_SAMPLE | {"trial": 2})
+    with pytest.raises(DataFileError, match=rf"log\.jsonl:3: {message}"):
+        read_trace_file(path, RECORDED)
+    file = read_trace_file(path, replace(RECORDED, keeps_going=True))
+    assert [(item.line, message in item.reason) for item in file.left_out] == [(3, True)]
+    assert [question.num_trials for question in file.samples.questions] == [2]
+
+
+def test_an_answer_as_long_as_the_cap_is_read(tmp_path):
+    longest = SECOND | {"token_ids": list(range(9)), "generated_tokens": 9}
+    (question,) = read_trace_file(own_log(tmp_path, OWN_SAMPLE, longest), RECORDED).samples.questions
+    assert question.lengths == (3, 9)
+
+
+def test_a_sample_is_graded_once_wherever_it_stands(tmp_path):
+    with pytest.raises(DataFileError, match=r"log\.jsonl:4: samples must be there once, got a trial 0 in line 2 too"):
+        read_trace_answers(own_log(tmp_path, OWN_SAMPLE, SECOND, OWN_SAMPLE), keeps_going=False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 10**5 + "]" * 10**5, '{"query": ' + "9" * 5000 + "}", json.dumps(SECOND | {"query": "q\ud800"}),
+        json.dumps(SECOND | {"generated_tokens": 10**400}), '{"query": "q"', "[]", "\x00",
+    ],
+    ids=["deep", "digits", "surrogate", "huge", "cut", "list", "nothing"],
+)  # fmt: skip
+def test_keep_going_lists_a_hostile_line_by_its_number_and_reads_the_others(tmp_path, line):
+    path = own_log(tmp_path, OWN_SAMPLE, line, SECOND)
+    file = read_trace_file(path, replace(RECORDED, keeps_going=True))
+    assert [str(item).split(": ")[0] for item in file.left_out] == [f"{path}:3"]
+    assert [question.num_trials for question in file.samples.questions] == [2]
+
+
+@pytest.mark.parametrize("change", [{"model": "m\ud800"}, {"task": "\ud800"}, {"machine": {"device": "\udfff"}}])
+def test_a_header_that_cannot_be_written_is_refused_with_its_line(tmp_path, change):
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(OWN_HEADER | change) + "\n" + json.dumps(OWN_SAMPLE) + "\n")
+    with pytest.raises(DataFileError, match=r"log\.jsonl:1: header must be text, got half a surrogate pair"):
+        read_trace_file(path, RECORDED)
 
 
 def test_half_a_surrogate_pair_at_the_end_of_an_answer_is_a_character_that_was_cut(tmp_path):
