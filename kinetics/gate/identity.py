@@ -1,44 +1,25 @@
-"""Whether a case is the same code in two revisions: its fingerprint, part by part, as the process that runs it sees it.
+"""Identity first: a case that is the same code in both revisions is SAME, and need not be timed.
 
-A fingerprint covers what lies between the door and the hardware: the assembly of every compiled kernel that is called,
-the arguments on the way there, the sources of the modules entered (without comments, docstrings and line numbers) with
-the data they hold, the versions of what they call, the processor. Two revisions whose fingerprints are equal run the
-same instructions on operands of the same shape: timing them again could only find noise.
-
-Imports nothing of this suite: the gate's own copy looks at both revisions, so that no revision speaks for itself.
+Each side's fingerprints come from a process of its own, by the candidate's copy of `witness/`; here they are
+asked for and compared.
 """
 
 from __future__ import annotations
 
-import ast
-import ctypes
-import hashlib
-import importlib.metadata
-import json
-import platform
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import Enum
-from functools import partial
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, ModuleType
 from typing import Any, NamedTuple
 
-Fingerprint = dict[str, str]
-"""What a case is made of: the digest of each part, or its version in plain words. JSON as it stands."""
+from kinetics.gate.evidence import BASE, CANDIDATE
+from kinetics.gate.process import PREPARE_TIMEOUT_S, CaseRefused, WorkerLost, WorkerProcess
+from kinetics.gate.witness.fingerprint import LAUNCH, SOURCE, VERSION, Fingerprint
 
-PACKAGES = ("torch", "numba", "llvmlite", "triton", "numpy")
-"""Whose versions decide what machine code runs."""
-LAUNCH = "arguments on the way to the kernel"
-PROCESSOR = "processor"
-_SOURCE, _CODE, _VERSION = "python ", "machine code ", "version "
-_ADDRESSES_FROM = 2**32
-"""Integers from here on are addresses, which differ from run to run, or nothing that a case of a benchmark counts."""
-_MAX_DEPTH = 8
-_PYTHON_FLAGS_VARARGS, _PYTHON_FLAGS_VARKEYWORDS = 4, 8
+WITNESS = Path(__file__).with_name("witness") / "worker.py"
+
+Specs = Mapping[str, Mapping[str, Any]]
+"""What a worker needs to make each case, by the case's name."""
 
 
 class SameCode(NamedTuple):
@@ -48,302 +29,51 @@ class SameCode(NamedTuple):
     differing: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whether a case is the same code on both sides; if not, what differs, or why it cannot be told."""
+
+    is_same: bool
+    differing: tuple[str, ...] = ()
+    reason: str | None = None
+
+
 def same_code(base: Mapping[str, str], candidate: Mapping[str, str]) -> SameCode:
-    """Compare two fingerprints part by part; a fingerprint without sources or versions is the same as nothing."""
+    """Compare two fingerprints part by part; one without sources, arguments and versions is the same as nothing."""
     parts = dict.fromkeys([*base, *candidate])
     differing = tuple(part for part in parts if base.get(part) != candidate.get(part))
-    is_whole = all(any(part.startswith(kind) for part in parts) for kind in (_SOURCE, _VERSION)) and LAUNCH in parts
+    is_whole = LAUNCH in parts and all(any(part.startswith(kind) for part in parts) for kind in (SOURCE, VERSION))
     return SameCode(is_same=is_whole and not differing, differing=differing)
 
 
-def fingerprint(make: Callable[[], Callable[[], object]], root: Path) -> Fingerprint:
-    """The fingerprint of what `make` prepares and of one call of it, for the checkout at `root`.
-
-    `make` is called twice: the second time everything is compiled and cached that ever will be.
-
-    Raises: ValueError where the machine code cannot be read; whatever the case raises.
-    """
-    make()()
-    with recorded(root) as seen:
-        make()()
-    sources = {_SOURCE + name: _module_digest(module, root) for name, module in sorted(seen.modules.items())}
-    code = {_CODE + name: _digest(text) for name, text in sorted(machine_code(seen).items())}
-    return {**code, LAUNCH: seen.launches.hexdigest(), **sources, **versions(root), PROCESSOR: processor()}
-
-
-@dataclass(kw_only=True)
-class Seen:
-    """What one call went through: modules by name, compiled functions, code objects, and a digest of all arguments."""
-
-    root: Path
-    modules: dict[str, ModuleType] = field(default_factory=dict)
-    callbacks: dict[int, Any] = field(default_factory=dict)
-    codes: set[Any] = field(default_factory=set)
-    triton: dict[str, str] = field(default_factory=dict)
-    launches: Any = field(default_factory=hashlib.sha256)
-
-    def enter(self, frame: FrameType, event: str, _argument: object) -> None:
-        """What `sys.setprofile` calls."""
-        if event != "call":
-            return
-        self.codes.add(frame.f_code)
-        module = sys.modules.get(frame.f_globals.get("__name__", ""))
-        if module is None or not _is_of(module, self.root):
-            return
-        self.modules[module.__name__] = module
-        self.note([frame.f_code.co_qualname, *_arguments_of(frame)])
-
-    def note(self, values: object) -> None:
-        """Add values to the digest of what was passed along the way."""
-        self.launches.update(json.dumps(canonical(values, self.root)).encode() + b"\n")
-
-
-@contextmanager
-def recorded(root: Path) -> Iterator[Seen]:
-    """Look at every call inside: of Python below `root`, of numba's callbacks, of Triton's kernels."""
-    seen = Seen(root=root.resolve())
-    with _callbacks_noted(seen), _triton_noted(seen):
-        before = sys.getprofile()
-        sys.setprofile(seen.enter)
-        try:
-            yield seen
-        finally:
-            sys.setprofile(before)
-
-
-@contextmanager
-def _callbacks_noted(seen: Seen) -> Iterator[None]:
-    """Whoever runs a compiled callback asks for its address or its ctypes function first."""
-    if "numba" not in sys.modules:
-        yield
-        return
-    from numba.core.ccallback import CFunc
-
-    originals = {name: vars(CFunc)[name] for name in ("address", "ctypes")}
-
-    def noting(original: Any) -> property:
-        def value(callback: Any) -> Any:
-            seen.callbacks[id(callback)] = callback
-            return original.__get__(callback, type(callback))
-
-        return property(value)
-
-    for name, original in originals.items():
-        setattr(CFunc, name, noting(original))
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(CFunc, name, original)
-
-
-@contextmanager
-def _triton_noted(seen: Seen) -> Iterator[None]:
-    """Every launch: its grid and arguments, and the assembly of the kernel that was compiled for them."""
-    if "triton" not in sys.modules:
-        yield
-        return
-    from triton.runtime.jit import JITFunction
-
-    original = JITFunction.run
-
-    def run(kernel: Any, *args: Any, **options: Any) -> Any:
-        compiled = original(kernel, *args, **options)
-        seen.note(["launch", kernel.__name__, args, options])
-        text = triton_assembly(getattr(compiled, "asm", {}), kernel.__name__)
-        seen.triton[f"{kernel.__name__} {_digest(text)[:12]}"] = text
-        return compiled
-
-    JITFunction.run = run  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        JITFunction.run = original  # type: ignore[method-assign]
-
-
-def machine_code(seen: Seen) -> dict[str, str]:
-    """The normalised assembly of every compiled function that was called, by name.
-
-    Raises: ValueError for one that came from a cache, of which numba shows no assembly.
-    """
-    found = dict(seen.triton)
-    for callback in seen.callbacks.values():
-        if callback.cache_hits:
-            raise ValueError(f"the assembly of {callback.__name__} must be compiled here, got it from a cache")
-        found[callback.__name__] = normalised(callback._library.get_asm_str())
-    for dispatcher in _dispatchers(seen):
-        for signature, text in dispatcher.inspect_asm().items():
-            found[f"{dispatcher.__name__}{signature}"] = normalised(text)
+def fingerprints(side: str, root: Path, device: str, specs: Specs) -> dict[str, Fingerprint | str]:
+    """The fingerprint of every case in the checkout at `root`; in its place, in a line, why there is none."""
+    found: dict[str, Fingerprint | str] = {}
+    with WorkerProcess(side, root, device, script=WITNESS) as worker:
+        for name, spec in specs.items():
+            try:
+                reply = worker.ask({"do": "fingerprint", "spec": dict(spec)}, timeout_s=PREPARE_TIMEOUT_S)
+                found[name] = reply["fingerprint"]
+            except CaseRefused as refusal:
+                found[name] = str(refusal)
+            except WorkerLost as loss:
+                return found | {other: str(loss) for other in specs if other not in found}
     return found
 
 
-def _dispatchers(seen: Seen) -> list[Any]:
-    """numba's functions that Python called without a callback: of those it reports the Python function they stand for."""
-    values = [value for module in seen.modules.values() for value in vars(module).values()]
-    return [one for one in values if hasattr(one, "inspect_asm") and one.py_func.__code__ in seen.codes]
+def identities(roots: Mapping[str, Path], device: str, specs: Specs) -> dict[str, Identity]:
+    """Every case's identity between the checkouts of BASE and CANDIDATE. Both sides are looked at at the same time."""
+    with ThreadPoolExecutor() as pool:
+        asked = {side: pool.submit(fingerprints, side, root, device, specs) for side, root in roots.items()}
+    base, candidate = asked[BASE].result(), asked[CANDIDATE].result()
+    return {name: _identity(base[name], candidate[name]) for name in specs}
 
 
-def normalised(assembly: str) -> str:
-    """Assembly without what changes when nothing does: symbol names, file names, line numbers, messages with them."""
-    lines = [line.split("#", 1)[0].rstrip() for line in assembly.splitlines()]
-    kept = [line for line in _without_messages(lines) if line and not _IGNORED_LINE.match(line)]
-    names: dict[str, str] = {}
-    for line in kept:
-        if found := _DEFINITION.match(line):
-            names.setdefault(found[1] or found[2], f"symbol_{len(names)}")
-    return "\n".join(_SYMBOL.sub(lambda symbol: names.get(symbol[0], _unnumbered(symbol[0])), line) for line in kept)
-
-
-_IGNORED_LINE = re.compile(r"\s*\.(file|loc|cfi_\w+|ident|type|size|globl|weak|hidden|addrsig\w*)\b")
-_DEFINITION = re.compile(r"([A-Za-z_$.][\w$.]*):|\s*\.comm\s+([\w$.]+)")
-_SYMBOL = re.compile(r"(?<![\w$.%])[A-Za-z_.][\w$.]*")
-_MESSAGE = re.compile(r"\.const\.pickle(?:buf|data)\.\w+(?:\.sha1)?")
-
-
-def _without_messages(lines: list[str]) -> Iterator[str]:
-    """The lines outside the pickled exceptions, which name the file and line that raises them."""
-    is_message = False
-    for line in lines:
-        if line.endswith(":") or line.lstrip().startswith((".section", ".text", ".type")):
-            is_message = bool(_MESSAGE.match(line))
-        if not is_message:
-            yield _MESSAGE.sub("message", line)
-
-
-def _unnumbered(symbol: str) -> str:
-    """A symbol of another library without the running number that numba gives each specialisation."""
-    return re.sub(r"B\d+v\d+", "", symbol)
-
-
-def triton_assembly(assembly: Mapping[str, Any], kernel: str) -> str:
-    """What Triton compiled a kernel to, without lines of debug information.
-
-    PTX and not the cubin, which holds line numbers: what makes the one of the other comes with Triton's version.
-
-    Raises: ValueError where there is no assembly, as under the interpreter.
-    """
-    text = next((assembly[kind] for kind in ("ptx", "amdgcn") if kind in assembly), None)
-    if text is None:
-        raise ValueError(f"the assembly of {kernel} must be PTX or AMDGCN, got neither; run it on a GPU")
-    lines = [re.split(r"//|;\s*--", line)[0].rstrip() for line in str(text).split(".section\t.debug", 1)[0].splitlines()]
-    return "\n".join(line for line in lines if line and not _IGNORED_LINE.match(line))
-
-
-def source_digest(source: str) -> str:
-    """A digest of Python source that comments, docstrings, blank lines and line breaks do not change."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not _is_bare_text(one)]  # type: ignore[attr-defined]
-    return _digest(ast.dump(tree))
-
-
-def _is_bare_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _module_digest(module: ModuleType, root: Path) -> str:
-    """Of a module's source and of the data it holds now, its own or imported."""
-    held = {name: value for name, value in vars(module).items() if not name.startswith("__")}
-    source = Path(module.__file__ or "").read_text(encoding="utf-8")
-    return _digest(source_digest(source) + json.dumps(canonical(held, root.resolve()), sort_keys=True))
-
-
-def versions(root: Path) -> Fingerprint:
-    """Of Python and of the packages that make machine code, installed and as the checkout pins them."""
-    pins = root / "constraints.txt"
-    pinned = dict(re.findall(r"(?m)^([\w-]+)==([^\s;#]+)", pins.read_text(encoding="utf-8"))) if pins.exists() else {}
-    found = {f"{_VERSION}python": platform.python_version()}
-    for name in PACKAGES:
-        shown = getattr(sys.modules.get(name), "__version__", None) or _installed(name)
-        found[_VERSION + name] = f"{shown}, pinned {pinned.get(name)}"
-    return found
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def processor() -> str:
-    """The microarchitecture as LLVM names it, and the model as the system does: machine code is made for the first."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines() if facts.exists() else []
-    told = [line.split(":", 1)[-1].strip() for line in lines if line.startswith(("model name", "CPU part", "flags"))]
-    name = "unknown"
-    if "llvmlite" in sys.modules:
-        from llvmlite import binding
-
-        name = binding.get_host_cpu_name()
-    return f"{name} {_digest(' '.join([platform.machine(), *told]))[:12]}"
-
-
-def canonical(value: object, root: Path, depth: int = 0) -> Any:
-    """A value as JSON that equal code makes equal: tensors by shape, functions by name, addresses not at all."""
-    deeper = partial(canonical, root=root, depth=depth + 1)
-    if value is None or isinstance(value, bool | float):
-        return repr(value)
-    if isinstance(value, int) and not isinstance(value, Enum):
-        return value if abs(value) < _ADDRESSES_FROM else "address"
-    if isinstance(value, str) and not isinstance(value, Enum):
-        return value.replace(str(root), "")
-    if depth > _MAX_DEPTH:
-        return type(value).__qualname__
-    if isinstance(value, Mapping):
-        return ["mapping", *sorted(([deeper(key), deeper(one)] for key, one in value.items()), key=json.dumps)]
-    if isinstance(value, set | frozenset):
-        return ["set", *sorted(map(deeper, value), key=json.dumps)]
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, *map(deeper, value)]
-    return _canonical_object(value, root, deeper)
-
-
-def _canonical_object(value: Any, root: Path, deeper: Callable[[object], Any]) -> Any:
-    kind = type(value).__qualname__
-    if isinstance(value, ctypes.Structure):
-        return [kind, *(deeper(getattr(value, name)) for name, *_ in value._fields_)]
-    if isinstance(value, Enum):
-        return [kind, value.name, deeper(value.value)]
-    if isinstance(value, partial):
-        return ["partial", *map(deeper, (value.func, value.args, value.keywords))]
-    if hasattr(value, "stride") and hasattr(value, "dtype"):
-        return ["tensor", *map(str, (tuple(value.shape), value.stride(), value.dtype, value.device))]
-    if isinstance(value, type):
-        return ["class", value.__qualname__, deeper(_data_of(value)) if _is_of(value, root) else None]
-    if isinstance(value, ModuleType):
-        return ["module", value.__name__, deeper(_data_of(value)) if _is_of(value, root) else None]
-    if callable(value):
-        return ["function", getattr(value, "__qualname__", kind), deeper(getattr(value, "__self__", None))]
-    if _is_of(type(value), root):
-        slots = {name: getattr(value, name, None) for name in getattr(type(value), "__slots__", ())}
-        return [kind, deeper(slots | getattr(value, "__dict__", {}))]
-    return [kind, str(value) if type(value).__module__ == "torch" else None]
-
-
-def _data_of(owner: type | ModuleType) -> dict[str, Any]:
-    """The plain data that a class or a module holds."""
-    plain = bool | int | float | str | tuple | list | dict | set | frozenset | None
-    names = {name: value for name, value in vars(owner).items() if not name.startswith("__")}
-    return {name: value for name, value in names.items() if isinstance(value, plain)}
-
-
-def _is_of(owner: type | ModuleType, root: Path) -> bool:
-    """Whether a class or a module is one of the checkout."""
-    module = owner if isinstance(owner, ModuleType) else sys.modules.get(owner.__module__)
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file).resolve().is_relative_to(root)
-
-
-def _arguments_of(frame: FrameType) -> list[object]:
-    """The values a function was called with, in the order it names them."""
-    code = frame.f_code
-    count = code.co_argcount + code.co_kwonlyargcount
-    count += bool(code.co_flags & _PYTHON_FLAGS_VARARGS) + bool(code.co_flags & _PYTHON_FLAGS_VARKEYWORDS)
-    return [frame.f_locals.get(name) for name in code.co_varnames[:count]]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _identity(base: Fingerprint | str, candidate: Fingerprint | str) -> Identity:
+    for side, found in ((BASE, base), (CANDIDATE, candidate)):
+        if isinstance(found, str):
+            return Identity(is_same=False, reason=f"the {side} gives no fingerprint: {found}")
+    assert not isinstance(base, str)
+    assert not isinstance(candidate, str)
+    is_same, differing = same_code(base, candidate)
+    return Identity(is_same=is_same, differing=differing)
