@@ -68,7 +68,7 @@ def _compile_anew() -> None:
     except ImportError:
         return
     for kind in (CFunc, Dispatcher):
-        kind.enable_caching = lambda _function: None
+        kind.enable_caching = lambda _function: None  # type: ignore[method-assign]
 
 
 def _opened(worker: ModuleType, root: Path, device_name: str) -> Witness | Reply:
