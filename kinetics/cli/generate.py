@@ -42,7 +42,10 @@ class GenerateOptions:
     summary: Annotated[
         BlockSummary | None, typer.Option(help="How block_topk scores a page: by its mean key, or by a bound (Quest).")
     ] = None
-    num_sink_tokens: Annotated[int, count_option("First keys always kept on top of the budget.", "--sink-tokens")] = 0
+    num_sink_tokens: Annotated[
+        int | None,
+        count_option("First keys kept on top of the budget; without: a page for block_topk, local.", "--sink-tokens"),
+    ] = None
     num_dense_layers: Annotated[int, count_option("First layers that run dense.", "--dense-layers")] = 0
     page_size: Annotated[int, count_option("Tokens per page; a block is a page.", least=1, most=2**16)] = 16
     num_trials: Annotated[int, count_option("Answers to each question.", "--trials", least=1, most=2**16)] = 1

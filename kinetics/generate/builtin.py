@@ -19,7 +19,7 @@ from kinetics.generate.source import Source, attention_facts
 from kinetics.machine.device import num_cpus, resolve_device
 from kinetics.samples.answers import EngineAnswers, TrialEncoder
 from kinetics.samples.problems import Problem
-from kinetics.samples.prompts import open_encoder
+from kinetics.samples.prompts import PromptStyle, has_chat_template, open_encoder
 from kinetics.specs.generation import Generate
 
 DEFAULT_BATCH: Final = {"cpu": 32, "cuda": 64}
@@ -57,6 +57,7 @@ def open_builtin(
             answer=EngineAnswers(generate=generate, trial_encoder=trial_encoder),
             facts=facts,
             prompts_sha256=_prompts_sha256(prompts.values()),
+            remarks=_no_template(request, folder),
         )
 
 
@@ -145,6 +146,13 @@ def _sample_sha256(folder: Path) -> str:
                 file.seek(piece * size // _NUM_PIECES)
                 digest.update(file.read(_PIECE_BYTES))
     return digest.hexdigest()
+
+
+def _no_template(request: GenerateRequest, folder: Path) -> tuple[str, ...]:
+    """That a model asked in the paper's words has no chat template for them, as base models have none."""
+    if prompt_style(request) is PromptStyle.PLAIN or has_chat_template(folder):
+        return ()
+    return (f"{folder.name} has no chat template: it was given the instruction and the problem as plain text",)
 
 
 def _prompts_sha256(prompts: Iterable[Sequence[int]]) -> str:

@@ -24,6 +24,10 @@ _MAX_NAME_BYTES: Final = 255
 """Of one part of a path: what Linux and macOS allow."""
 
 
+_NEEDS_SINKS: Final = (PolicyKind.BLOCK_TOPK, PolicyKind.LOCAL)
+"""Mean keys of pages, and recency, do not find the first tokens on which models rest their attention."""
+
+
 class EngineName(Enum):
     """Who generates."""
 
@@ -43,13 +47,14 @@ class PromptChoice(Enum):
 class PolicyChoice:
     """Attention as asked for; 0 and None mean not given.
 
-    `kv_budget` includes the local keys of block top-k, and of local attention is nothing else.
+    `kv_budget` includes the local keys of block top-k, and of local attention is nothing else. Sinks come on top:
+    `num_sink_tokens` 0 is none of them, None the page that pages and local keys need on real text.
     """
 
     attention: PolicyKind = PolicyKind.DENSE
     kv_budget: int = 0
     num_local: int = 0
-    num_sink_tokens: int = 0
+    num_sink_tokens: int | None = None
     num_dense_layers: int = 0
     page_size: int = 16
     summary: BlockSummary | None = None
@@ -69,11 +74,28 @@ class PolicyChoice:
             kv_budget=0 if is_local else self.kv_budget,
             num_local=self.kv_budget or self.num_local if is_local else self.num_local,
             block_size=self.page_size if is_block else 0,
-            num_sink_tokens=self.num_sink_tokens,
+            num_sink_tokens=self.num_kept_sinks,
             keeps_partial_block=is_block,
             summary=self.summary,
         )
         return build_policy(self.attention, given)
+
+    @property
+    def num_kept_sinks(self) -> int:
+        """First keys always kept: as given, else a page of them where attention would not find them by itself."""
+        if self.num_sink_tokens is not None:
+            return self.num_sink_tokens
+        return self.page_size if self.attention in _NEEDS_SINKS else 0
+
+    @property
+    def remark(self) -> str:
+        """What people should know of it before it runs; empty if nothing."""
+        if self.attention not in _NEEDS_SINKS or self.num_kept_sinks:
+            return ""
+        return (
+            f"--sink-tokens 0: no first keys are kept, and on real text {self.attention.value} attention without them "
+            f"answers much worse; --sink-tokens {self.page_size}, the default, keeps one page (docs/aime.md)"
+        )
 
     @property
     def label(self) -> str:

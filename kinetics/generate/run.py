@@ -59,10 +59,11 @@ def run_generate(request: GenerateRequest, progress: Progress) -> GenerateOutcom
 
     Raises: ValueError for what cannot work, before anything is generated; LostWork for what stops the run later.
     """
-    problems = choose_problems(request)
+    problems, path = choose_problems(request), log_path(request)
+    if request.choice.remark:
+        progress.say(request.choice.remark)
     with _open_source(request, problems, on_tokens=progress.on_tokens, say=progress.say) as source:
         header = _header(request, problems, source)
-        path = log_path(request)
         with SampleLog.resume(path, header) if request.resumes else SampleLog.create(path, header) as log:
             trials = plan_trials(problems, num_trials=request.num_trials, seed=request.seed, done=log.done)
             num_samples = len(problems) * request.num_trials

@@ -48,7 +48,7 @@ def message_of(result):
 
 def test_a_run_makes_every_sample_and_the_law_prices_it(made, tmp_path):
     _, dense = made("--trials", 2)
-    _, sparse = made("--trials", 2, "--attention", "block_topk", "--kv-budget", 32, "--sink-tokens", 16)
+    _, sparse = made("--trials", 2, "--attention", "block_topk", "--kv-budget", 32)
     assert dense["samples"] == dense["generated"] == sparse["generated"] == 8
     assert Path(sparse["log"]).name == "made_tiny_block16_blocktopk2_partial_sink16.jsonl"
     law = CliRunner().invoke(app, ["law", "--traces", str(tmp_path / "runs"), "--json"])
@@ -62,6 +62,22 @@ def test_a_run_makes_every_sample_and_the_law_prices_it(made, tmp_path):
         assert float(row["predicted_s"]) > 0
         assert float(row["measured_s"]) > 0
     assert (tmp_path / "runs" / "law" / "accuracy_per_cost.png").stat().st_size > 10_000
+
+
+def test_who_asks_for_no_sinks_gets_none_and_is_told_what_that_costs(made):
+    result, found = made("--attention", "block_topk", "--kv-budget", 32, "--sink-tokens", 0)
+    assert json.loads(Path(found["log"]).read_text().splitlines()[0])["attention"]["num_sink_tokens"] == 0
+    assert message_of(result).startswith("--sink-tokens 0: no first keys are kept")
+    result, _ = made("--attention", "block_topk", "--kv-budget", 32)
+    assert not result.stderr
+
+
+def test_a_model_without_a_chat_template_is_asked_in_plain_text_and_that_is_said(made, tmp_path):
+    base = save_tiny_model(tmp_path / "base", has_chat_template=False)
+    result, _ = made("--model", base, "--questions", 1)
+    assert message_of(result).startswith("base has no chat template: it was given the instruction and the problem")
+    result, _ = made("--model", base, "--questions", 1, "--prompt", "plain", out="plain")
+    assert not result.stderr
 
 
 def test_the_header_says_what_was_used_and_positional_files_read_it_too(made, model, tmp_path):
@@ -143,7 +159,9 @@ def test_pages_scored_by_bounds_are_another_log(made):
     sparse = ["--attention", "block_topk", "--kv-budget", 32]
     _, mean = made(*sparse)
     _, bound = made(*sparse, "--summary", "min_max")
-    assert Path(bound["log"]).name == "made_tiny_block16_blocktopk2_minmax_partial.jsonl" != Path(mean["log"]).name
+    assert (
+        Path(bound["log"]).name == "made_tiny_block16_blocktopk2_minmax_partial_sink16.jsonl" != Path(mean["log"]).name
+    )
     header = json.loads(Path(bound["log"]).read_text().splitlines()[0])
     assert header["attention"]["summary"] == "min_max"
     result, _ = made("--summary", "min_max")

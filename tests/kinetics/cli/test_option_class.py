@@ -55,7 +55,7 @@ def test_fields_of_takes_what_bears_the_same_name_and_lets_others_win():
 DEFAULTS = GenerateOptions(model="m", attention=PolicyKind.BLOCK_TOPK, kv_budget=64)
 OTHER_VALUES = {
     "model": "other", "dataset": "mini", "problems": Path("p.jsonl"), "num_questions": 7, "attention": PolicyKind.TOPK,
-    "kv_budget": 128, "num_local": 16, "summary": BlockSummary.MIN_MAX, "num_sink_tokens": 16, "num_dense_layers": 1,
+    "kv_budget": 128, "num_local": 16, "summary": BlockSummary.MIN_MAX, "num_sink_tokens": 0, "num_dense_layers": 1,
     "page_size": 32, "num_trials": 9, "max_new_tokens": 11, "temperature": 0.7, "top_p": 0.5, "top_k": 3,
     "repetition_window": 64, "prompt": PromptChoice.PLAIN, "seed": 5, "batch": 6, "num_threads": 2, "device": "cpu",
     "out": Path("elsewhere"), "resumes": True, "num_workers": 2, "ray_address": "auto", "engine": EngineName.OPENAI,

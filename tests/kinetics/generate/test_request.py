@@ -18,7 +18,21 @@ def test_a_choice_becomes_a_policy_whose_blocks_are_pages():
     assert block.policy().kv_budget == 1024
     assert PolicyChoice().policy() == Dense()
     assert PolicyChoice(attention=PolicyKind.TOPK, kv_budget=100).policy() == TopK(kv_budget=100)
-    assert PolicyChoice(attention=PolicyKind.LOCAL, kv_budget=64).policy() == Local(num_local=64)
+    assert PolicyChoice(attention=PolicyKind.LOCAL, kv_budget=64, num_sink_tokens=0).policy() == Local(num_local=64)
+
+
+@pytest.mark.parametrize("kind", PolicyKind)
+@pytest.mark.parametrize("given", [None, 0, 64])
+def test_a_page_of_sinks_is_kept_unless_said_and_none_only_with_a_remark(kind, given):
+    choice = PolicyChoice(
+        attention=kind, kv_budget=64 * kind.has_kv_budget, page_size=32,
+        num_sink_tokens=given if kind.has_kv_budget else None,
+    )  # fmt: skip
+    needs_sinks = kind in (PolicyKind.BLOCK_TOPK, PolicyKind.LOCAL)
+    expected = given if given is not None and kind.has_kv_budget else 32 * needs_sinks
+    assert getattr(choice.policy(), "num_sink_tokens", 0) == expected
+    assert ("--sink-tokens 32, the default, keeps one page" in choice.remark) == (needs_sinks and given == 0)
+    assert bool(choice.remark) == (needs_sinks and given == 0)
 
 
 def test_logs_are_named_as_published_files_are_and_unlike_runs_unlike():
