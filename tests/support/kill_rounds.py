@@ -80,6 +80,16 @@ def samples(path: Path) -> dict[tuple[str, int], object]:
     return found
 
 
+def num_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for_lines(path: Path, wanted: int, pid: int) -> None:
+    """Until so many lines are there or the process has ended: a moment that no machine is too slow or fast for."""
+    while num_lines(path) < wanted and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.001)
+
+
 def main(model: Path, problems: Path, folder: Path, num_rounds: int) -> None:
     torch.set_num_threads(1)
     run_generate(request(model, problems, folder / "calm"), Silent())
@@ -92,11 +102,11 @@ def main(model: Path, problems: Path, folder: Path, num_rounds: int) -> None:
     for number in range(num_rounds):
         work = request(model, problems, folder / f"killed{number}")
         pid = forked(work)
-        time.sleep(rng.uniform(0.0, calm_s))
+        wait_for_lines(log_path(work), rng.randrange(len(calm) + 1), pid)
+        time.sleep(rng.uniform(0.0, calm_s / len(calm)))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        path = log_path(work)
-        num_left.append(len(calm) - (max(0, path.read_bytes().count(b"\n") - 1) if path.exists() else 0))
+        num_left.append(len(calm) - max(0, num_lines(log_path(work)) - 1))
         finish(work)
         again = samples(path)
         assert again.keys() == calm.keys(), f"round {number}: {calm.keys() ^ again.keys()} lost or added"

@@ -23,7 +23,7 @@ class Meeting:
 
     def __post_init__(self) -> None:
         self.slots: list[Any] = [None] * self.num_ranks
-        self.barrier = threading.Barrier(self.num_ranks, timeout=30)
+        self.barrier = threading.Barrier(self.num_ranks, timeout=120)
 
     def exchange(self, rank: int, own: Said, what: str) -> list[Said]:
         if rank == 0:

@@ -42,8 +42,8 @@ def test_a_worker_in_a_call_that_hangs_dies_with_a_parent_that_was_killed(reposi
         pid = int(parent.stdout.readline())
         time.sleep(1.0)
         assert is_running(pid)
-        parent.communicate("x", timeout=20)
-    deadline = time.monotonic() + 10
+        parent.communicate("x", timeout=120)
+    deadline = time.monotonic() + 60
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(pid)
