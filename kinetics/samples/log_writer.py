@@ -1,6 +1,7 @@
 """The log of a run: a header line with every setting, then one finished sample a line, on disk before the next one.
 
-A process that dies leaves whole lines and at most one cut one, which a resumed run drops. What the lines mean is what
+A process that dies leaves whole lines and at most one cut one, which a resumed run moves beside the log. A file that is
+not a log of these settings stays as it was, to the byte. What the lines mean is what
 `kinetics law` reads; `traces` parses it.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from kinetics.files.atomic import CannotWriteError, to_strict
+from kinetics.files.atomic import CannotWriteError, to_strict, writing
 from kinetics.files.checked import shown
 from kinetics.files.json_text import parse_json
 from kinetics.files.lines import MAX_LINE_BYTES, DataFileError
@@ -26,6 +27,8 @@ LOG_SCHEMA: Final = 1
 NOT_COMPARED: Final = frozenset({"versions", "machine", "started_utc"})
 """Header fields that describe where a run happened; a resumed run may differ in them."""
 _MAX_SHOWN: Final = 200
+_SCHEMA_KEY: Final = "kinetics_log"
+_HEADER_START: Final = b'{"kinetics_log": '
 
 
 class LostWork(RuntimeError):  # noqa: N818 - it names what happened, not a bug
@@ -65,10 +68,10 @@ class SampleLog:
 
     @classmethod
     def resume(cls, path: Path, header: Mapping[str, Any]) -> SampleLog:
-        """An existing log with the same settings, its cut last line dropped; a new one if there is none.
+        """An existing log with the same settings, its cut last line moved to `<log>.remnant`; or else a new one.
 
-        Raises: ValueError naming the first setting that differs; DataFileError for a line that is no sample;
-        LostWork if the file cannot be written.
+        Raises: ValueError naming the first setting that differs; DataFileError for a file that is no log or a line that
+        is no sample; CannotWriteError or LostWork if the file cannot be written.
         """
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -87,11 +90,14 @@ class SampleLog:
 
     @classmethod
     def _resumed(cls, path: Path, descriptor: int, header: Mapping[str, Any]) -> SampleLog:
-        remarks = _drop_cut_line(path, descriptor)
         lines = list(_lines(path, descriptor))
+        cut = _cut_line(descriptor)
         if lines:
             _check_settings(path, dict(lines[0][1]), dict(header))
-        log = cls(path, descriptor, done=_done(path, lines[1:]), remarks=tuple(remarks))
+        elif cut and not _is_cut_header(cut):
+            raise _no_log(path)
+        done = _done(path, lines[1:])
+        log = cls(path, descriptor, done=done, remarks=_move_cut_line(path, descriptor, cut))
         if not lines:
             log.append(header)
         return log
@@ -132,13 +138,31 @@ def _locked(path: Path, descriptor: int) -> int:
     return descriptor
 
 
-def _drop_cut_line(path: Path, descriptor: int) -> list[str]:
-    size = os.fstat(descriptor).st_size
-    whole = sum(len(line) for line in _raw_lines(descriptor) if line.endswith(b"\n"))
-    if whole == size:
-        return []
-    os.ftruncate(descriptor, whole)
-    return [f"{path}: dropped a last line that was cut after {size - whole} bytes; its sample is made anew"]
+def _cut_line(descriptor: int) -> bytes:
+    """What stands behind the last newline: a line that a dying process did not get to end."""
+    last = b""
+    for line in _raw_lines(descriptor):
+        last = line
+    return b"" if last.endswith(b"\n") else last
+
+
+def _is_cut_header(cut: bytes) -> bool:
+    """Whether a file of one unfinished line can be a log whose run died in its first write."""
+    return cut.startswith(_HEADER_START) or _HEADER_START.startswith(cut)
+
+
+def _move_cut_line(path: Path, descriptor: int, cut: bytes) -> tuple[str, ...]:
+    """Move the cut line behind those of earlier resumed runs; it is beside the log before the log is shortened."""
+    if not cut:
+        return ()
+    remnant = path.with_name(path.name + ".remnant")
+    with writing(f"file {remnant}", remedy="make room and run again with --resume"), remnant.open("ab") as file:
+        file.write(cut + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(cut))
+    told = f"{path}: a last line that was cut after {len(cut)} bytes is in {remnant.name} now; its sample is made anew"
+    return (told,)
 
 
 def _raw_lines(descriptor: int) -> Iterator[bytes]:
@@ -149,9 +173,12 @@ def _raw_lines(descriptor: int) -> Iterator[bytes]:
 
 
 def _lines(path: Path, descriptor: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The whole lines."""
     for number, line in enumerate(_raw_lines(descriptor), start=1):
         if len(line) > MAX_LINE_BYTES:
             raise DataFileError(f"{path}:{number}: line must be at most {MAX_LINE_BYTES} bytes, got more")
+        if not line.endswith(b"\n"):
+            return
         try:
             record = parse_json(line)
         except ValueError as error:
@@ -175,7 +202,16 @@ def _done(path: Path, lines: list[tuple[int, Mapping[str, Any]]]) -> frozenset[S
     return frozenset(done)
 
 
+def _no_log(path: Path) -> DataFileError:
+    return DataFileError(
+        f"{path}: must be a log of `kinetics generate`, got another file, which stays as it is; "
+        "choose another folder with --out"
+    )
+
+
 def _check_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    if _SCHEMA_KEY not in found:
+        raise _no_log(path)
     there, here = (_flat(header) for header in (found, json.loads(json.dumps(to_strict(wanted)))))
     for name in dict.fromkeys([*here, *there]):
         must_be, got = there.get(name), here.get(name)

@@ -108,7 +108,7 @@ def main(model: Path, problems: Path, folder: Path, num_rounds: int) -> None:
         os.waitpid(pid, 0)
         num_left.append(len(calm) - max(0, num_lines(log_path(work)) - 1))
         finish(work)
-        again = samples(path)
+        again = samples(log_path(work))
         assert again.keys() == calm.keys(), f"round {number}: {calm.keys() ^ again.keys()} lost or added"
         changed = [key for key in calm if calm[key] != again[key]]
         assert not changed, f"round {number}: {changed} changed"

@@ -27,6 +27,16 @@ def test_every_row_is_on_disk_before_append_returns(tmp_path):
     assert lines[0]["document"] == {"schema": 1}
 
 
+def test_every_row_is_synced_to_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    journal = RowJournal(tmp_path / "run.json")
+    journal.start({"schema": 1})
+    journal.append({"name": "a"})
+    assert synced[-1] == journal.path.stat().st_size
+    assert len(synced) == 2
+
+
 def test_a_finished_journal_leaves_the_result_file_alone_in_its_folder(tmp_path):
     journal = RowJournal(tmp_path / "run.json")
     journal.start({"schema": 1})

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinetics.files.atomic import CannotWriteError
+from kinetics.results import journal as journal_module
 from kinetics.results import recovery
 from kinetics.results.journal import JOURNAL_SUFFIX, RowJournal
 from kinetics.results.recovery import recover_journals
@@ -279,18 +280,22 @@ def test_a_run_killed_between_its_file_and_its_journal_has_its_rows_once(tmp_pat
     assert names(result) == ["case0", "case1", "case2"]
 
 
-def test_a_run_killed_before_its_file_was_there_has_its_rows_once(tmp_path, monkeypatch):
-    from kinetics.results import journal as journal_module
+@pytest.mark.parametrize("there", [None, "an earlier run's"])
+def test_a_run_killed_before_its_file_was_there_has_its_rows_once(tmp_path, there):
+    out = tmp_path / "out.txt"
+    if there:
+        out.write_text(there)
 
     def work():
         journal = RowJournal(tmp_path / "run.json")
         journal.start({"schema": SCHEMA})
         journal.append(ROWS[0])
         journal_module.write_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        journal.finish(journal.result, {"schema": SCHEMA, "benchmarks": ROWS[:1]})
+        journal.finish(out, {"schema": SCHEMA, "benchmarks": ROWS[:1]})
 
     reap(in_child(work))
     assert names(recovered_once(tmp_path).path) == ["case0"]
+    assert there is None or out.read_text() == there
 
 
 @pytest.mark.parametrize("moment", ["write_text", "_drop"])

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from kinetics.files.atomic import CannotWriteError
 from kinetics.files.lines import DataFileError
 from kinetics.samples.log_writer import LostWork, SampleLog
 
@@ -71,9 +72,57 @@ def test_a_half_written_last_line_is_dropped_and_said_so(path, kept):
         assert log.done == {("a", 0)}
         assert f"cut after {kept} bytes" in log.remarks[0]
     assert path.read_bytes() == whole
+    assert path.with_name("log.jsonl.remnant").read_bytes() == cut + b"\n"
 
 
-@pytest.mark.parametrize("content", [b"", b'{"kinetics_log": 1, "mo'])
+def test_the_remnants_of_two_kills_are_both_kept(path):
+    SampleLog.create(path, HEADER).__exit__(None, None, None)
+    for cut in (b'{"problem_id": "a', b'{"prob'):
+        with path.open("ab") as file:
+            file.write(cut)
+        SampleLog.resume(path, HEADER).__exit__(None, None, None)
+    assert path.with_name("log.jsonl.remnant").read_bytes() == b'{"problem_id": "a\n{"prob\n'
+    assert lines(path) == [HEADER]
+
+
+FOREIGN = {
+    "one line of JSON": b'{"name": "mine"}',
+    "a whole line of JSON": b'{"name": "mine"}\n',
+    "another program's log": b'{"name": "mine"}\n{"step": 1}\n{"step"',
+    "text": b"a person's notes\nof two li",
+    "one word": b"notes",
+    "bytes": b"\xff\xfe\x00",
+    "deep": b"[" * 10_000,
+    "a list": b"[1, 2]\n[3",
+    "a log of other settings": b'{"kinetics_log": 1, "model": "other"}\n{"problem_id": "a", "trial": 0}\n{"problem',
+    "a log with a broken sample": json.dumps(HEADER).encode() + b'\n{"trial": 0}\n{"problem',
+    "a log with a sample twice": json.dumps(HEADER).encode() + b'\n{"problem_id": "a", "trial": 0}' * 2 + b"\n{",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_log_of_these_settings_stays_as_it_was(path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"log\.jsonl") as refused:
+        SampleLog.resume(path, HEADER)
+    assert "\n" not in str(refused.value)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_log_is_cut_only_when_its_remnant_is_on_disk(path, monkeypatch):
+    SampleLog.create(path, HEADER).__exit__(None, None, None)
+    with path.open("ab") as file:
+        file.write(b'{"problem_id": "a')
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CannotWriteError, match=r"log\.jsonl\.remnant cannot be written \(No space left on device\)"):
+        SampleLog.resume(path, HEADER)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b'{"kinetics_log": 1, "mo', b'{"kine', json.dumps(HEADER).encode()])
 def test_a_log_killed_within_its_header_starts_anew(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
