@@ -17,6 +17,7 @@ from kinetics.law.choices import Choices, choices_by_kind, cost_grid, lead_over_
 from kinetics.law.claims import BEST_OF_N, LONG_COT
 from kinetics.law.intervals import difference_interval
 from kinetics.law.lengthening import Lengthening, compare_lengths
+from kinetics.law.log_ceilings import ceilings_by_label, ceilings_of_devices
 from kinetics.law.measured_costs import EFLOP, JOULES, LOG_COSTS, MEASURED, PREDICTED, MeasuredDevice, log_cost_models
 from kinetics.law.strategies import (
     CostModelsOf,
@@ -95,10 +96,14 @@ def tabulate_logs(logs: Sequence[Log], cost_models_of: CostModelsOf, *, seed: in
 
 
 def cost_models_of_logs(logs: Sequence[Log], *, batch: int = 0, device: MeasuredDevice | None = None) -> CostModelsOf:
-    """The cost models that each log has evidence for."""
+    """The cost models that each log has evidence for; logs of one device are priced by the same ceilings."""
+    ceilings = ceilings_by_label(ceilings_of_devices([log.file for log in logs]))
     models = {
-        log.file.samples.label: log_cost_models(log.file.header, log.spec, log.file.usages, batch=batch, device=device)
+        label: log_cost_models(
+            log.file.header, log.spec, log.file.usages, batch=batch, device=device, ceilings=ceilings.get(label)
+        )
         for log in logs
+        for label in [log.file.samples.label]
     }
     return lambda samples: models[samples.label]
 

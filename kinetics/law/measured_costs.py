@@ -84,13 +84,17 @@ def log_cost_models(
     *,
     batch: int = 0,
     device: MeasuredDevice | None = None,
+    ceilings: Ceilings | None = None,
 ) -> dict[str, CostModel]:
-    """The cost models that a log has evidence for, by the name of the column; its dense layers are charged dense."""
+    """The cost models that a log has evidence for, by the name of the column; its dense layers are charged dense.
+
+    `ceilings`: of the device that made it, where more than this log knows them.
+    """
     options = CostOptions(batch=batch, num_dense_layers=header.num_dense_layers)
     found: dict[str, CostModel | None] = {
         EFLOP: EFlopCost(model=spec, options=options),
         PUBLISHED: PublishedCost(model=spec),
-        PREDICTED: _roofline_cost(header, spec),
+        PREDICTED: _roofline_cost(header, spec, ceilings),
         MEASURED: device.cost_model(spec, num_dense_layers=header.num_dense_layers)
         if device
         else _run_cost(header, fit_step(usages)),
@@ -159,7 +163,7 @@ def _run_cost(header: TraceHeader, step: StepCost | None) -> MeasuredCost | None
     return MeasuredCost(dense=row, sparse=row)
 
 
-def _roofline_cost(header: TraceHeader, spec: ModelSpec) -> ModelledStepCost | None:
+def _roofline_cost(header: TraceHeader, spec: ModelSpec, known: Ceilings | None) -> ModelledStepCost | None:
     """Seconds by the roofline of the machine that made the log; None if the log does not carry its ceilings.
 
     None too for what the step model does not describe: other policies, and layers that differ.
@@ -169,7 +173,7 @@ def _roofline_cost(header: TraceHeader, spec: ModelSpec) -> ModelledStepCost | N
         return None
     if not {"batch", "page_size", "dtype"} <= header.engine.keys():
         return None
-    ceilings, batch = Ceilings(**facts), int(header.engine["batch"])
+    ceilings, batch = known or Ceilings(**facts), int(header.engine["batch"])
 
     def step_s(policy: AttentionPolicy, context_len: int) -> float:
         shape = StepShape(

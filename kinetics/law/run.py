@@ -15,6 +15,7 @@ from kinetics.cost.query import Mode
 from kinetics.law.accuracy import accuracy_tables
 from kinetics.law.charging import charging_of
 from kinetics.law.document import law_document
+from kinetics.law.log_ceilings import ceiling_remarks, ceiling_table, ceilings_of_devices
 from kinetics.law.logs import Log, cost_models_of_logs, lengthenings_of, log_tables, tabulate_logs
 from kinetics.law.measured_costs import MEASURED, read_measured_device
 from kinetics.law.published import read_published_curves
@@ -149,10 +150,13 @@ def _law_of_logs(request: LawRequest) -> LawOutcome:
     strategies = tabulate_logs(logs, cost_models_of, seed=request.seed)
     tables = log_tables(logs, strategies, cost_models_of, seed=request.seed, dollars_per_hour=request.dollars_per_hour)
     tables.append(accuracy_tables(samples.sets, seed=request.seed)[0])
+    devices = ceilings_of_devices([log.file for log in logs])
+    tables += [ceiling_table(devices)] if devices else []
     written = write_tables(tables, request.out)
     source = f"{len(samples.trace_files)} log(s)"
     figures: list[Path] = []
     remarks: list[str] = []
+    unlike = ceiling_remarks(devices)
     if request.draws_figures:
         from kinetics.law.plots import plot_lengthening, plot_strategies
 
@@ -169,8 +173,13 @@ def _law_of_logs(request: LawRequest) -> LawOutcome:
             "files": [str(path) for path in [*written, *figures]],
             "left_out": list(samples.left_out),
         },
-        text=_text([f"source: {source}"], tables, _PRINTED_OF_LOGS, f"files: {request.out}"),
-        remarks=(*remarks, *(f"left out: {item}" for item in samples.left_out), *samples.notes),
+        text=_text(
+            [f"source: {source}"],
+            tables,
+            (*_PRINTED_OF_LOGS, "ceilings") if unlike else _PRINTED_OF_LOGS,
+            f"files: {request.out}",
+        ),
+        remarks=(*remarks, *unlike, *(f"left out: {item}" for item in samples.left_out), *samples.notes),
         has_failed=bool(samples.left_out),
     )
 
