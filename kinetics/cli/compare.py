@@ -13,6 +13,7 @@ from kinetics.cli.errors import one_line_errors
 from kinetics.files.printable import printable
 
 if TYPE_CHECKING:
+    from kinetics.compare.comparison import Comparison
     from kinetics.tables.table import Table
 
 _SILICON = "silicon"
@@ -33,6 +34,7 @@ class Format(Enum):
     MARKDOWN = "markdown"
     CSV = "csv"
     JSON = "json"
+    BMF = "bmf"
 
 
 def compare(
@@ -43,7 +45,9 @@ def compare(
     print_as: Annotated[
         Format,
         typer.Option(
-            "--format", help="table: a summary; markdown or json: everything; csv: one line per case and file."
+            "--format",
+            help="table: a summary; markdown or json: everything; csv: one line per case and file; bmf: the last "
+            "file's cases, for Bencher.",
         ),
     ] = Format.TABLE,
     shows_all: Annotated[
@@ -62,6 +66,9 @@ def compare(
     with one_line_errors():
         laws, results = split_law_documents(_without_gate_files(files))
         comparison = compare_files(read_result_files(results))
+        if print_as is Format.BMF and not as_json:
+            _put_metrics(comparison, out)
+            return
         wanted, notes = (Format.JSON if as_json else print_as), remarks(comparison)
         is_for_people = wanted in (Format.TABLE, Format.MARKDOWN)
         tables = tables_for_people(comparison) if is_for_people else comparison_tables(comparison)
@@ -175,6 +182,12 @@ def _render(tables: list[Table], notes: list[str], wanted: Format) -> str:
         parts = [f"## {_title(table)}\n\n{table.as_markdown()}" for table in tables]
         return "\n".join(["".join(f"> {escape(printable(note), quote=False)}\n>\n" for note in notes), *parts])
     return "\n\n".join([*(f"{_title(table)}\n{table.as_text()}" for table in tables), *map(printable, notes)]) + "\n"
+
+
+def _put_metrics(comparison: Comparison, out: Path | None) -> None:
+    from kinetics.compare.bencher_metrics import bencher_metrics
+
+    _put(json.dumps(bencher_metrics(comparison), indent=1, allow_nan=False) + "\n", out)
 
 
 def _title(table: Table) -> str:

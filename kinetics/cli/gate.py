@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kinetics.cli.errors import ExitCode
 from kinetics.cli.option_types import count_option, device_option
-from kinetics.files.atomic import check_can_write, to_strict, write_text
+from kinetics.files.atomic import check_can_write, to_strict, write_json, write_text
 from kinetics.results.store import Document
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ Grid = Annotated[str, typer.Option("--grid", help="gate: what CI runs; smoke: pr
 ResultsDir = Annotated[Path | None, typer.Option("--results-dir", help="Default: runs/ of the checkout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the result file here.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write the table as Markdown here.")]
+Bmf = Annotated[Path | None, typer.Option("--bmf", help="Also write Bencher Metric Format here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result document on stdout instead of a table.")]
 
 
@@ -51,9 +52,11 @@ def gate(
     results_dir: ResultsDir = None,
     out: Out = None,
     markdown_file: Markdown = None,
+    bmf_file: Bmf = None,
     as_json: Json = False,
 ) -> None:
     """Did this change make a kernel slower? Exit 0 no, 1 SLOW or MISSING, 3 INVALID, 5 AMBIGUOUS with --strict."""
+    from kinetics.gate.bencher_metrics import bencher_metrics
     from kinetics.gate.gate_file import verdicts_of
     from kinetics.gate.runs import gate_against_files, gate_in_lockstep
     from kinetics.gate.verdicts import exit_code
@@ -65,11 +68,14 @@ def gate(
         raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
     request = _request(device, grid, launches, results_dir, out)
     check_can_write(markdown_file)
+    check_can_write(bmf_file)
     with _Termination():
         if base:
             document, path = gate_in_lockstep(request, base=base, say=_ProgressLines())
         else:
             document, path = gate_against_files(request, files=baseline_file or [], say=_ProgressLines())
+    if bmf_file:
+        write_json(bmf_file, bencher_metrics(document))
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
     raise typer.Exit(_lost_code(document) or exit_code(verdicts_of(document), is_strict=strict))
 
@@ -101,7 +107,7 @@ def _refuse_options(context: typer.Context) -> None:
     given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
     if given:
         flag = given[0].replace("_", "-")
-        raise ValueError(f"options of self-test must stand behind it, got --{flag} before; move it")
+        raise ValueError(f"options of {context.invoked_subcommand} must stand behind it, got --{flag} before; move it")
 
 
 class _Termination:

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from kinetics import __version__
-from kinetics.cli import bench, compare, gate, generate, law, machine, mini, plan, predict, publish, silicon, validate
+from kinetics.cli import (
+    bench,
+    compare,
+    gate,
+    gate_trend,
+    generate,
+    law,
+    machine,
+    mini,
+    plan,
+    predict,
+    publish,
+    silicon,
+    validate,
+)
 from kinetics.cli.errors import Verbs
 
 app = typer.Typer(
@@ -60,6 +74,7 @@ app.command(epilog="Example: kinetics generate --model mini-200k --dataset mini 
 )
 app.command(epilog="Example: kinetics validate --operation attention --on H200 --split beyond")(validate.validate)
 app.add_typer(gate.app, name="gate", epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")
+gate.app.command(epilog="Example: kinetics gate trend runs/cpu-amd-epyc-zen4-2c")(gate_trend.trend)
 app.command("aa", hidden=True, epilog="Example: kinetics gate self-test --launches 20")(gate.self_test)
 app.add_typer(mini.app, name="mini")
 app.command(epilog="Example: kinetics compare results/cpu-amd-epyc-2c/*.json results/published/*.json")(compare.compare)

@@ -52,7 +52,7 @@ def stored_baseline(
         if found := machine_difference(machine, document["machine_info"]):
             difference = found
             continue
-        if _is_accepted(case, spec, document):
+        if is_accepted(case, spec, document):
             values += [normalised(run) for run in map(case_run, document["runs"]) if run.case == case and run.counts]
     incomparable = None
     if len(values) < MIN_BASELINE_LAUNCHES:
@@ -125,7 +125,7 @@ def _detectable(baseline: StoredBaseline) -> float:
     return math.expm1(max(math.log1p(STORED_MARGIN), _needed_shift(baseline)))
 
 
-def _is_accepted(case: str, spec: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+def is_accepted(case: str, spec: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     """Whether a file measured this very case and did not call it SLOW or INVALID."""
     if not any(plan["name"] == case and plan["spec"] == spec for plan in document["cases"]):
         return False

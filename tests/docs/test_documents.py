@@ -48,7 +48,19 @@ NOT_RUN = {
 }
 """Words that a `kinetics` command holds, the verb first, and why it is not run."""
 
-OTHER_PROGRAMS = {"python3", "python", "pip", "pytest", "git", "tox", "pre-commit", ".ci/run", "echo", "torchrun"}
+OTHER_PROGRAMS = {
+    "python3",
+    "python",
+    "pip",
+    "pytest",
+    "git",
+    "tox",
+    "pre-commit",
+    ".ci/run",
+    "echo",
+    "torchrun",
+    "bencher",
+}
 
 GROUP = typer.main.get_command(app)
 COMMANDS = list(dict.fromkeys([*document_commands(), *help_examples(GROUP)]))

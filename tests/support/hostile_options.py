@@ -37,7 +37,7 @@ _OTHER_CAUSES: Final = (
     "needs samples", "must not go with", "must be left out", "must be given, got both", "must name a .png",
     "must not exist yet",
 )  # fmt: skip
-_OUTPUTS: Final = ("--out", "--results-dir", "--markdown", "--csv", "--figure", "--to")
+_OUTPUTS: Final = ("--out", "--results-dir", "--markdown", "--bmf", "--csv", "--figure", "--to")
 SAMPLES: Final = "model,dataset,question_id,trial,generated_length,length_unit,answer,gold,correct\n" + "".join(
     f"Qwen3-8B,aime24,q{question},{trial},{1000 * (trial + 1)},tokens,7,7,{(question + trial) % 2}\n"
     for question in range(3)
@@ -77,6 +77,7 @@ BASES: Final[dict[str, list[tuple[str, str]]]] = {
     "validate": [("{folder}/latencies.csv", "")],
     "gate": [("", "--base HEAD --device cpu"), ("", "--baseline-file {folder}/old.json --device cpu")],
     "gate self-test": [("", "--device cpu")],
+    "gate trend": [("{folder}/runs/made", "")],
     "aa": [("", "--device cpu")],
     "mini": [("train", "--out {folder}/mini/{call}")],
     "mini train": [("", "--out {folder}/mini/{call}")],
@@ -183,6 +184,10 @@ def make_files(folder: Path) -> None:
     for name, seconds in (("old.json", 2e-3), ("new.json", 1e-3)):
         document = make_document([make_row(samples=[seconds] * 9)])
         (folder / name).write_text(json.dumps(document), encoding="utf-8")
+    (folder / "runs" / "made").mkdir(parents=True)
+    for day in range(1, 8):
+        document = make_document([make_row(canary_bytes_per_s=1e9)], started_utc=f"2026-01-{day:02}T00:00:00Z")
+        (folder / "runs" / "made" / f"{day}.json").write_text(json.dumps(document), encoding="utf-8")
     (folder / "problems.csv").write_text("problem,answer\nWhat is 1 + 1?,2\n", encoding="utf-8")
     (folder / "run.json").write_text(json.dumps(make_run()), encoding="utf-8")
     (folder / "binary.json").write_bytes(bytes(range(256)) * 8)

@@ -39,7 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_files(folder)
     subprocess.run(["git", "update-ref", "refs/remotes/origin/main", "HEAD"], cwd=folder, check=True)
     (folder / "results").symlink_to(ROOT / "results")
-    (folder / "runs").mkdir()
     return folder
 
 
@@ -66,6 +65,8 @@ def test_the_example_of_every_verb_runs_and_prints_for_people(example, folder, m
         words = ["cpu" if word == "cuda" else word for word in words]
     if words[0] == "validate" and find_spec("aiconfigurator_core") is None:
         words = ["validate", "latencies.csv"]
+    if words[:2] == ["gate", "trend"]:
+        words[2] = "runs/made"
     if words[0] == "report":
         words = [word for word in words if "cpu-" not in word]  # thousands of rows take seconds
     done = CliRunner().invoke(app, words, input="so \\boxed{204}")

@@ -50,8 +50,11 @@ def gate(kinetics, repository):
 
 def test_a_planted_slow_down_is_slow_at_two_looks_and_exits_1(gate, repository, tmp_path):
     behave(repository, seconds=1.5e-3)
-    code, verdicts, document = gate("--markdown", str(tmp_path / "verdicts.md"))
+    code, verdicts, document = gate("--markdown", str(tmp_path / "verdicts.md"), "--bmf", str(tmp_path / "bmf.json"))
     assert code == 1
+    measures = json.loads((tmp_path / "bmf.json").read_text())[DENSE]
+    assert 1.3 < measures["ratio-to-base"]["lower_value"] < measures["ratio-to-base"]["value"] < 1.7
+    assert 1.4e6 < measures["latency"]["value"] < 1e8
     assert verdicts == {DENSE: "SLOW", SPARSE: "SLOW"}
     row = document["verdicts"][0]
     assert 1.3 < row["ratio"] < 1.7
