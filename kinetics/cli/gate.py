@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,9 @@ def gate(
         int, count_option("Launches a look; flagged cases get a second look.", least=1, most=2**16)
     ] = _JUDGED_LAUNCHES,
     strict: Annotated[bool, typer.Option(help="Exit 5 if a verdict is AMBIGUOUS.")] = False,
+    time_all: Annotated[
+        bool, typer.Option("--time-all", help="Time cases of which the code is the same, too.")
+    ] = False,
     device: Device = "auto",
     grid: Grid = "gate",
     results_dir: ResultsDir = None,
@@ -71,7 +75,7 @@ def gate(
     check_can_write(bmf_file)
     with _Termination():
         if base:
-            document, path = gate_in_lockstep(request, base=base, say=_ProgressLines())
+            document, path = gate_in_lockstep(replace(request, times_all=time_all), base=base, say=_ProgressLines())
         else:
             document, path = gate_against_files(request, files=baseline_file or [], say=_ProgressLines())
     if bmf_file:

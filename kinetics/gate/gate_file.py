@@ -17,12 +17,17 @@ import msgspec
 from kinetics.files.atomic import to_strict
 from kinetics.files.checked import checked, checked_exactly
 from kinetics.files.lines import DataFileError
+from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import CaseRun, case_run
+from kinetics.gate.identity import Identity
 from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
 from kinetics.results.store import SCHEMA, Document, read_result
 from kinetics.specs.ceilings import Ceilings
+
+SAME_CODE = "same code, not timed"
+"""Why a case is SAME of which there is no time."""
 
 
 class Mode(Enum):
@@ -62,7 +67,18 @@ def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
     if document["mode"] == Mode.STORED.value:
         baselines = baselines_of(document)
         return [judge_stored(plan, by_case[plan.name], baselines[plan.name], ceilings) for plan in plans]
-    return [judge_case(plan, by_case[plan.name], ceilings) for plan in plans]
+    same = same_cases(document)
+    return [
+        CaseVerdict(case=plan.name, verdict=Verdict.SAME, reason=SAME_CODE)
+        if plan.name in same
+        else judge_case(plan, by_case[plan.name], ceilings)
+        for plan in plans
+    ]
+
+
+def same_cases(document: Mapping[str, Any]) -> set[str]:
+    """The cases that are the same code on both sides, and so were not timed."""
+    return {name for name, found in document.get("identity", {}).items() if found["is_same"]}
 
 
 def plan_of(row: Mapping[str, Any]) -> CasePlan:
@@ -114,6 +130,7 @@ class _GateFile(msgspec.Struct):
     baseline_files: list[Any] | None = None
     baselines: dict[str, StoredBaseline] | None = None
     base: _Base | None = None
+    identity: dict[str, Identity] = msgspec.field(default_factory=dict)
 
 
 _NEEDED: Final = {

@@ -18,7 +18,8 @@ from kinetics.gate.cases import GateGrid, gate_cases
 from kinetics.gate.checkout import checked_out, commit_of, repository_root
 from kinetics.gate.decision import MIN_LAUNCHES
 from kinetics.gate.evidence import BASE, CANDIDATE
-from kinetics.gate.gate_file import Mode, complete, header, read_gate_file
+from kinetics.gate.gate_file import Mode, complete, header, read_gate_file, same_cases
+from kinetics.gate.identity import identities
 from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
 from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.self_test import case_plans
@@ -35,7 +36,10 @@ JUDGED_LAUNCHES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRequest:
-    """What a user asks of any of the runs. `out`: where the file goes, in place of the results folder."""
+    """What a user asks of any of the runs. `out`: where the file goes, in place of the results folder.
+
+    `times_all`: cases that are the same code are timed, too.
+    """
 
     start: Path
     device: str
@@ -43,6 +47,7 @@ class GateRequest:
     num_launches: int
     results_dir: Path | None
     out: Path | None
+    times_all: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +79,12 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
         plans, why_not = _plans(site, request)
         if why_not:
             say(why_not)
-        document = _document(site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit})
-        place = launch_setup({BASE: base_root, CANDIDATE: root}, request.device, site.machine)
+        roots = {BASE: base_root, CANDIDATE: root}
+        found = {} if request.times_all else _identities(roots, request.device, plans, say)
+        document = _document(
+            site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit}, identity=found
+        )
+        place = launch_setup(roots, request.device, site.machine)
         session = Session(place, document, journal_at=site.journal_at, say=say)
         return _judge_and_write(session, plans, (BASE, CANDIDATE), request)
 
@@ -130,11 +139,21 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
 def _judge_and_write(
     session: Session, plans: Sequence[CasePlan], sides: Sequence[str], request: GateRequest
 ) -> tuple[Document, Path]:
-    wanted = [plan for plan in plans if plan.refusal is None]
+    same = same_cases(session.document)
+    wanted = [plan for plan in plans if plan.refusal is None and plan.name not in same]
     cases = _launch_cases(wanted, sides)
     lost = until_lost(lambda: take_two_looks(session, cases, wanted, request.num_launches))
     path = request.out or session.result
     return session.finish(path, lost=lost), path
+
+
+def _identities(
+    roots: Mapping[str, Path], device: str, plans: Sequence[CasePlan], say: Say
+) -> dict[str, dict[str, Any]]:
+    say(f"looking at the code of {len(plans)} cases in both revisions")
+    found = identities(roots, device, {plan.name: plan.spec for plan in plans})
+    say(f"{sum(one.is_same for one in found.values())} of {len(plans)} cases are the same code, and not timed")
+    return {name: asdict(one) for name, one in found.items()}
 
 
 def _site(request: GateRequest, root: Path, say: Say) -> _Site:

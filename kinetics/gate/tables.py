@@ -18,6 +18,7 @@ from kinetics.specs.units import format_seconds
 
 _VERDICT_COLUMNS = ("case", "verdict", "base", "candidate", "ratio", "99 % bounds", "sees from", "why")
 _SELF_TEST_COLUMNS = ("case", "launch SD", "margin", "sees from", "false alarms, 1 look", "confirmed", "meas/pred")
+_MAX_PARTS = 4
 _COLOURS = {Verdict.SAME: "green", Verdict.FAST: "cyan", Verdict.SLOW: "red", Verdict.MISSING: "red"}
 
 
@@ -82,6 +83,7 @@ def remarks(document: Document) -> list[str]:
         verdict.value: sum(row["verdict"] == verdict.value for row in document["verdicts"]) for verdict in Verdict
     }
     found.append(", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    found += _identity_remarks(document)
     for row in document["verdicts"]:
         found += _residual_remark(row)
     disturbed = [run for run in document["runs"] if run["disturbance"]]
@@ -105,6 +107,17 @@ def _verdict_cells(row: Mapping[str, Any]) -> list[str]:
         f"+{100 * row['detectable']:.1f} %" if row["detectable"] is not None else "-",
         "; ".join(part for part in (row["reason"], needed) if part),
     ]
+
+
+def _identity_remarks(document: Document) -> list[str]:
+    """Why cases were timed: what differs, or why their code cannot be compared; one line a reason."""
+    cases: dict[str, list[str]] = {}
+    for name, one in document.get("identity", {}).items():
+        if not one["is_same"]:
+            rest = len(one["differing"]) - _MAX_PARTS
+            parts = ", ".join(one["differing"][:_MAX_PARTS]) + (f" and {rest} more" if rest > 0 else "")
+            cases.setdefault(one["reason"] or f"not the same code: {parts}", []).append(name)
+    return [f"Timed: {', '.join(names)}; {why}" for why, names in cases.items()]
 
 
 def _residual_remark(row: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,11 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +34,9 @@ Fingerprint = dict[str, str]
 PACKAGES = ("torch", "numba", "llvmlite", "triton", "numpy")
 """Whose versions decide what machine code runs."""
 LAUNCH = "arguments on the way to the kernel"
-PROCESSOR = "processor"
+SETTINGS = "settings and processor"
 SOURCE, CODE, VERSION = "python ", "machine code ", "version "
+_READ_BY_LIBRARIES = ("GOMP_", "KMP_", "MKL_", "NUMBA_", "OMP_", "TORCH", "TRITON_")
 _OWN_FOLDER = Path(__file__).parent
 """Of the gate's own modules in the process that looks: below the candidate's root, they belong to neither side."""
 _PYTHON_FLAGS_VARARGS, _PYTHON_FLAGS_VARKEYWORDS = 4, 8
@@ -43,16 +45,32 @@ _PYTHON_FLAGS_VARARGS, _PYTHON_FLAGS_VARKEYWORDS = 4, 8
 def fingerprint(make: Callable[[], Callable[[], object]], root: Path) -> Fingerprint:
     """The fingerprint of what `make` prepares and of one call of it, for the checkout at `root`.
 
-    `make` is called twice: the second time everything is compiled and cached that ever will be.
+    `make` is called twice: the second time everything is compiled and cached that ever will be. Machine code is that
+    of the call alone; sources and arguments are those of the preparation, too.
 
     Raises: ValueError where the machine code cannot be read; whatever the case raises.
     """
     make()()
     with recorded(root) as seen:
-        make()()
-    sources = {SOURCE + name: _module_digest(module, root) for name, module in sorted(seen.modules.items())}
+        call = make()
+        with kernels_noted(seen):
+            call()
+            _wait_for_device()
     code = {CODE + name: _digest(text) for name, text in sorted(machine_code(seen).items())}
-    return {**code, LAUNCH: seen.launches.hexdigest(), **sources, **versions(root), PROCESSOR: processor()}
+    sources = {SOURCE + module.__name__: _module_digest(module, seen.root) for module in _with_packages(seen.modules)}
+    return {**code, LAUNCH: seen.launches.hexdigest(), **sources, **versions(root), SETTINGS: settings()}
+
+
+def _wait_for_device() -> None:
+    torch = sys.modules["torch"]
+    if hasattr(torch, "cuda") and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _with_packages(modules: Mapping[str, ModuleType]) -> list[ModuleType]:
+    """The modules and the packages around them, which ran when they were imported."""
+    names = {name.rsplit(".", depth)[0] for name in modules for depth in range(name.count(".") + 1)}
+    return [sys.modules[name] for name in sorted(names) if getattr(sys.modules[name], "__file__", None)]
 
 
 @dataclass(kw_only=True)
@@ -84,15 +102,22 @@ class Seen:
 
 @contextmanager
 def recorded(root: Path) -> Iterator[Seen]:
-    """Look at every call inside: of Python below `root`, of numba's callbacks, of Triton's kernels."""
+    """Look at every call inside of Python below `root`."""
     seen = Seen(root=root.resolve())
+    before = sys.getprofile()
+    sys.setprofile(seen.enter)
+    try:
+        yield seen
+    finally:
+        sys.setprofile(before)
+
+
+@contextmanager
+def kernels_noted(seen: Seen) -> Iterator[None]:
+    """Look at every compiled function called inside: numba's callbacks and functions, Triton's kernels."""
+    seen.codes.clear()
     with _callbacks_noted(seen), _triton_noted(seen):
-        before = sys.getprofile()
-        sys.setprofile(seen.enter)
-        try:
-            yield seen
-        finally:
-            sys.setprofile(before)
+        yield
 
 
 @contextmanager
@@ -183,7 +208,12 @@ def _is_bare_text(node: ast.AST) -> bool:
 
 def _module_digest(module: ModuleType, root: Path) -> str:
     """Of a module's source and of the data it holds now, its own or imported."""
-    held = {name: value for name, value in vars(module).items() if not name.startswith("__")}
+    inside = f"{module.__name__}."  # of a package: modules that happen to be imported
+    held = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("__") and not (isinstance(value, ModuleType) and value.__name__ == inside + name)
+    }
     source = Path(module.__file__ or "").read_text(encoding="utf-8")
     return _digest(source_digest(source) + json.dumps(canonical(held, root.resolve()), sort_keys=True))
 
@@ -206,17 +236,24 @@ def _installed(package: str) -> str | None:
         return None
 
 
-def processor() -> str:
-    """The microarchitecture as LLVM names it, and the model as the system does: machine code is made for the first."""
+def settings() -> str:
+    """The microarchitecture as LLVM names it, the model as the system does, torch's threads, and the environment."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines() if facts.exists() else []
     told = [line.split(":", 1)[-1].strip() for line in lines if line.startswith(("model name", "CPU part", "flags"))]
-    name = "unknown"
-    if "llvmlite" in sys.modules:
-        from llvmlite import binding  # type: ignore[import-untyped]
+    threads = getattr(sys.modules["torch"], "get_num_threads", lambda: None)()
+    set_up = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_READ_BY_LIBRARIES)]
+    facts_of_call = [platform.machine(), *told, f"{threads} threads", *set_up]
+    return f"{_microarchitecture()} {_digest(chr(10).join(facts_of_call))[:12]}"
 
-        name = binding.get_host_cpu_name()
-    return f"{name} {_digest(' '.join([platform.machine(), *told]))[:12]}"
+
+def _microarchitecture() -> str:
+    if "llvmlite" not in sys.modules:
+        return platform.machine()
+    from llvmlite import binding  # type: ignore[import-untyped]
+
+    name: str = binding.get_host_cpu_name()
+    return name
 
 
 def _arguments_of(frame: FrameType) -> list[object]:

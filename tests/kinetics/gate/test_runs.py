@@ -15,10 +15,12 @@ from kinetics.cli.main import app
 from kinetics.gate import process, watch
 from kinetics.gate.checkout import checked_out
 from kinetics.gate.gate_file import read_gate_file
+from kinetics.gate.tables import remarks
 from tests.support.fake_checkout import behave, git
 from tests.support.paths import ROOT
 
 SMOKE = ["--device", "cpu", "--grid", "smoke", "--launches", "3"]
+TIMED = [*SMOKE, "--time-all"]
 DENSE, SPARSE = "dense-ours-qwen3_8b-b1-c512-p16", "block_topk-ours-qwen3_8b-b1-c1k-k256-p16"
 
 pytestmark = pytest.mark.usefixtures("calm")
@@ -40,7 +42,7 @@ def gate(kinetics, repository):
     """Runs the gate against HEAD; returns the exit code, the verdicts by case, and the document."""
 
     def run(*arguments):
-        done = kinetics("gate", "--base", "HEAD", *SMOKE, "--json", *arguments)
+        done = kinetics("gate", "--base", "HEAD", *TIMED, "--json", *arguments)
         assert done.stdout, done
         document = json.loads(done.stdout)
         return done.exit_code, {row["case"]: row["verdict"] for row in document["verdicts"]}, document
@@ -74,6 +76,41 @@ def test_a_planted_speed_up_is_fast_and_identical_code_is_not_slow(gate, reposit
     code, verdicts, document = gate()
     assert (code, set(verdicts.values()) <= {"SAME", "AMBIGUOUS"}) == (0, True)
     assert {run["look"] for run in document["runs"]} == {1}
+
+
+def test_unchanged_code_is_same_without_being_timed_and_changed_code_is_timed(kinetics, repository):
+    def judged():
+        done = kinetics("gate", "--base", "HEAD", *SMOKE, "--json")
+        assert done.stdout, done
+        return done.exit_code, json.loads(done.stdout)
+
+    door = repository / "kinetics" / "measure" / "prepared_case.py"
+    door.write_text('"""The door."""\n' + door.read_text() + "\n# A remark.\n")
+    code, document = judged()
+    assert (code, document["runs"]) == (0, [])
+    assert {(row["verdict"], row["reason"]) for row in document["verdicts"]} == {("SAME", "same code, not timed")}
+    door.write_text(door.read_text().replace("1e-7", "2e-7"))
+    _, document = judged()
+    assert {one["differing"][0] for one in document["identity"].values()} == {"python kinetics.measure.prepared_case"}
+    assert {run["case"] for run in document["runs"]} == {DENSE, SPARSE}
+    assert f"Timed: {DENSE}, {SPARSE}; not the same code: python kinetics.measure" in remarks(document)[1]
+
+
+def test_a_base_of_which_no_fingerprint_can_be_made_is_timed_and_says_so_in_one_line(kinetics, repository):
+    door = repository / "kinetics" / "measure" / "prepared_case.py"
+    honest = door.read_text()
+    refusal = "    if sys.getprofile():\n        raise ValueError('not while watched')\n"
+    watchful = honest.replace("    operation = spec", f"{refusal}    operation = spec").replace(
+        "import json", "import sys, json"
+    )
+    door.write_text(watchful)
+    git(repository, "commit", "-qam", "dislike being watched")
+    door.write_text(honest)
+    done = kinetics("gate", "--base", "HEAD", *SMOKE, "--json")
+    document = json.loads(done.stdout)
+    reason = "the base gives no fingerprint: ValueError: not while watched"
+    assert {one["reason"] for one in document["identity"].values()} == {reason}
+    assert {run["case"] for run in document["runs"]} == {DENSE, SPARSE}
 
 
 def test_a_wrong_result_is_invalid_however_fast(gate, repository):
@@ -249,7 +286,7 @@ def started_gate(repository):
     start = (
         "from kinetics.gate import watch; watch.MAX_OTHERS_CPU_SHARE = 2.0; from kinetics.cli.main import main; main()"
     )
-    arguments = [sys.executable, "-P", "-c", start, "gate", "--base", "HEAD", *SMOKE[:-1], "200"]
+    arguments = [sys.executable, "-P", "-c", start, "gate", "--base", "HEAD", "--time-all", *SMOKE[:-1], "200"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
     running = subprocess.Popen(
         arguments, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
