@@ -3,7 +3,8 @@
 The server owns the chat template, the tokenizer and the seed; it reports token counts. It is sent only what it
 accepts: a field that it rejects by name is left out and the run says so. Too many requests, server errors, silence and
 answers that are none are tried again, after the pause that the server asks for or else growing ones; pauses that a
-person would notice are said. What a server sends is untrusted: its size, its depth and how long it takes are bounded.
+person would notice are said. A server that is silent when asked what it accepts is not asked again. What a server sends
+is untrusted: `bounded_client` bounds its size and how long it takes, and here every field is checked.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kinetics.files.json_text import parse_json, whole_text
+from kinetics.files.printable import one_line
 from kinetics.samples.answers import Answer
+from kinetics.samples.bounded_client import BoundedClient, RedirectError, SilentServerError, StatusError
 from kinetics.samples.counts import count, shortened
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.prompts import PromptStyle
 from kinetics.samples.trials import Trial
-from kinetics.specs.distribution import install_command
 from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, SamplingSettings
 
 DEFAULT_RETRIES: Final = 6
@@ -30,7 +32,6 @@ _MAX_PAUSE_S: Final = 8.0
 _MAX_ASKED_PAUSE_S: Final = 60.0
 """Of the pauses that a server asks for; it is asked again after so long even if it said longer."""
 _SAID_PAUSE_S: Final = 2.0
-_MAX_ANSWER_BYTES: Final = 64 * 2**20
 _FINISHES: Final = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 _OPTIONAL: Final = ("top_k", "seed", "top_p")
 """Fields a server may reject by name, the least common first."""
@@ -69,16 +70,10 @@ class OpenAiAnswers:
         sampling: SamplingSettings,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise ValueError(f"--engine openai needs the client; {install_command('openai')}") from error
-        self._openai: Any = openai
         self._server, self._style = server, style
         self._max_new_tokens = max_new_tokens
-        self._client: Any = openai.OpenAI(
-            base_url=server.base_url, api_key=server.api_key, timeout=server.timeout_s, max_retries=0
-        )
+        self._client = BoundedClient(server.base_url, api_key=server.api_key, timeout_s=server.timeout_s)
+        self._prompt_tokens: dict[str, int] = {}
         self._pauses = _Pauses(say, server.base_url)
         wanted = {"top_k": sampling.top_k, "top_p": sampling.top_p, "temperature": sampling.temperature, "seed": 0}
         self.accepted, self.rejected = self._negotiate(wanted if sampling.top_k else _without(wanted, "top_k"))
@@ -113,9 +108,9 @@ class OpenAiAnswers:
         rejected: list[str] = []
         while True:
             try:
-                self._complete("1 + 1 =", wanted, max_tokens=1)
-            except self._openai.APIStatusError as error:
-                named = [field for field in _OPTIONAL if field in wanted and field in error.response.text]
+                self._complete("1 + 1 =", wanted, max_tokens=1, waits_again=False)
+            except StatusError as error:
+                named = [field for field in _OPTIONAL if field in wanted and field in error.text]
                 if error.status_code not in _REJECTED or not named:
                     raise self._lost(error) from error
                 rejected.append(named[0])
@@ -130,63 +125,66 @@ class OpenAiAnswers:
         started_s = time.perf_counter()
         try:
             answer = self._complete(self._style.text(trial.problem.text), fields, max_tokens=self._max_new_tokens)
-        except self._openai.APIStatusError as error:
+        except StatusError as error:
             if error.status_code in _REJECTED:  # this request, for one: its prompt may be too long
                 return _refused(trial, _reason(error))
             raise self._lost(error) from error
         except _UnusableAnswerError as error:  # the server is well, but has no answer to this
             return _refused(trial, str(error))
+        self._check_counts(trial, answer)
         usage = DecodeUsage(num_tokens=answer.generated_tokens, decode_s=time.perf_counter() - started_s)
         completion = Completion(request_id=trial.request_id, token_ids=None, finish=answer.finish, usage=usage)
         return Answer(trial=trial, text=answer.text, prompt_tokens=answer.prompt_tokens, completion=completion)
 
-    def _complete(self, prompt: str, fields: Mapping[str, float], *, max_tokens: int) -> _ServerAnswer:
-        """One answer; what trying again may mend is asked for again.
+    def _check_counts(self, trial: Trial, answer: _ServerAnswer) -> None:
+        """A law charges what a server counts: no answer is longer than was asked for, and a question has one prompt.
 
-        Raises: openai.APIStatusError for a status that trying again does not mend; _UnusableAnswerError for an answer
-        cut short for a reason of the server's own; LostWork for everything else.
+        Raises: LostWork if the server says otherwise.
+        """
+        cap, length, prompt_len = self._max_new_tokens, answer.generated_tokens, answer.prompt_tokens
+        if length > cap:
+            raise self._lost(ValueError(f"an answer must have at most the {cap} tokens asked for, got {length}"))
+        before = self._prompt_tokens.setdefault(trial.problem.problem_id, prompt_len)
+        if before != prompt_len:
+            raise self._lost(ValueError(f"a question must have one prompt, got {before} tokens and {prompt_len}"))
+
+    def _complete(
+        self, prompt: str, fields: Mapping[str, float], *, max_tokens: int, waits_again: bool = True
+    ) -> _ServerAnswer:
+        """One answer; what trying again may mend is asked for again, silence only if `waits_again`.
+
+        Raises: StatusError for a status that trying again does not mend; _UnusableAnswerError for an answer cut short
+        for a reason of the server's own; LostWork for everything else.
         """
         for attempt in range(self._server.max_retries + 1):
             try:
-                return _parse(self._body(prompt, fields, max_tokens=max_tokens), max_tokens=max_tokens)
-            except self._openai.APIStatusError as error:
+                return _parse(parse_json(self._body(prompt, fields, max_tokens=max_tokens)), max_tokens=max_tokens)
+            except StatusError as error:
                 if error.status_code not in _TRIED_AGAIN and error.status_code < _FIRST_SERVER_ERROR:
                     raise
-                complaint: Exception = error
-            except (self._openai.OpenAIError, ValueError) as error:
+                complaint: ValueError = error
+            except ValueError as error:
                 complaint = error
+            if isinstance(complaint, RedirectError) or (isinstance(complaint, SilentServerError) and not waits_again):
+                break
             if attempt < self._server.max_retries and not self._pauses.pause(attempt, complaint):
                 break
         if isinstance(complaint, _UnusableAnswerError):
             raise complaint
         raise self._lost(complaint) from complaint
 
-    def _body(self, prompt: str, fields: Mapping[str, float], *, max_tokens: int) -> Any:
-        """What the server sends, as JSON.
+    def _body(self, prompt: str, fields: Mapping[str, float], *, max_tokens: int) -> bytes:
+        """What the server sends.
 
-        Raises: openai.OpenAIError; ValueError for what is no JSON, too large, or still on its way at the timeout.
+        Raises: UnansweredError if nothing that can be read.
         """
-        deadline_s = time.monotonic() + self._server.timeout_s
-        body = bytearray()
-        try:
-            with self._client.chat.completions.with_streaming_response.create(
-                model=self._server.model,
-                messages=[{"role": "user", "content": prompt}],
-                max_tokens=max_tokens,
-                extra_body={"top_k": fields["top_k"]} if "top_k" in fields else {},
-                **_without(fields, "top_k"),
-            ) as response:
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > _MAX_ANSWER_BYTES:
-                        raise ValueError(f"an answer must be at most {_MAX_ANSWER_BYTES} bytes, got more")
-                    if time.monotonic() > deadline_s:
-                        raise ValueError(f"an answer timed out: it was not whole after {self._server.timeout_s:g} s")
-        except (self._openai.OpenAIError, ValueError):
-            raise
-        except Exception as error:  # the client's transport has its own kinds, by another name in each of its versions
-            raise ValueError(f"an answer broke off ({error or type(error).__name__})") from error
-        return parse_json(bytes(body))
+        return self._client.ask(
+            model=self._server.model,
+            messages=[{"role": "user", "content": prompt}],
+            max_tokens=max_tokens,
+            extra_body={"top_k": fields["top_k"]} if "top_k" in fields else {},
+            **_without(fields, "top_k"),
+        )
 
     def _lost(self, error: Exception) -> LostWork:
         return LostWork(
@@ -238,9 +236,8 @@ class _Pauses:
 
 def _asked_pause_s(error: Exception) -> float | None:
     """Seconds that an answer's Retry-After asks for, at most a minute of them; None without one that is a number."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
     try:
-        asked_s = float(headers.get("retry-after", ""))
+        asked_s = float(error.retry_after if isinstance(error, StatusError) else "")
     except ValueError:
         return None
     return min(asked_s, _MAX_ASKED_PAUSE_S) if asked_s > 0 else None
@@ -255,12 +252,15 @@ def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
         choice, usage = found["choices"][0], found["usage"]
         message, finish_reason = choice["message"], choice.get("finish_reason")
         # Servers that split the thinking off put it beside the content.
-        text = (message.get("reasoning_content") or "") + (message.get("content") or "")
+        texts = [message.get("reasoning_content"), message.get("content")]
         prompt_tokens, generated_tokens = (count(usage[key], key) for key in ("prompt_tokens", "completion_tokens"))
     except (TypeError, KeyError, IndexError, AttributeError):
         raise ValueError(f"an answer must have choices and usage, got {shortened(found)}") from None
-    if text and not generated_tokens:
-        raise ValueError("an answer must count its tokens, got a text of 0")
+    if strange := [text for text in texts if not isinstance(text, str | None)]:
+        raise ValueError(f"an answer's content must be text, got {shortened(strange[0])}")
+    text = "".join(text or "" for text in texts)
+    if not prompt_tokens or (text and not generated_tokens):
+        raise ValueError(f"an answer must count its tokens, got {prompt_tokens} of the prompt and {generated_tokens}")
     finish = FinishReason.LENGTH if generated_tokens >= max_tokens else _FINISHES.get(str(finish_reason))
     if finish is None:
         raise _UnusableAnswerError(f"an answer must end by stop or length, got {shortened(finish_reason)}")
@@ -270,9 +270,8 @@ def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
 
 
 def _reason(error: Exception) -> str:
-    """What a server or the client says, in one line; not every server words its errors as the client expects."""
-    said = getattr(getattr(error, "response", None), "text", "")
-    return " ".join(f"{error} {said if said not in str(error) else ''}".split())[:200] or type(error).__name__
+    """What a server or the client says, in one line."""
+    return one_line(error) or type(error).__name__
 
 
 def _refused(trial: Trial, reason: str) -> Answer:

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -30,18 +31,36 @@ def good(text: str = "so \\boxed{204}", *, finish: str = "stop", generated: int 
 HANG = "hang"
 """The answer that does not come."""
 DRIP = "drip"
-"""One byte now and then, for ever."""
+"""One byte of the body now and then, for ever."""
+HEAD_DRIP = "head drip"
+"""The same, of the head."""
+ERROR_DRIP = "error drip"
+"""The same, of what went wrong."""
+ENDLESS_ERROR = "endless error"
+"""What went wrong, as fast as it is read, for ever."""
+OPEN_DRIP = "open drip"
+"""A whole answer of no stated length, and then a space now and then, for ever."""
+_DRIPS = {
+    DRIP: b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+    HEAD_DRIP: b"HTTP/1.1 200 OK\r\nX-Drip: ",
+    ERROR_DRIP: b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000000\r\n\r\n",
+    OPEN_DRIP: b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(good()[1]).encode(),
+}
 
 
 class StubServer:
-    """Answers by `script` first (in order), then by `rule(body)`; keeps every body. Use as a context manager."""
+    """Answers by `script` first (in order), then by `rule(body)`; keeps every body and its headers.
+
+    Use as a context manager.
+    """
 
     def __init__(
         self, *, script: Iterable[Answer | str] = (), rule: Callable[[Body], Answer | str] = lambda body: good()
     ) -> None:
         self.script, self.rule = deque(script), rule
         self.bodies: list[Body] = []
-        self.most_at_once, self._at_once = 0, 0
+        self.headers: list[Message] = []
+        self.most_at_once, self._at_once, self.num_written = 0, 0, 0
         self._lock, self._released = threading.Lock(), threading.Event()
         stub = self
 
@@ -50,6 +69,7 @@ class StubServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with stub._lock:
                     stub.bodies.append(body)
+                    stub.headers.append(self.headers)
                     stub._at_once += 1
                     stub.most_at_once = max(stub.most_at_once, stub._at_once)
                     answer = stub.script.popleft() if stub.script else None
@@ -59,10 +79,9 @@ class StubServer:
                 if answer == HANG:
                     stub._released.wait(30)
                     return
-                if answer == DRIP:
-                    self.drip()
+                if isinstance(answer, str):
+                    self.go_on(answer)
                     return
-                assert not isinstance(answer, str)
                 status, content, *headers = answer
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
@@ -73,14 +92,13 @@ class StubServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def drip(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(10**9))
-                self.end_headers()
+            def go_on(self, kind: str) -> None:
+                is_fast = kind == ENDLESS_ERROR
+                self.wfile.write(_DRIPS[ERROR_DRIP if is_fast else kind])
                 with suppress(OSError):
-                    while not stub._released.wait(0.05):
-                        self.wfile.write(b" ")
-                        self.wfile.flush()
+                    while not stub._released.wait(0 if is_fast else 0.05):
+                        self.wfile.write(b" " * (10**6 if is_fast else 1))
+                        stub.num_written += 10**6 if is_fast else 1
 
             def log_message(self, *_: object) -> None:
                 pass

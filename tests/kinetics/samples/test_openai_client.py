@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 
 import pytest
+from hypothesis import given, settings
 
+from kinetics.files.json_text import parse_json
 from kinetics.samples.log_writer import LostWork
 from kinetics.samples.problems import Problem
 from kinetics.samples.prompts import PAPER_TEMPLATE, PromptStyle
 from kinetics.samples.trials import plan_trials
 from kinetics.specs.generation import FinishReason, SamplingSettings
-from tests.support.stub_server import DRIP, HANG, StubServer, good
+from tests.support.hostile_json import hostile_lines
+from tests.support.stub_server import DRIP, ENDLESS_ERROR, ERROR_DRIP, HANG, HEAD_DRIP, OPEN_DRIP, StubServer, good
 
 pytest.importorskip("openai", reason="openai is not installed; pip install openai")
-from kinetics.samples import openai_client
+from kinetics.samples import bounded_client, openai_client
 from kinetics.samples.openai_client import OpenAiAnswers, Server
 
 PAPER = SamplingSettings(temperature=0.6, top_p=0.95, top_k=20)
@@ -235,6 +239,18 @@ HOSTILE = {
     "lists": body(message="[]"),
     "parts": body(message='{"content": [1]}'),
     "not text": body(message='{"content": 5}'),
+    "lists of text": body(message='{"content": ["a"], "reasoning_content": ["b"]}'),
+    "numbers as text": body(message='{"content": 5, "reasoning_content": 5}'),
+    "object as text": body(message='{"content": {"a": 1}}'),
+    "no message": body(message="null"),
+    "choice of text": '{"choices": ["a"], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+    "choices of keys": '{"choices": {"0": 1}, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+    "usage as list": '{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": [1]}',
+    "negative": body(generated=-5),
+    "a million": body(generated=1_000_000),
+    "no prompt": body(prompt=0),
+    "infinite": body(generated="Infinity"),
+    "fraction": body(generated=1.5),
     "null": "null",
 }
 
@@ -253,7 +269,7 @@ def test_no_answer_of_a_server_ends_in_more_than_one_line(hostile):
 
 
 def test_an_answer_that_is_too_large_or_never_whole_is_given_up(monkeypatch):
-    monkeypatch.setattr(openai_client, "_MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(bounded_client, "MAX_ANSWER_BYTES", 1000)
     with (
         StubServer(script=[good()], rule=lambda _: good("x" * 2000)) as stub,
         pytest.raises(LostWork, match="1000 bytes"),
@@ -261,6 +277,98 @@ def test_an_answer_that_is_too_large_or_never_whole_is_given_up(monkeypatch):
         list(connect(stub, max_retries=0)(TRIALS[:1]))
     with StubServer(script=[good()], rule=lambda _: DRIP) as stub, pytest.raises(LostWork, match="timed out"):
         list(connect(stub, max_retries=0, timeout_s=0.4)(TRIALS[:1]))
+
+
+@pytest.mark.parametrize("answer", [DRIP, HEAD_DRIP, ERROR_DRIP, OPEN_DRIP, HANG])
+def test_the_timeout_is_that_of_a_whole_answer_whichever_part_of_it_drips(answer):
+    with StubServer(script=[good()], rule=lambda _: answer) as stub:
+        answers = connect(stub, max_retries=0, timeout_s=0.4)
+        started_s = time.monotonic()
+        with pytest.raises(LostWork, match=r"timed out: it was not whole after 0\.4 s"):
+            list(answers(TRIALS[:1]))
+        assert time.monotonic() - started_s < 5
+
+
+def test_no_more_of_an_error_is_read_than_is_told():
+    with StubServer(script=[good()], rule=lambda _: ENDLESS_ERROR) as stub:
+        with pytest.raises(LostWork, match="status 500") as raised:
+            list(connect(stub, max_retries=0)(TRIALS[:1]))
+        assert len(str(raised.value)) < 500
+        assert stub.num_written < 50 * 10**6
+
+
+def test_a_packed_answer_is_not_unpacked():
+    bomb = gzip.compress(b" " * 10**7)
+    packed = (200, bomb.decode("latin-1"), ("Content-Encoding", "gzip"))
+    with StubServer(script=[good()], rule=lambda _: packed) as stub:
+        with pytest.raises(LostWork, match="an answer must come as it is, got it packed by gzip"):
+            list(connect(stub, max_retries=0)(TRIALS[:1]))
+        assert stub.headers[-1]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_not_asked_for_again(status):
+    with (
+        StubServer() as other,
+        StubServer(rule=lambda _: (status, "", ("Location", f"{other.url}/\x1b[31mx"))) as stub,
+        pytest.raises(LostWork, match=rf"got a redirect to {other.url}/\?\[31mx; ask there with --base-url"),
+    ):
+        connect(stub, max_retries=5)
+    assert len(stub.bodies) == 1
+    assert other.bodies == []
+
+
+@pytest.mark.parametrize("silence", [HANG, DRIP])
+def test_a_server_that_is_silent_at_once_is_asked_once(silence):
+    with StubServer(rule=lambda _: silence) as stub:
+        with pytest.raises(LostWork, match="timed out"):
+            connect(stub, max_retries=6, timeout_s=0.3)
+        assert len(stub.bodies) == 1
+
+
+def test_a_server_that_counts_more_tokens_than_were_asked_for_ends_the_run():
+    message = "an answer must have at most the 9 tokens asked for, got 10"
+    with StubServer(rule=lambda _: good(generated=10)) as stub, pytest.raises(LostWork, match=message):
+        list(connect(stub)(TRIALS[:1]))
+    with StubServer(rule=lambda _: good(generated=9)) as stub:
+        assert len(list(connect(stub)(TRIALS[:1]))) == 1
+
+
+def test_a_server_that_counts_one_prompt_in_two_ways_ends_the_run():
+    counts = iter([7, 7, 8])
+
+    def rule(_):
+        status, content = good()
+        return status, content | {"usage": content["usage"] | {"prompt_tokens": next(counts)}}
+
+    message = "a question must have one prompt, got 7 tokens and 8"
+    with StubServer(rule=rule) as stub, pytest.raises(LostWork, match=message):
+        list(connect(stub, concurrency=1)(TRIALS[:2]))
+
+
+def test_hanging_up_ends_the_wait_for_an_answer():
+    with StubServer(script=[good()], rule=lambda _: HANG) as stub:
+        answers = connect(stub, max_retries=0, timeout_s=25)
+        threading.Timer(0.3, answers.close).start()
+        started_s = time.monotonic()
+        with pytest.raises(LostWork):
+            list(answers(TRIALS[:1]))
+        assert time.monotonic() - started_s < 10
+
+
+@settings(max_examples=120, derandomize=True, deadline=None)
+@given(content=hostile_lines([good()[1]]))
+def test_whatever_a_server_says_is_an_answer_or_one_line(content):
+    try:
+        answer = openai_client._parse(parse_json(content), max_tokens=9)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = str(answer.prompt_tokens)
+        assert isinstance(answer.text, str)
+        assert min(answer.prompt_tokens, answer.generated_tokens) >= 0
+    assert "\n" not in said
+    assert len(said) < 300
 
 
 def test_half_a_surrogate_pair_in_an_answer_becomes_a_character():
