@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.files.atomic import write_json
+from kinetics.files.atomic import CannotWriteError, write_json
 from kinetics.specs.ceilings import Ceilings
 
 _NAME: Final = ".fastest_ceilings"  # no result file, so not named like one
@@ -28,7 +29,8 @@ class FastestCeilings:
         best["launch_s"] = min(ceilings.launch_s, self._known.get("launch_s", ceilings.launch_s))
         if best != self._known:
             self._known = best
-            write_json(self._path, best)
+            with suppress(CannotWriteError):  # on a full disk the next run knows less; this one loses nothing
+                write_json(self._path, best)
         return replace(ceilings, **best)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetics.bench.options import BenchSettings
-from kinetics.files.atomic import to_strict
+from kinetics.files.atomic import CannotWriteError, to_strict
 from kinetics.machine.facts import source_state
 from kinetics.prediction.calibration import calibrate
 from kinetics.prediction.step_calibration import calibrate_steps
@@ -21,6 +21,8 @@ from kinetics.results.store import SCHEMA, Document, Skip, check_writable, resul
 class RunFile:
     """What a run writes. Rows go to the journal one by one; the file is written once, in the end; by the first rank.
 
+    `problem`: why there is a row that could not be written, or no file; None if all is well.
+
     Raises: ValueError if the result folder cannot be written.
     """
 
@@ -32,20 +34,28 @@ class RunFile:
             self.recovered = recover_journals(self.folder, complete=complete_document)
         self.commit, self.is_dirty = source_state(settings.root)
         self.written: Path | None = None
+        self.problem: str | None = None
         self.document: Document = {}
         self._settings = settings
         self._started = time.time()
         self._journal: RowJournal | None = None
 
     def keep(self, benchmark: Document, *, machine_info: dict[str, Any], skips: Sequence[Skip]) -> None:
-        """Put a finished benchmark into the journal, where Ctrl-C and `kill -9` cannot reach it."""
+        """Put a finished benchmark into the journal, where Ctrl-C and `kill -9` cannot reach it.
+
+        Raises: CannotWriteError.
+        """
         if self._settings.rank > 0:
             return
-        journal = self._claimed()
-        if not journal.has_header:
-            commit_info = {"id": self.commit, "dirty": self.is_dirty}
-            journal.start({"machine_info": machine_info, "commit_info": commit_info, **self._own_fields(skips)})
-        journal.append(benchmark)
+        try:
+            journal = self._claimed()
+            if not journal.has_header:
+                commit_info = {"id": self.commit, "dirty": self.is_dirty}
+                journal.start({"machine_info": machine_info, "commit_info": commit_info, **self._own_fields(skips)})
+            journal.append(benchmark)
+        except CannotWriteError as error:
+            self.problem = str(error)
+            raise
 
     def complete(self, document: Document, skips: Sequence[Skip]) -> None:
         """Add what this suite's files carry beyond pytest-benchmark's, and make the whole strict JSON, in place."""
@@ -53,12 +63,15 @@ class RunFile:
         complete_document(document)
 
     def write(self, document: Document) -> None:
-        """Write the file if there is a row to write, and forget the journal."""
+        """Write the file if there is a row to write, and forget the journal; where that fails, `problem` says why."""
         self.document = document
         if document["benchmarks"] and self._settings.rank == 0:
-            journal = self._claimed()
-            journal.finish(journal.result, document)
-            self.written = journal.result
+            try:
+                journal = self._claimed()
+                journal.finish(journal.result, document)
+                self.written = journal.result
+            except CannotWriteError as error:
+                self.problem = str(error)
         elif self._journal is not None:
             self._journal.discard()
 

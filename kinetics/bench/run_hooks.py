@@ -24,6 +24,7 @@ from kinetics.bench.progress import CellProgress
 from kinetics.bench.run import BenchRun
 from kinetics.bench.second_look import measure_disturbed_again
 from kinetics.cases.steps import BenchCase
+from kinetics.files.atomic import CannotWriteError
 from kinetics.results.store import Skip
 from kinetics.specs.identity import identity_of
 
@@ -109,8 +110,17 @@ class RunHooks:
                 benchmark.has_error = True
             elif benchmark.stats is not None:
                 self._passed.add(item.nodeid)
-                self._run.keep(benchmark.stats.as_dict(include_data=True))
+                self._keep(benchmark.stats.as_dict(include_data=True), item.session)
         return report
+
+    def _keep(self, row: dict[str, Any], session: pytest.Session) -> None:
+        """Journal a row, or end the session: what could not be kept need not be measured."""
+        try:
+            self._run.keep(row)
+        except CannotWriteError as error:
+            if self._run.settings.grid.num_devices > 1:
+                self.lose_rank(str(error), is_elsewhere=False)
+            session.shouldstop = "a row cannot be written"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """List in the ledger what leaves no row; move the progress bar."""
@@ -161,7 +171,9 @@ class RunHooks:
             self._look_again(session, bench_session)
         self._run.progress.close()
         self._run.file.write(self._document(bench_session) | ({"is_partial": True} if is_partial else {}))
-        if not self._run.file.document["benchmarks"] and session.exitstatus == pytest.ExitCode.OK:
+        if self._run.file.problem is not None:
+            session.exitstatus = CannotWriteError.exit_code
+        elif not self._run.file.document["benchmarks"] and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         return result
 
@@ -204,7 +216,7 @@ class RunHooks:
         from kinetics.bench.summary import print_summary
 
         file, terminal = self._run.file, self._terminal_file() or sys.stdout
-        print_summary(file.document, result=file.written, recovered=file.recovered, file=terminal)
+        print_summary(file.document, result=file.written, recovered=file.recovered, problem=file.problem, file=terminal)
 
     def _skip(self, name: str, reason: str) -> None:
         self._run.skips.append(Skip(name=name, reason=reason))

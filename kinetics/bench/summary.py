@@ -33,8 +33,18 @@ _SUSPICIOUS_FRACTION = 1.1
 _BUSY_SHARE = 0.6
 
 
-def print_summary(document: Document, *, result: Path | None, recovered: Sequence[Recovered], file: IO[str]) -> None:
-    """Print device, rows, speed-ups, prediction error, skips, and the path of the result file."""
+def print_summary(
+    document: Document,
+    *,
+    result: Path | None,
+    recovered: Sequence[Recovered],
+    file: IO[str],
+    problem: str | None = None,
+) -> None:
+    """Print device, rows, speed-ups, prediction error, skips, and the path of the result file.
+
+    `problem`: why a row or the file could not be written.
+    """
     console = Console(file=file, highlight=False)
     console.width = max(console.width, _MIN_WIDTH)
     console.print()
@@ -58,9 +68,12 @@ def print_summary(document: Document, *, result: Path | None, recovered: Sequenc
             console.print(line)
     for line in skip_lines(document.get("skipped", [])):
         console.print(line, markup=False)
-    console.print(
-        f"Result file: {escape(str(result))}" if result else "No case was measured; no result file was written."
-    )
+    if problem is not None:
+        console.print(escape(problem), style="bold", soft_wrap=True)
+    if result is not None:
+        console.print(f"Result file: {escape(str(result))}")
+    elif problem is None:
+        console.print("No case was measured; no result file was written.")
 
 
 def with_spread(bench: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,14 +34,14 @@ def writing(what: str, *, remedy: str = "choose another") -> Iterator[None]:
         raise CannotWriteError(f"{what} cannot be written (its name is not UTF-8); {remedy}") from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, remedy: str = "choose another file") -> None:
     """Write a file so that it is at every moment the old one or the new one, never half of either.
 
-    Devices and pipes, such as /dev/stdout, are written into.
+    Devices and pipes, such as /dev/stdout, are written into. `remedy`: what an error says to do.
 
     Raises: CannotWriteError naming the file.
     """
-    with writing(f"file {path}", remedy="choose another file"):
+    with writing(f"file {path}", remedy=remedy):
         if not path.name or path.is_dir():
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)

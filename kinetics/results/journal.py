@@ -65,7 +65,7 @@ class RowJournal:
         """
         text = json_text(document)
         self._write(closing_line(path, text))
-        write_text(path, text)
+        write_text(path, text, remedy=self._remedy)
         self.discard()
 
     def discard(self) -> None:
@@ -73,9 +73,14 @@ class RowJournal:
         self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
+    @property
+    def _remedy(self) -> str:
+        rows = f"{self.num_rows} finished {'row is' if self.num_rows == 1 else 'rows are'} safe in {self.path.name}"
+        return f"{rows}: make room and give `kinetics recover {self.path.parent}`"
+
     def _write(self, line: Mapping[str, Any]) -> None:
         data = (json.dumps(to_strict(line), allow_nan=False) + "\n").encode()
-        with writing(f"journal {self.path}", remedy="free space there; `kinetics recover` keeps the rows in it"):
+        with writing(f"journal {self.path}", remedy=self._remedy):
             try:
                 write_all(self._descriptor, data)
             except OSError:

@@ -191,6 +191,23 @@ def test_recover_makes_the_file_without_another_run_and_leaves_a_living_one_alon
     assert not list(tmp_path.rglob("*.journal.jsonl"))
 
 
+@pytest.mark.parametrize(("num_writes", "num_rows"), [(2, 1), (6, 4)], ids=["in the second row", "in the file"])
+def test_a_full_disk_is_one_line_and_keeps_the_rows_before(tmp_path, num_writes, num_rows):
+    """A journal of four rows takes six writes: a header, the rows, and which file is about to hold them."""
+    options = (DECODE, *TINY, "--context", "256", "-p", "tests.support.full_disk")
+    done = bench(tmp_path, *options, FULL_AFTER_WRITES=str(num_writes), PYTHONPATH=str(ROOT))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "No space left on device" in line]
+    assert re.search(rf"{num_rows} finished rows? (is|are) safe in \S+: make room and give `kinetics recover", line)
+    (journal,) = [path for path in tmp_path.glob("cpu-*/*") if not path.name.startswith(".fastest")]
+    recover = [sys.executable, "-m", "kinetics", "recover", str(tmp_path)]
+    subprocess.run(recover, cwd=ROOT, check=True)
+    assert len(rows(tmp_path)) == num_rows
+    assert not journal.exists()
+
+
 def test_kernels_come_before_whatever_else_is_collected(tmp_path):
     files = ("bench/test_scaling_law.py", "bench/test_aime.py", "bench/test_decode_step.py", DECODE)
     done = bench(tmp_path, *files, *TINY, "--context", "256", "--collect-only", "-q")
