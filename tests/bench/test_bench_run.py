@@ -201,6 +201,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_rows_before(tmp_path, num_writes,
     assert "INTERNALERROR" not in done.stdout + done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "No space left on device" in line]
     assert re.search(rf"{num_rows} finished rows? (is|are) safe in \S+: make room and give `kinetics recover", line)
+    assert ("Interrupted: a row cannot be written" in done.stdout) == (num_rows == 1)
     (journal,) = [path for path in tmp_path.glob("cpu-*/*") if not path.name.startswith(".fastest")]
     recover = [sys.executable, "-m", "kinetics", "recover", str(tmp_path)]
     subprocess.run(recover, cwd=ROOT, check=True)

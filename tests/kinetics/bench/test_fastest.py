@@ -22,6 +22,12 @@ CEILINGS = Ceilings(
 FASTER = replace(CEILINGS, read_bytes_per_s=3e10, launch_s=1e-6, copy_bytes_per_s=5e9)
 
 
+def test_a_full_disk_costs_no_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert FastestCeilings(tmp_path).learn(CEILINGS) == CEILINGS
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_best_of_all_runs_is_kept(tmp_path: Path) -> None:
     assert FastestCeilings(tmp_path).learn(CEILINGS) == CEILINGS
     best = replace(CEILINGS, read_bytes_per_s=3e10, launch_s=1e-6)

@@ -12,10 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
-from kinetics.gate import process, watch
+from kinetics.gate import process, runs, watch
 from kinetics.gate.checkout import checked_out
 from kinetics.gate.gate_file import read_gate_file
 from kinetics.gate.tables import remarks
+from kinetics.results import journal
 from tests.support.fake_checkout import behave, git
 from tests.support.paths import ROOT
 
@@ -311,6 +312,41 @@ def test_an_interrupted_gate_judges_and_writes_what_it_has(repository, number):
     document = read_gate_file(path)
     assert document["lost"] == "interrupted"
     assert len(document["runs"]) >= 6
+    assert git(repository, "worktree", "list").count("\n") == 0
+
+
+def test_of_two_self_tests_at_once_none_is_lost(kinetics, repository, monkeypatch):
+    folder, until_lost = repository / "runs" / "cpu-fake" / "gate", runs.until_lost
+
+    def while_another_ends(measure):
+        lost = until_lost(measure)
+        (folder / "aa-smoke.json").write_text("another's")
+        return lost
+
+    monkeypatch.setattr(runs, "until_lost", while_another_ends)
+    done = kinetics("aa", *SMOKE[:-1], "10")
+    assert done.exit_code == 0, done.stderr
+    assert (folder / "aa-smoke.json").read_text() == "another's"
+    (mine,) = [path for path in folder.glob("*.json") if path.name != "aa-smoke.json"]
+    assert read_gate_file(mine)["self_tests"]
+    assert str(mine) in done.stderr
+
+
+def test_a_full_disk_ends_a_gate_in_one_line_and_keeps_its_evidence(kinetics, repository, monkeypatch):
+    left, write_all = [3], journal.write_all
+
+    def full(descriptor, data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(journal, "write_all", full)
+    done = kinetics("gate", "--base", "HEAD", *SMOKE)
+    assert done.exit_code == 3
+    assert "cannot be written (No space left on device); 2 finished rows are safe in" in done.stderr.splitlines()[-1]
+    (kept,) = (repository / "runs").rglob("*.journal.jsonl")
+    assert kept.read_text().count("\n") == 3
     assert git(repository, "worktree", "list").count("\n") == 0
 
 
