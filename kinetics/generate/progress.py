@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kinetics.files.printable import printable
 from kinetics.samples.answers import Answer
+from kinetics.specs.generation import FinishReason
 
 _REDRAW_S: Final = 0.25
 _LINE_S: Final = 30.0
@@ -26,7 +27,8 @@ class SampleProgress:
         self._console = console
         self._bar: Progress | None = None
         self._num_samples = self._num_finished = self._max_new_tokens = 0
-        self._num_new = self._finished_tokens = self._stepped_tokens = 0
+        self._num_answered = self._finished_tokens = self._stepped_tokens = self._num_steps = self._num_running = 0
+        self._decode_s = 0.0
         self._started_s = self._drawn_s = time.monotonic()
 
     def __enter__(self) -> SampleProgress:
@@ -49,13 +51,17 @@ class SampleProgress:
     def on_tokens(self, num_tokens: int) -> None:
         """A step drew so many tokens."""
         self._stepped_tokens += num_tokens
+        self._num_steps += 1
+        self._num_running = num_tokens  # each running answer drew one
         self._draw()
 
     def on_sample(self, answer: Answer) -> None:
         """A sample is finished."""
         self._num_finished += 1
-        self._num_new += 1
-        self._finished_tokens += answer.completion.usage.num_tokens
+        if answer.completion.finish is not FinishReason.REFUSED:
+            self._num_answered += 1
+            self._finished_tokens += answer.completion.usage.num_tokens
+            self._decode_s += answer.completion.usage.decode_s or 0.0
         self._draw()
 
     def say(self, text: str) -> None:
@@ -63,15 +69,41 @@ class SampleProgress:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def describe(self) -> str:
-        """Rate and time left, from the mean length of what is finished; before that, from the longest there can be."""
+        """Rate and time left: about, once answers have ended, and at most, as if each were as long as it may be."""
         elapsed_s = time.monotonic() - self._started_s
         num_tokens = max(self._stepped_tokens, self._finished_tokens)
         tokens_per_s = num_tokens / elapsed_s if elapsed_s > 0 else 0.0
-        mean_tokens = self._finished_tokens / self._num_new if self._num_new else self._max_new_tokens
-        in_flight = num_tokens - self._finished_tokens
-        left_tokens = max(0.0, (self._num_samples - self._num_finished) * mean_tokens - in_flight)
-        left = str(timedelta(seconds=round(left_tokens / tokens_per_s))) if tokens_per_s else "?"
-        return f"{tokens_per_s:,.0f} tokens/s, {'' if self._num_new else 'at most '}{left} left"
+        about, most = (
+            "?" if steps is None else str(timedelta(seconds=round(steps * self._step_s(elapsed_s))))
+            for steps in self._steps_left(num_tokens, tokens_per_s * self._step_s(elapsed_s))
+        )
+        left = f"about {about} left, at most {most}" if self._num_answered else f"at most {most} left"
+        return f"{tokens_per_s:,.0f} tokens/s, {left}"
+
+    def _steps_left(self, num_tokens: int, mean_running: float) -> tuple[float | None, float | None]:
+        """Steps that the unfinished answers need, about and at most; None while nothing tells.
+
+        Answers are taken to end at one rate, all tokens over all ends: short ones end first, and their mean would be
+        too small. So a running answer has as much before it as a new one, and of several the last ends latest.
+        """
+        num_left, longest = self._num_samples - self._num_finished, self._max_new_tokens
+        if not num_left:
+            return 0.0, 0.0
+        if not num_tokens:
+            return None, None
+        running = min(max(1, self._num_running or round(mean_running)), num_left)
+        waiting, are_alike = num_left - running, running == 1 or not self._num_answered
+        so_far = (num_tokens - self._finished_tokens) // running if self._num_steps else 0
+        most = max(1, longest - so_far) if are_alike else longest
+        mean = min(longest, num_tokens / max(1, self._num_answered))
+        last = min(most, mean * sum(1 / count for count in range(1, running + 1)))
+        return last + mean * waiting / running, most + longest * -(-waiting // running)
+
+    def _step_s(self, elapsed_s: float) -> float:
+        """Seconds of a token of one answer: of the steps here, else as finished answers tell; 0 if nothing does."""
+        if self._num_steps:
+            return elapsed_s / self._num_steps
+        return self._decode_s / self._finished_tokens if self._finished_tokens else 0.0
 
     def _draw(self) -> None:
         now_s = time.monotonic()
