@@ -12,7 +12,7 @@ from typing import Any
 from kinetics.law.choices import Choices
 from kinetics.law.frontier import Curve, Frontier, Switch
 from kinetics.law.report import Gain, LawReport, ModelResult, TaskResult
-from kinetics.law.tables import lengths_label, strategy_values
+from kinetics.law.tables import lengths_label, ratio_or_none, ratio_values, strategy_values
 
 SCHEMA = 1
 
@@ -109,7 +109,9 @@ def _gain(report: LawReport, gain: Gain) -> dict[str, Any]:
             "cost_tera_eflop": gain.lead.cost,
             "seconds": gain.lead.cost / report.tera_eflop_per_s,
             "gain_points": asdict(gain.lead.points),
-            "cost_ratio": asdict(gain.lead.cost_ratio),
+            "cost_ratio": dict(
+                zip(("value", "low", "high"), ratio_values(gain.lead.cost_ratio, gain.dense_maximum), strict=True)
+            ),
         }
     if gain.oracle:
         document["oracle"] = {
@@ -117,8 +119,8 @@ def _gain(report: LawReport, gain: Gain) -> dict[str, Any]:
             "seconds": gain.oracle.cost / report.tera_eflop_per_s,
             "largest_gain_points": gain.oracle.points,
             "dense_maximum_accuracy": gain.oracle.dense_maximum,
-            "cost_ratio_at_dense_maximum": gain.oracle.cost_ratio,
-            "cost_ratio_on_grid": gain.oracle.cost_ratio_on_grid,
+            "cost_ratio_at_dense_maximum": ratio_or_none(gain.oracle.cost_ratio, gain.oracle.dense_maximum),
+            "cost_ratio_on_grid": ratio_or_none(gain.oracle.cost_ratio_on_grid, gain.oracle.dense_maximum),
         }
     return document
 

@@ -35,6 +35,7 @@ from kinetics.law.tables import (
     dollar_values,
     lengthening_table,
     lengths_label,
+    ratio_or_none,
     scores_of,
     strategy_values,
 )
@@ -62,8 +63,8 @@ class Comparison:
     """Sparse choices against dense ones, at the costs where dense lies between 20 and 90 % of its maximum.
 
     `num_below`: costs at which sparse is less accurate; `num_clearly_below`: with the whole 95 % interval of the
-    paired difference. Gains are None where no cost compares. `cost_ratio_at_dense_maximum` is 0 if sparse never gets
-    there.
+    paired difference. Gains are None where no cost compares, `cost_ratio_at_dense_maximum` where sparse never gets
+    there or dense solves nothing.
     """
 
     kind: PolicyKind
@@ -72,7 +73,7 @@ class Comparison:
     num_clearly_below: int
     smallest_gain: float | None
     largest_gain: float | None
-    cost_ratio_at_dense_maximum: float
+    cost_ratio_at_dense_maximum: float | None
     has_estimated_lengths: bool
 
 
@@ -155,7 +156,7 @@ def _compare(dense: Choices, sparse: Choices) -> Comparison:
         num_clearly_below=int((interval.high < 0)[is_between].sum()),
         smallest_gain=float(gain.min()) if gain.size else None,
         largest_gain=float(gain.max()) if gain.size else None,
-        cost_ratio_at_dense_maximum=lead_over_dense(dense, sparse).cost_ratio.value,
+        cost_ratio_at_dense_maximum=ratio_or_none(lead_over_dense(dense, sparse).cost_ratio.value, float(highest)),
         has_estimated_lengths=any(best.has_estimated_lengths for best in (*dense.best, *sparse.best) if best),
     )
 
@@ -232,8 +233,8 @@ def comparison_table(table: StrategyTable, *, seed: int = 0) -> Table:
     rows = tuple(
         (
             task, axis, c.kind.value, lengths_label(are_estimated=c.has_estimated_lengths),
-            c.num_costs, c.num_below, c.num_clearly_below, in_points(c.smallest_gain),
-            in_points(c.largest_gain), c.cost_ratio_at_dense_maximum,
+            c.num_costs, *((c.num_below, c.num_clearly_below) if c.num_costs else (None, None)),
+            in_points(c.smallest_gain), in_points(c.largest_gain), c.cost_ratio_at_dense_maximum,
         )
         for task in (LONG_COT, BEST_OF_N)
         for axis in AXES

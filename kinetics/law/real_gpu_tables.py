@@ -20,6 +20,7 @@ from kinetics.law.frontier import (
     switch_points,
 )
 from kinetics.law.real_gpus import PaperOnGpu, TimedFrontier, gain_over_dense
+from kinetics.law.tables import ratio_or_none, ratio_values
 from kinetics.specs.policies import PolicyKind
 from kinetics.tables.table import Table, Value
 
@@ -62,18 +63,19 @@ def _gains(published: dict[PolicyKind, Frontier[Curve]], found: Sequence[PaperOn
     cost, gain = largest_gain(sparse, dense)
     rows: list[tuple[Value, ...]] = [
         (AS_PUBLISHED, "any", "topk", "", 100 * gain, None, None, cost / TERA_EFLOP_PER_B200_S,
-         cost_ratio(dense, sparse), None, None, None, "everything")
+         ratio_or_none(cost_ratio(dense, sparse), float(dense.accuracy.max())), None, None, None, "everything")
     ]  # fmt: skip
     rows += [_gain_row(one, frontier) for one in found for frontier in one.frontiers[1:]]
     return Table(name="real_gpu_gains", columns=columns, rows=tuple(rows))
 
 
 def _gain_row(one: PaperOnGpu, sparse: TimedFrontier) -> tuple[Value, ...]:
-    gain = gain_over_dense(one.of_kind(PolicyKind.DENSE), sparse)
-    points, ratio = gain.points, gain.cost_ratio
+    dense = one.of_kind(PolicyKind.DENSE)
+    gain = gain_over_dense(dense, sparse)
+    points, ratio = gain.points, ratio_values(gain.cost_ratio, float(dense.predicted.accuracy.max()))
     return (
         one.device.name, one.batch, sparse.kind.value, " ".join(str(curve.num_devices) for curve in sparse.curves),
-        points.value, points.low, points.high, gain.seconds, ratio.value, ratio.low, ratio.high,
+        points.value, points.low, points.high, gain.seconds, *ratio,
         one.fitted_share(sparse.kind), ", ".join(one.unmeasured_of(sparse.kind)),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ exactly between machines.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -115,11 +116,11 @@ def _gains(report: LawReport) -> Table:
         for gain in task.gains:
             lead, oracle = gain.lead, gain.oracle
             own = _lead_values(report, lead.cost, lead.points) if lead else (None,) * 5
-            ratio = _estimate(lead.cost_ratio) if lead else (None,) * 3
+            ratio = ratio_values(lead.cost_ratio, gain.dense_maximum) if lead else (None,) * 3
             rows.append((
                 task.task, gain.kind.value, lengths, *own, gain.dense_maximum if lead else None, *ratio,
                 *((oracle.cost, oracle.cost / report.tera_eflop_per_s, oracle.points, oracle.dense_maximum,
-                   oracle.cost_ratio) if oracle else (None,) * 5),
+                   ratio_or_none(oracle.cost_ratio, oracle.dense_maximum)) if oracle else (None,) * 5),
             ))  # fmt: skip
     return Table(name="gains", columns=columns, rows=tuple(rows))
 
@@ -129,7 +130,21 @@ def _lead_values(report: LawReport, cost: float, points: Estimate) -> tuple[Valu
 
 
 def _estimate(estimate: Estimate | None) -> tuple[Value, ...]:
-    return (None,) * 3 if estimate is None else (estimate.value, estimate.low, estimate.high)
+    """Value and interval; an interval that is everything has no ends."""
+    if estimate is None or not math.isfinite(estimate.value):
+        return (None,) * 3
+    ends = (estimate.low, estimate.high)
+    return (estimate.value, *(ends if all(map(math.isfinite, ends)) else (None, None)))
+
+
+def ratio_or_none(ratio: float, dense_maximum: float) -> float | None:
+    """Costs at the highest accuracy of dense attention; None if that is 0, or sparse attention never gets there."""
+    return ratio if ratio > 0 and dense_maximum > 0 and math.isfinite(ratio) else None
+
+
+def ratio_values(ratio: Estimate, dense_maximum: float) -> tuple[Value, ...]:
+    """Such a ratio with its interval; nothing where there is none."""
+    return (None,) * 3 if ratio_or_none(ratio.value, dense_maximum) is None else _estimate(ratio)
 
 
 def _best_models(report: LawReport) -> Table:

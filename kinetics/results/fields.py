@@ -145,7 +145,7 @@ FIELDS: Final = (
     found("smallest_gain_points", _Q.NUMBER, "smallest gain", _R.AIME, _V.NOWHERE, "percentage points", least=None),
     found("largest_gain_points", _Q.NUMBER, "largest gain", _R.AIME, _V.NOWHERE, "percentage points", least=None),
     found("cost_ratio_at_dense_maximum", _Q.RATIO, "cost ratio", _R.AIME, _V.NOWHERE,
-          "dense over sparse where sparse reaches dense's maximum; 0: never"),
+          "dense over sparse where sparse reaches dense's maximum; absent (0 in older files): never"),
     found("target_s", _Q.SECONDS, "target", _R.LAW, _V.NOWHERE, "what the arithmetic should take at most"),
 )  # fmt: skip
 """Every field, in the order in which tables show them."""

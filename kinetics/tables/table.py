@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,11 @@ def _markdown_cell(value: Value) -> str:
 
 
 def format_value(value: Value) -> str:
-    """A value as tables show it: six significant digits, nothing for None."""
+    """A value as tables show it: six significant digits, nothing for None, nor for what is no number or infinite."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if math.isfinite(value) else ""
     return "" if value is None else str(value)
 
 

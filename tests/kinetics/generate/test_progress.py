@@ -91,6 +91,7 @@ def test_what_runs_on_is_not_forgotten_when_the_short_ones_have_ended(clock):
     assert all(said > 0 for _, said, _ in after_the_short_ones)
     assert told[-1][1] == 0
     # By mean lengths of what had ended, 25 tokens, nothing would have been left.
+    assert all(at + said >= told[-1][0] for at, said, _ in told[500:-1])
     assert all(at + bound_s(text) >= told[-1][0] for at, _, text in told[30:-1])
 
 
