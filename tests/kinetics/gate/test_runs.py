@@ -342,7 +342,7 @@ def test_a_full_disk_ends_a_gate_in_one_line_and_keeps_its_evidence(kinetics, re
         write_all(descriptor, data)
 
     monkeypatch.setattr(journal, "write_all", full)
-    done = kinetics("gate", "--base", "HEAD", *SMOKE)
+    done = kinetics("gate", "--base", "HEAD", *TIMED)
     assert done.exit_code == 3
     assert "cannot be written (No space left on device); 2 finished rows are safe in" in done.stderr.splitlines()[-1]
     (kept,) = (repository / "runs").rglob("*.journal.jsonl")
