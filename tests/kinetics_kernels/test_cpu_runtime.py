@@ -9,8 +9,8 @@ import torch
 from numba import njit
 
 from kinetics_kernels import api, cpu_runtime
-from kinetics_kernels.cpu_runtime import threads
-from kinetics_kernels.cpu_runtime.page_attention import Arguments
+from kinetics_kernels.cpu_runtime import threads, tiles
+from kinetics_kernels.cpu_runtime.page_attention import Arguments, State
 from kinetics_kernels.cpu_runtime.simd import exp2, largest_of, load, store, sum_each, sum_of
 from kinetics_kernels.shapes import DecodeShape, PagedCache, PageSelection, PageSummary, PageSummaryKind
 from kinetics_kernels.testing import assert_dense_correct, assert_sparse_correct, make_inputs
@@ -34,6 +34,31 @@ def sum_rows(x, out):
     fifth, sixth = load(x, np.uint64(32)), load(x, np.uint64(40))
     seventh, eighth = load(x, np.uint64(48)), load(x, np.uint64(56))
     store(out, np.uint64(0), sum_each(first, second, third, fourth, fifth, sixth, seventh, eighth))
+
+
+@njit
+def score_two_heads(q, keys, head_dim, num_rows, logits):
+    rows = tiles.eight_rows(0, head_dim, num_rows)
+    first, second = tiles.dot_two_heads(q, np.uint64(head_dim), keys, rows, head_dim)
+    store(logits, np.uint64(0), first)
+    store(logits, np.uint64(8), second)
+
+
+@njit
+def add_to_two_heads(state, values, head_dim, num_rows):
+    at, row = np.uint64(tiles.TILE_TOKENS), np.uint64(head_dim)
+    tiles.add_two_heads(state, at, values, 0, head_dim, num_rows, head_dim, row)
+
+
+@njit
+def add_to_heads_one_by_one(state, values, head_dim, num_rows):
+    for head in range(1, 3):
+        at, row = np.uint64(head * tiles.TILE_TOKENS), np.uint64(head * head_dim)
+        tiles.add_one_head(state, at, values, 0, head_dim, num_rows, head_dim, row)
+
+
+def tiles_state(weights, accumulator):
+    return State(logits=weights, running_max=weights, running_sum=weights, accumulator=accumulator)
 
 
 def exp2_of(values):
@@ -66,6 +91,57 @@ def test_transposed_sums_land_in_the_lane_of_their_vector():
     x, out = np.arange(64, dtype=np.float32), np.empty(8, np.float32)
     sum_rows(x, out)
     assert out.tolist() == x.reshape(8, 8).sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize("strides", [(8, 4096), (4096, 8)], ids=["nhd", "hnd"])
+@pytest.mark.parametrize("num_heads", [1, 2, 3, 8])
+def test_what_is_prefetched_is_the_unit_whose_turn_comes_four_units_later(num_heads, strides):
+    head_stride, slot_stride = strides
+    starts = [1_000_000 * tile for tile in (7, 3, 5, 1, 2)]
+    turns = [
+        start + tiles.locate(unit, 2, num_heads, slot_stride, head_stride)[2]
+        for start in starts
+        for unit in range(2 * num_heads)
+    ]
+    near = tiles.tokens_to_near_tile(num_heads) // tiles.TILE_TOKENS
+    asked = [
+        tiles.locate_ahead(unit, (starts[near], starts[near + 1]), 2, num_heads, slot_stride, head_stride)
+        for unit in range(2 * num_heads)
+    ]
+    assert asked == turns[4 : 4 + 2 * num_heads]
+    assert len(set(turns)) == len(turns)
+
+
+def test_all_of_a_unit_is_prefetched_whatever_the_group(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tiles, "prefetch", lambda _cache, line: asked.append(line))
+    for group_size in range(1, 17):
+        asked.clear()
+        for member in range(0, group_size, 2):
+            tiles.prefetch_share.py_func(None, 5, 1000, 64, member, group_size)
+        assert asked == [5 + token * 1000 + d for token in range(8) for d in (0, 16, 32, 48)]
+
+
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("num_rows", [1, 2, 7, 8])
+def test_two_heads_at_once_give_what_each_gives_alone(head_dim, num_rows):
+    generator = np.random.default_rng(0)
+    q, keys, accumulator = (generator.standard_normal(n, dtype=np.float32) for n in (4 * 128, 8 * 128, 4 * 128))
+    weights = generator.standard_normal(4 * tiles.TILE_TOKENS, dtype=np.float32)
+    found, expected = accumulator.copy(), accumulator.copy()
+    logits = np.empty(16, np.float32)
+    score_two_heads(q, keys, head_dim, num_rows, logits)
+    rows = keys[: num_rows * head_dim].reshape(num_rows, head_dim).astype(np.float64)
+    queries = q[head_dim : 3 * head_dim].reshape(2, head_dim)
+    np.testing.assert_allclose(logits.reshape(2, 8)[:, :num_rows], queries @ rows.T, rtol=1e-4, atol=1e-4)
+    add_to_two_heads(tiles_state(weights, found), keys, head_dim, num_rows)
+    add_to_heads_one_by_one(tiles_state(weights, expected), keys, head_dim, num_rows)
+    assert np.array_equal(found, expected)
+    by_hand = weights.reshape(4, -1)[1:3, :num_rows] @ rows
+    changed = (found - accumulator)[head_dim : 3 * head_dim].reshape(2, head_dim)
+    np.testing.assert_allclose(changed, by_hand, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(found[:head_dim], accumulator[:head_dim])
+    assert np.array_equal(found[3 * head_dim :], accumulator[3 * head_dim :])
 
 
 def long_inputs(layout="nhd"):

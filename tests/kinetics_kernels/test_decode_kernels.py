@@ -65,7 +65,7 @@ def sparse(x, pages, **options):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("layout", ["nhd", "hnd"])
 @pytest.mark.parametrize("head_dim", [64, 128])
-@pytest.mark.parametrize("group_size", [1, 2, 4, 5, 8, 16])
+@pytest.mark.parametrize("group_size", [1, 2, 4, 5, 7, 8, 16])
 def test_dense_decode_is_within_the_error_budget_for_every_group(backend, layout, head_dim, group_size):
     x = inputs_of([97, 1, 33], group_size=group_size, head_dim=head_dim, layout=layout, spare=3)
     out, lse = dense_with_lse(x, backend=backend)

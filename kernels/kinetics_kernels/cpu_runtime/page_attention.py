@@ -18,23 +18,9 @@ from ctypes import Structure, c_float, c_int64
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
 
-from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int32_at, int64_at, prefetch
-from kinetics_kernels.cpu_runtime.simd import (
-    FLAGS,
-    LANES,
-    dot_eight_rows,
-    exp2,
-    largest_of,
-    load,
-    multiply_add,
-    splat,
-    store,
-    sum_of,
-)
-
-TILE_TOKENS = 16
-FLOATS_PER_CACHE_LINE = 16
-TILES_AHEAD_OF_ONE_HEAD = 3
+from kinetics_kernels.cpu_runtime.intrinsics import fetch_add, float32_at, int32_at, int64_at
+from kinetics_kernels.cpu_runtime.simd import FLAGS, LANES, exp2, largest_of, load, splat, store, sum_of
+from kinetics_kernels.cpu_runtime.tiles import TILE_TOKENS, add_tile, index, score_tile, tokens_to_near_tile
 
 
 class Arguments(Structure):
@@ -61,46 +47,8 @@ Memory = namedtuple(
 )
 """The arrays behind the addresses. The caches are only ever indexed, so their size is not stated."""
 
-index = np.uint64
-"""Unsigned indices spare numba's check for negative ones, without which the inner loops do not vectorise."""
 float32 = np.float32
 LN_2 = float32(np.log(2.0))
-
-
-@njit
-def eight_rows(first, slot_stride, num_rows):
-    """Where eight token rows start; those past the last token repeat it, so that nothing unwritten is read."""
-    last = num_rows - 1
-    return (
-        index(first),
-        index(first + min(1, last) * slot_stride),
-        index(first + min(2, last) * slot_stride),
-        index(first + min(3, last) * slot_stride),
-        index(first + min(4, last) * slot_stride),
-        index(first + min(5, last) * slot_stride),
-        index(first + min(6, last) * slot_stride),
-        index(first + min(7, last) * slot_stride),
-    )
-
-
-@njit(fastmath=FLAGS)
-def add_eight_rows(weights, at, values, rows, head_dim, accumulator, row):
-    """Add eight weighted values to one accumulator row."""
-    weight_0, weight_1 = splat(weights[at]), splat(weights[at + index(1)])
-    weight_2, weight_3 = splat(weights[at + index(2)]), splat(weights[at + index(3)])
-    weight_4, weight_5 = splat(weights[at + index(4)]), splat(weights[at + index(5)])
-    weight_6, weight_7 = splat(weights[at + index(6)]), splat(weights[at + index(7)])
-    for step in range(0, head_dim, LANES):
-        d = index(step)
-        total = multiply_add(weight_0, load(values, rows[0] + d), load(accumulator, row + d))
-        total = multiply_add(weight_1, load(values, rows[1] + d), total)
-        total = multiply_add(weight_2, load(values, rows[2] + d), total)
-        total = multiply_add(weight_3, load(values, rows[3] + d), total)
-        total = multiply_add(weight_4, load(values, rows[4] + d), total)
-        total = multiply_add(weight_5, load(values, rows[5] + d), total)
-        total = multiply_add(weight_6, load(values, rows[6] + d), total)
-        total = multiply_add(weight_7, load(values, rows[7] + d), total)
-        store(accumulator, row + d, total)
 
 
 @njit(fastmath=FLAGS)
@@ -126,64 +74,6 @@ def weigh_head(state, q_head, num_tokens, head_dim):
 
 
 @njit
-def prefetch_share(cache, row, slot_stride, head_dim, member, group_size):
-    """Ask for this group member's share of eight token rows of one head: a burst of them all would stall."""
-    for token in range(member * 8 // group_size, (member + 1) * 8 // group_size):
-        for d in range(0, head_dim, FLOATS_PER_CACHE_LINE):
-            prefetch(cache, row + token * slot_stride + d)
-
-
-@njit
-def locate(unit, num_eights, num_heads, slot_stride, head_stride):
-    """Head, first slot and offset in its tile of a unit, eight tokens of one head, in the order of memory."""
-    if head_stride > slot_stride:
-        head, slot = unit // num_eights, unit % num_eights * 8
-    else:
-        head, slot = unit % num_heads, unit // num_heads * 8
-    return head, slot, head * head_stride + slot * slot_stride
-
-
-@njit(fastmath=FLAGS)
-def score_tile(arguments, q, keys, tile, tile_ahead, num_tokens, logits):
-    """Logits, in base 2, of a tile for all heads of the list; the unit ahead is prefetched."""
-    group_size, head_dim, num_heads = arguments.group_size, arguments.head_dim, arguments.heads_per_list
-    slot_stride, head_stride = arguments.k_slot_stride, arguments.k_head_stride
-    num_eights = (num_tokens + 7) // 8
-    num_units = num_eights * num_heads
-    units_ahead = 1 if num_heads > 1 else num_units
-    for unit in range(num_units):
-        _, _, ahead = locate((unit + units_ahead) % num_units, num_eights, num_heads, slot_stride, head_stride)
-        ahead += tile if unit + units_ahead < num_units else tile_ahead
-        head, slot, offset = locate(unit, num_eights, num_heads, slot_stride, head_stride)
-        rows = eight_rows(tile + offset, slot_stride, num_tokens - slot)
-        for member in range(group_size):
-            prefetch_share(keys, ahead, slot_stride, head_dim, member, group_size)
-            q_head = head * group_size + member
-            dots = dot_eight_rows(q, index(q_head * head_dim), keys, rows, head_dim)
-            store(logits, index(q_head * TILE_TOKENS + slot), dots * splat(arguments.logit_scale))
-
-
-@njit(fastmath=FLAGS)
-def add_tile(arguments, values, tile, tile_ahead, num_tokens, state):
-    """Add the weighted values of a tile to the accumulators of all heads of the list; the unit ahead is prefetched."""
-    group_size, head_dim, num_heads = arguments.group_size, arguments.head_dim, arguments.heads_per_list
-    slot_stride, head_stride = arguments.v_slot_stride, arguments.v_head_stride
-    num_eights = (num_tokens + 7) // 8
-    num_units = num_eights * num_heads
-    units_ahead = 1 if num_heads > 1 else num_units
-    for unit in range(num_units):
-        _, _, ahead = locate((unit + units_ahead) % num_units, num_eights, num_heads, slot_stride, head_stride)
-        ahead += tile if unit + units_ahead < num_units else tile_ahead
-        head, slot, offset = locate(unit, num_eights, num_heads, slot_stride, head_stride)
-        rows = eight_rows(tile + offset, slot_stride, num_tokens - slot)
-        for member in range(group_size):
-            prefetch_share(values, ahead, slot_stride, head_dim, member, group_size)
-            q_head = head * group_size + member
-            at, row = index(q_head * TILE_TOKENS + slot), index(q_head * head_dim)
-            add_eight_rows(state.logits, at, values, rows, head_dim, state.accumulator, row)
-
-
-@njit
 def find_tile(arguments, pages, token):
     """Where the tile that holds a token starts in the caches of keys and values, for the first head."""
     page, slot = np.int64(pages[token // arguments.page_size]), token % arguments.page_size // TILE_TOKENS * TILE_TOKENS
@@ -200,15 +90,17 @@ def attend_to_pages(arguments, q, k_cache, v_cache, pages, first_head, first_tok
     state.accumulator[:] = 0
     state.running_sum[:] = 0
     state.running_max[:] = -np.inf
-    tokens_ahead = TILE_TOKENS * (1 if arguments.heads_per_list > 1 else TILES_AHEAD_OF_ONE_HEAD)
+    tokens_ahead = tokens_to_near_tile(arguments.heads_per_list)
     for token in range(first_token, last_token, TILE_TOKENS):
         num_tokens = min(TILE_TOKENS, last_token - token)
         key, value = find_tile(arguments, pages, token)
-        key_ahead, value_ahead = find_tile(arguments, pages, min(token + tokens_ahead, last_token - 1))
-        score_tile(arguments, q, k_cache, k_head + key, k_head + key_ahead, num_tokens, state.logits)
+        near = find_tile(arguments, pages, min(token + tokens_ahead, last_token - 1))
+        far = find_tile(arguments, pages, min(token + tokens_ahead + TILE_TOKENS, last_token - 1))
+        keys_ahead, values_ahead = (k_head + near[0], k_head + far[0]), (v_head + near[1], v_head + far[1])
+        score_tile(arguments, q, k_cache, k_head + key, keys_ahead, num_tokens, state.logits)
         for q_head in range(arguments.heads_per_list * arguments.group_size):
             weigh_head(state, q_head, num_tokens, arguments.head_dim)
-        add_tile(arguments, v_cache, v_head + value, v_head + value_ahead, num_tokens, state)
+        add_tile(arguments, v_cache, v_head + value, values_ahead, num_tokens, state)
 
 
 @njit(fastmath=FLAGS)
