@@ -230,7 +230,11 @@ MODEL_SPECS: Final = (
     _deepseek_qwen("7B", 28, 3584, (28, 4), 18944),
     _deepseek_qwen("14B", 48, 5120, (40, 8), 13824),
     _deepseek_qwen("32B", 64, 5120, (40, 8), 27648),
-)
+    ModelSpec(
+        name="Qwen2.5-0.5B", num_layers=24, hidden_size=896, num_q_heads=14, num_kv_heads=2, head_dim=64,
+        intermediate_size=4864, vocab_size=151_936, ties_embeddings=True, has_qkv_bias=True, has_qk_norm=False,
+    ),
+)  # fmt: skip
 
 
 def find_model(name: str) -> ModelSpec:

@@ -68,6 +68,12 @@ def test_every_grid_has_unique_cells_and_budgets_that_fit(size, device_kind):
         assert budget % found[0].page_size == 0
 
 
+@pytest.mark.parametrize("size", [GridSize.QUICK, GridSize.FULL])
+def test_the_grids_of_a_cpu_hold_small_heads_in_an_odd_group(size):
+    small = [cell for cell in cells(options(size=size, device_kind="cpu")) if cell.model.head_dim == 64]
+    assert [(cell.model.num_q_heads, cell.model.num_kv_heads, cell.batch) for cell in small] == [(14, 2, 4)]
+
+
 def test_a_filter_narrows_the_grid_to_exactly_what_was_asked():
     found = cells(options(models=["Qwen3-14B"], batches=[1, 16], context_lens=[4096]))
     assert {(cell.model.name, cell.batch, cell.context_len) for cell in found} == {
