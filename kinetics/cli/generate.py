@@ -71,6 +71,9 @@ class GenerateOptions:
     ray_address: Annotated[str, typer.Option(help="Of a running Ray cluster; without: this machine.")] = ""
     engine: Annotated[EngineName, typer.Option(help="openai: any server of that protocol.")] = EngineName.BUILTIN
     base_url: Annotated[str, typer.Option(help="The server's, such as http://localhost:8000/v1.")] = ""
+    architecture: Annotated[
+        str, typer.Option(help="What a server's model is: a known model, a config.json, or none: nothing has a cost.")
+    ] = ""
     timeout_s: Annotated[
         float, number_option("Seconds until a server's answer counts as lost.", "--timeout", is_above=True)
     ] = 1800.0

@@ -130,6 +130,7 @@ class GenerateRequest:
     ray_address: str = ""
     engine: EngineName = EngineName.BUILTIN
     base_url: str = ""
+    architecture: str = ""
     api_key: str = ""
     timeout_s: float = 1800.0
 

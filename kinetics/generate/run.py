@@ -141,6 +141,11 @@ def _open_source(
         raise ValueError(
             f"--base-url means nothing to the built-in engine, got {request.base_url}; add --engine openai"
         )
+    if request.architecture:
+        raise ValueError(
+            f"--architecture means nothing to the built-in engine, which reads the model's own, got "
+            f"{request.architecture}; leave it out"
+        )
     from kinetics.generate.builtin import open_builtin
 
     with open_builtin(request, problems, on_tokens=on_tokens) as source:

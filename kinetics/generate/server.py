@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from kinetics.generate.request import GenerateRequest, max_new_tokens, model_name, prompt_style
 from kinetics.generate.source import Source, attention_facts
 from kinetics.samples.openai_client import OpenAiAnswers, Server
-from kinetics.specs.models import find_model
+from kinetics.specs.known_models import named_model
+from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import Dense
 
 DEFAULT_CONCURRENCY: Final = 32
+NO_ARCHITECTURE: Final = "none"
+"""Said instead of one: answers are wanted, their cost is not."""
 
 
 @contextmanager
 def open_server(request: GenerateRequest, *, say: Callable[[str], None]) -> Iterator[Source]:
     """The server that the request names, asked what it accepts; `say` is told of pauses.
 
-    Raises: ValueError without its address, or for options of the built-in engine; LostWork if it does not answer.
+    Raises: ValueError without its address, for a model of which nobody says what it is, or for options of the built-in
+    engine; LostWork if it does not answer.
     """
     if not request.base_url:
         raise ValueError("--engine openai needs the server's address, got none; say --base-url http://host:8000/v1")
+    spec = _spec(request)
     if request.num_workers or not isinstance(request.choice.policy(), Dense):
         raise ValueError("--workers and --attention are the built-in engine's, got --engine openai; leave them out")
     server = Server(
@@ -44,14 +49,14 @@ def open_server(request: GenerateRequest, *, say: Callable[[str], None]) -> Iter
     with closing(answers):
         yield Source(
             answer=answers,
-            facts=_facts(request, server, answers),
+            facts=_facts(request, server, answers, spec),
             remarks=tuple(f"{request.base_url} rejects {name}: sampled without it" for name in answers.rejected),
         )
 
 
-def _facts(request: GenerateRequest, server: Server, answers: OpenAiAnswers) -> dict[str, Any]:
+def _facts(request: GenerateRequest, server: Server, answers: OpenAiAnswers, spec: ModelSpec | None) -> dict[str, Any]:
     return {
-        "model_spec": _known_spec(request),
+        "model_spec": asdict(spec) if spec else None,
         "attention": attention_facts(request.choice),
         # `seed` is each sample's own; whether the server takes one is what the header can say.
         "sampling": {name: answers.accepted.get(name) for name in ("temperature", "top_p", "top_k")},
@@ -66,13 +71,24 @@ def _facts(request: GenerateRequest, server: Server, answers: OpenAiAnswers) -> 
     }
 
 
-def _known_spec(request: GenerateRequest) -> dict[str, Any] | None:
-    """The architecture behind a served name, where folder or name tell; a law needs --architecture otherwise."""
+def _spec(request: GenerateRequest) -> ModelSpec | None:
+    """The shape of the model behind a served name: as said, as its folder or name tell; None if it is said to be none.
+
+    Raises: ValueError if nothing tells, now rather than when hours of answers are to be priced; or for a bad config.
+    """
+    if request.architecture == NO_ARCHITECTURE:
+        return None
+    name = model_name(request)
+    if request.architecture:
+        return replace(named_model(request.architecture), name=name)
     if Path(request.model).is_dir():
         from kinetics.engine.checkpoint import read_spec
 
-        return asdict(read_spec(Path(request.model), name=model_name(request)).model)
+        return read_spec(Path(request.model), name=name).model
     try:
-        return asdict(find_model(model_name(request)))
+        return replace(named_model(name), name=name)
     except ValueError:
-        return None
+        raise ValueError(
+            f"the server's model must be a known one, so that its answers have a cost, got {name[:80]!r}; say "
+            "--architecture SPEC (a config.json or a known model's name), or --architecture none for no costs"
+        ) from None

@@ -74,6 +74,7 @@ class OpenAiAnswers:
         self._max_new_tokens = max_new_tokens
         self._client = BoundedClient(server.base_url, api_key=server.api_key, timeout_s=server.timeout_s)
         self._prompt_tokens: dict[str, int] = {}
+        self._served_model = ""
         self._pauses = _Pauses(say, server.base_url)
         wanted = {"top_k": sampling.top_k, "top_p": sampling.top_p, "temperature": sampling.temperature, "seed": 0}
         self.accepted, self.rejected = self._negotiate(wanted if sampling.top_k else _without(wanted, "top_k"))
@@ -108,7 +109,7 @@ class OpenAiAnswers:
         rejected: list[str] = []
         while True:
             try:
-                self._complete("1 + 1 =", wanted, max_tokens=1, waits_again=False)
+                self._served_model = self._complete("1 + 1 =", wanted, max_tokens=1, waits_again=False).model
             except StatusError as error:
                 named = [field for field in _OPTIONAL if field in wanted and field in error.text]
                 if error.status_code not in _REJECTED or not named:
@@ -139,8 +140,13 @@ class OpenAiAnswers:
     def _check_counts(self, trial: Trial, answer: _ServerAnswer) -> None:
         """A law charges what a server counts: no answer is longer than was asked for, and a question has one prompt.
 
+        And all answers are one model's, by the name that it went by at first, where the server tells.
+
         Raises: LostWork if the server says otherwise.
         """
+        if answer.model and self._served_model and answer.model != self._served_model:
+            names = f"{self._served_model[:80]!r} and then {answer.model[:80]!r}"
+            raise self._lost(ValueError(f"all answers must be of one model, got {names}"))
         cap, length, prompt_len = self._max_new_tokens, answer.generated_tokens, answer.prompt_tokens
         if length > cap:
             raise self._lost(ValueError(f"an answer must have at most the {cap} tokens asked for, got {length}"))
@@ -203,6 +209,7 @@ class _ServerAnswer:
     finish: FinishReason
     prompt_tokens: int
     generated_tokens: int
+    model: str = ""
 
 
 class _Pauses:
@@ -264,8 +271,13 @@ def _parse(found: Any, *, max_tokens: int) -> _ServerAnswer:
     finish = FinishReason.LENGTH if generated_tokens >= max_tokens else _FINISHES.get(str(finish_reason))
     if finish is None:
         raise _UnusableAnswerError(f"an answer must end by stop or length, got {shortened(finish_reason)}")
+    model = found.get("model")
     return _ServerAnswer(
-        text=whole_text(text), finish=finish, prompt_tokens=prompt_tokens, generated_tokens=generated_tokens
+        text=whole_text(text),
+        finish=finish,
+        prompt_tokens=prompt_tokens,
+        generated_tokens=generated_tokens,
+        model=model if isinstance(model, str) else "",
     )
 
 

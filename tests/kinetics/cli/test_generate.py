@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
+from tests.support.stub_server import StubServer
 from tests.support.tiny_model import save_problems, save_tiny_model
 
 pytest.importorskip("transformers")
@@ -62,6 +63,35 @@ def test_a_run_makes_every_sample_and_the_law_prices_it(made, tmp_path):
         assert float(row["predicted_s"]) > 0
         assert float(row["measured_s"]) > 0
     assert (tmp_path / "runs" / "law" / "accuracy_per_cost.png").stat().st_size > 10_000
+
+
+SERVED = ("--engine", "openai", "--model", "our-own-model", "--questions", 2)
+
+
+def test_a_served_model_that_nobody_knows_is_asked_for_before_the_server_is(made, tmp_path):
+    pytest.importorskip("openai")
+    with StubServer() as stub:
+        result, _ = made(*SERVED, "--base-url", stub.url)
+        other, _ = made(*SERVED, "--base-url", stub.url, "--architecture", "Qwen9-9B")
+    assert (result.exit_code, other.exit_code) == (2, 2)
+    assert "got 'our-own-model'; say --architecture SPEC" in message_of(result)
+    assert "Qwen9-9B" in message_of(other)
+    assert not stub.bodies
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_law_prices_a_served_model_by_the_architecture_that_was_said(made, tmp_path):
+    pytest.importorskip("openai")
+    with StubServer() as stub:
+        _, found = made(*SERVED, "--base-url", stub.url, "--architecture", "Qwen3-0.6B")
+        _, known = made(*SERVED, "--base-url", stub.url, "--model", "Qwen/Qwen3-8B", out="known")
+        _, costless = made(*SERVED, "--base-url", stub.url, "--architecture", "none", out="costless")
+    specs = [json.loads(Path(log["log"]).read_text().splitlines()[0])["model_spec"] for log in (found, known, costless)]
+    assert [spec and (spec["name"], spec["num_layers"]) for spec in specs] == [
+        ("our-own-model", 28), ("Qwen3-8B", 36), None,
+    ]  # fmt: skip
+    law = CliRunner().invoke(app, ["law", "--traces", str(tmp_path / "runs"), "--no-figures"])
+    assert law.exit_code == 0, law.stderr
 
 
 def test_who_asks_for_no_sinks_gets_none_and_is_told_what_that_costs(made):
@@ -186,6 +216,7 @@ def test_pages_scored_by_bounds_are_another_log(made):
         (["--model", "nobody/nothing"], "neither a folder nor a hub id"),
         (["--base-url", "http://localhost:1/v1"], "add --engine openai"),
         (["--engine", "openai"], "say --base-url"),
+        (["--architecture", "Qwen3-8B"], "--architecture means nothing to the built-in engine"),
         (["--engine", "openai", "--base-url", "http://localhost:1/v1", "--workers", 2], "are the built-in engine's"),
     ],
 )

@@ -59,7 +59,7 @@ OTHER_VALUES = {
     "page_size": 32, "num_trials": 9, "max_new_tokens": 11, "temperature": 0.7, "top_p": 0.5, "top_k": 3,
     "repetition_window": 64, "prompt": PromptChoice.PLAIN, "seed": 5, "batch": 6, "num_threads": 2, "device": "cpu",
     "out": Path("elsewhere"), "resumes": True, "num_workers": 2, "ray_address": "auto", "engine": EngineName.OPENAI,
-    "base_url": "http://host/v1", "timeout_s": 3.0,
+    "base_url": "http://host/v1", "architecture": "Qwen3-8B", "timeout_s": 3.0,
 }  # fmt: skip
 
 

@@ -151,6 +151,25 @@ def test_a_server_that_stays_broken_ends_the_run_in_one_line(answer, message):
     assert "\n" not in str(raised.value)
 
 
+def named(model):
+    status, content = good()
+    return status, content | {"model": model}
+
+
+def test_a_server_that_renames_its_model_midway_ends_the_run_in_one_line():
+    with StubServer(script=[named("old"), named("old")], rule=lambda _: named("new")) as stub:
+        answers, found = connect(stub)(TRIALS), []
+        with pytest.raises(LostWork, match="all answers must be of one model, got 'old' and then 'new'") as raised:
+            found += answers
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("model", [None, 7, ""])
+def test_a_server_that_names_no_model_is_believed(model):
+    with StubServer(script=[named("old")], rule=lambda _: named(model)) as stub:
+        assert len(list(connect(stub)(TRIALS))) == len(TRIALS)
+
+
 def test_a_server_that_hangs_is_left_after_the_timeout():
     with StubServer(script=[good()], rule=lambda _: HANG) as stub:
         answers = connect(stub, timeout_s=0.5, max_retries=1)
