@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from kinetics.specs.generation import Completion, DecodeUsage, FinishReason, Gen
 from tests.support.paths import ROOT
 
 pytest.importorskip("ray", reason="ray is not installed; pip install ray")
+from kinetics.samples import workers as ray_workers
 from kinetics.samples.workers import RayWorkers
 
 
@@ -41,6 +43,26 @@ class SlowEngine:
                 finish=FinishReason.STOP,
                 usage=DecodeUsage(num_tokens=2),
             )
+
+
+@dataclass(frozen=True)
+class ThreadTelling:
+    """Its only token is 1 if it works in the thread that it was opened in."""
+
+    @contextmanager
+    def open(self):
+        opened_in = threading.get_ident()
+
+        def generate(requests) -> Iterator[Completion]:
+            for request in requests:
+                yield Completion(
+                    request_id=request.request_id,
+                    token_ids=(int(threading.get_ident() == opened_in),),
+                    finish=FinishReason.STOP,
+                    usage=DecodeUsage(num_tokens=1),
+                )
+
+        yield generate
 
 
 def requests(count):
@@ -86,6 +108,38 @@ def test_a_worker_killed_in_mid_run_loses_nothing():
     assert len({one.request_id for one in done}) == 40
     by_victim = [one for one in done if one.token_ids[1] == victim]
     assert 0 < len(by_victim) < 40, "it must die with work in hand"
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_is_given_up_and_its_samples_are_made_by_the_other(monkeypatch):
+    monkeypatch.setattr(ray_workers, "SILENCE_S", 6.0)
+    monkeypatch.setattr(ray_workers, "PULSE_S", 1.0)
+    with workers(SlowEngine(pause_s=0.2)) as generate:
+        victim = None
+        done = []
+        for completion in generate(requests(40)):
+            done.append(completion)
+            if victim is None:
+                victim = completion.token_ids[1]
+                os.kill(victim, signal.SIGSTOP)
+    assert sorted(one.token_ids[0] for one in done) == list(range(40))
+    assert len([one for one in done if one.token_ids[1] == victim]) < 20
+
+
+@pytest.mark.slow
+def test_an_engine_that_thinks_for_long_is_not_given_up(monkeypatch):
+    monkeypatch.setattr(ray_workers, "SILENCE_S", 3.0)
+    monkeypatch.setattr(ray_workers, "PULSE_S", 1.0)
+    with workers(SlowEngine(pause_s=8.0)) as generate:
+        done = list(generate(requests(2)))
+    assert sorted(one.token_ids[0] for one in done) == [0, 1]
+
+
+@pytest.mark.slow
+def test_an_engine_works_in_the_thread_that_it_was_opened_in():
+    """The number of threads that torch uses is known to that one alone."""
+    with workers(ThreadTelling()) as generate:
+        assert {one.token_ids for one in generate(requests(12))} == {(1,)}
 
 
 @pytest.mark.slow
