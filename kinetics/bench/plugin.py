@@ -26,6 +26,7 @@ from kinetics.bench.options import (
     own_options,
     rank_of,
 )
+from kinetics.bench.suite_option import add_gate_options, run_gate, wants_gate
 from kinetics_kernels.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ def pytest_load_initial_conftests(
     result = yield
     early_config.stash[_ADDED] = add_options(parser.getgroup("kinetics", "what to measure, and on what"))
     return result
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option `--kinetics-gate` and those that go with it."""
+    add_gate_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """In place of a run, judge the suite against another revision if that was asked for."""
+    return run_gate(config) if wants_gate(config) else None
 
 
 @pytest.hookimpl(tryfirst=True)

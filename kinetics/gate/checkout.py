@@ -32,7 +32,7 @@ def repository_root(start: Path) -> Path:
     return root
 
 
-def commit_of(root: Path, revision: str) -> str:
+def commit_of(root: Path, revision: str, *, option: str = "--base") -> str:
     """The commit that a revision names.
 
     Raises: ValueError if there is none here.
@@ -40,10 +40,21 @@ def commit_of(root: Path, revision: str) -> str:
     found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if found.returncode:
         raise ValueError(
-            f"--base must name a commit of {root}, got {revision!r}; "
+            f"{option} must name a commit of {root}, got {revision!r}; "
             f"fetch it first (git fetch origin {revision}; a shallow clone needs --unshallow)"
         )
     return found.stdout.strip()
+
+
+def checkout_at(start: Path) -> Path:
+    """The checkout of whatever project `start` lies in.
+
+    Raises: ValueError outside a git checkout.
+    """
+    found = _git(start, "rev-parse", "--show-toplevel")
+    if found.returncode:
+        raise ValueError(f"the gate must run inside a git checkout, got {start}; run it where the suite is checked out")
+    return Path(found.stdout.strip()).resolve()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One side of a comparison of two pytest-benchmark suites: pytest in one checkout, its tests run when they are asked for.
+"""One side of a comparison of two pytest-benchmark suites: pytest in one checkout, its tests run when asked for.
 
 Runs as a script, `python -P suite_worker.py ROOT SETTING`, and speaks JSON lines on stdin and stdout. Knows nothing of
 the suite, and imports nothing of kinetics: whatever is timed comes from the checkout at ROOT. A test runs under pytest
@@ -16,7 +16,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +32,7 @@ _WRITING = ("save", "autosave", "json", "compare", "compare_fail", "histogram")
 """What pytest-benchmark would write or judge at its end."""
 
 Reply = dict[str, Any]
+Report = Generator[None, pytest.TestReport, pytest.TestReport]
 
 
 class Channel:
@@ -71,15 +72,13 @@ class Lockstep:
         self._outcome: tuple[str, str] | None = None
         self.has_served = False
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        """Let pytest-benchmark write nothing, and hand its calls over."""
-        session = getattr(config, "_benchmarksession", None)
-        if session is None:
-            raise pytest.UsageError("pytest-benchmark must be there, got a run without it; install pytest-benchmark")
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Let pytest-benchmark write nothing, and take its calls over."""
+        settings = getattr(session.config, "_benchmarksession", None)
+        if settings is None:
+            raise pytest.UsageError("pytest-benchmark must be active, got a run without it; install it, or let it load")
         for name in _WRITING:
-            setattr(session, name, None)
-        session.quiet = True
+            setattr(settings, name, None)
         self._take_calls_over()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -109,7 +108,9 @@ class Lockstep:
                 self._channel.reply({"refused": "unable", "reason": f"{request['do']} must follow a prepare"})
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    def pytest_runtest_makereport(
+        self, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Remember how the test ended."""
         report = yield
         if report.failed and (self._outcome is None or self._outcome[0] != "wrong"):
@@ -151,17 +152,18 @@ class Lockstep:
         def raw(fixture: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
             return lockstep._measure(fixture, function, lambda: (args, kwargs), None, None)
 
-        def raw_pedantic(
-            fixture: Any, target: Any, args: Any = (), kwargs: Any = None, setup: Any = None, teardown: Any = None,
-            rounds: int = 1, warmup_rounds: int = 0, iterations: int = 1,
-        ) -> Any:  # fmt: skip
+        def raw_pedantic(fixture: Any, target: Any, args: Any = (), kwargs: Any = None, **how: Any) -> Any:
+            setup, teardown = how.get("setup"), how.get("teardown")
+            count = 1 if setup or teardown else how["iterations"]
+
             def arguments() -> Any:
                 made = setup() if setup else None
                 return made or (args, kwargs or {})
 
-            return lockstep._measure(fixture, target, arguments, teardown, 1 if setup or teardown else iterations)
+            return lockstep._measure(fixture, target, arguments, teardown, count)
 
-        BenchmarkFixture._raw, BenchmarkFixture._raw_pedantic = raw, raw_pedantic
+        calls: Any = BenchmarkFixture
+        calls._raw, calls._raw_pedantic = raw, raw_pedantic
 
     def _measure(self, fixture: Any, function: Any, arguments: Any, teardown: Any, iterations: int | None) -> Any:
         """Stand in for pytest-benchmark's rounds: the parent says when each takes place; the function's last result."""
@@ -170,10 +172,15 @@ class Lockstep:
 
         def once(count: int) -> float:
             args, kwargs = arguments()
-            start = timer()
-            for _ in range(count):
-                result = function(*args, **kwargs)
-            seconds = timer() - start
+            tracer = sys.gettrace()  # of coverage
+            sys.settrace(None)
+            try:
+                start = timer()
+                for _ in range(count):
+                    result = function(*args, **kwargs)
+                seconds = timer() - start
+            finally:
+                sys.settrace(tracer)
             if teardown is not None:
                 teardown(*args, **kwargs)
             results[0] = result
@@ -266,6 +273,7 @@ def main() -> None:
     _die_with_parent()
     root, setting = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2])
     channel = _private_channel()
+    os.environ["KINETICS_GATE_SIDE"] = setting["side"]  # no gate within a gate
     os.chdir(root / setting["folder"])
     sys.path[:0] = [str(root / path) for path in setting["paths"]]  # a path that is absolute stays what it is
     lockstep = Lockstep(channel, root, setting)
@@ -274,12 +282,12 @@ def main() -> None:
     code: int | str = "none of the named files is there"
     if present or not setting["files"]:
         words = [word for word in setting["arguments"] if word not in missing]
-        code = int(pytest.main([*words, "-p", "no:cacheprovider"], plugins=[lockstep]))
+        code = int(pytest.main([*words, "-o", f"cache_dir={setting['cache_dir']}"], plugins=[lockstep]))
         code = f"pytest ended with exit code {code}"
     while not lockstep.has_served:
         request = channel.next()
         reason = {"refused": "unable", "reason": str(code)}
-        channel.reply({"tests": {}, "errors": [str(code)], "num_recording": 0, "foreign": None}
+        channel.reply({"tests": {}, "errors": [str(code)], "num_recording": 0, "foreign": None, "has_words": True}
                       if request["do"] == "facts" else reason)  # fmt: skip
 
 
