@@ -34,6 +34,8 @@ _OPTIONS: Final = (
     ("--kinetics-gate-markdown", "", "FILE", "also write the table as Markdown"),
     ("--kinetics-gate-bmf", "", "FILE", "also write Bencher Metric Format"),
 )
+_USAGE, _INVALID, _INTERRUPTED = 2, 3, 130
+"""Exit codes, as those of the command `kinetics`."""
 SIDE: Final = "KINETICS_GATE_SIDE"
 """Set within a side of the gate, which must not start another."""
 
@@ -52,7 +54,6 @@ def wants_gate(config: pytest.Config) -> bool:
 
 def run_gate(config: pytest.Config) -> int:
     """Judge the suite, print the verdicts; the exit code of `kinetics gate`."""
-    from kinetics.cli.errors import ExitCode
     from kinetics.gate.suite import INTERRUPTED, gate_suite
     from kinetics.gate.suite_verdicts import suite_verdicts
     from kinetics.gate.verdicts import exit_code
@@ -67,9 +68,9 @@ def run_gate(config: pytest.Config) -> int:
         _show(document, path, config)
     except (ValueError, RuntimeError) as error:
         print(f"pytest --kinetics-gate: {error}", file=sys.stderr)
-        return int(getattr(error, "exit_code", ExitCode.USAGE))
+        return int(getattr(error, "exit_code", _USAGE))
     if document["lost"]:
-        return int(ExitCode.INTERRUPTED if document["lost"] == INTERRUPTED else ExitCode.INVALID)
+        return _INTERRUPTED if document["lost"] == INTERRUPTED else _INVALID
     return exit_code(suite_verdicts(document), is_strict=False)
 
 
