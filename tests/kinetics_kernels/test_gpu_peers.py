@@ -82,7 +82,7 @@ def test_on_a_cpu_each_peer_says_that_it_needs_cuda(name: str) -> None:
 
 @pytest.mark.parametrize("name", SEPARATE)
 def test_an_absent_peer_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: None)
+    monkeypatch.setattr(gpu_peer, "installed_version", lambda distribution: None)
     provider = find_provider(name)
     reason = str(provider.unavailable_on("cuda"))
     assert f"{provider.distribution} is not installed: {provider.install_hint}" in reason  # type: ignore[attr-defined]
@@ -93,8 +93,8 @@ def test_an_absent_peer_says_how_to_install_it(name: str, monkeypatch: pytest.Mo
 def test_a_peer_refuses_a_gpu_it_has_no_kernel_for(
     capability: tuple[int, int], is_refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: "3.0")
-    monkeypatch.setattr(gpu_peer, "try_in_child", lambda name: None)
+    monkeypatch.setattr(gpu_peer, "installed_version", lambda distribution: "3.0")
+    monkeypatch.setattr(gpu_peer, "try_in_child", lambda name, _device: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     reason = find_provider("flash_attn_3").unavailable_on("cuda")
     assert (str(reason) == "needs compute capability 9.0 to 9.0") == is_refused
@@ -103,9 +103,9 @@ def test_a_peer_refuses_a_gpu_it_has_no_kernel_for(
 def test_an_installed_peer_whose_first_call_fails_is_unavailable_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gpu_peer, "_installed_version", lambda distribution: "0.7")
+    monkeypatch.setattr(gpu_peer, "installed_version", lambda distribution: "0.7")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    monkeypatch.setattr(gpu_peer, "try_in_child", lambda name: Unavailable(f"{name} crashed"))
+    monkeypatch.setattr(gpu_peer, "try_in_child", lambda name, _device: Unavailable(f"{name} crashed"))
     assert find_provider("flashinfer").unavailable_on("cuda") == Unavailable("flashinfer crashed")
 
 
@@ -477,7 +477,7 @@ def _doubled(prepared: PreparedDecode) -> PreparedDecode:
 def test_the_child_really_decodes_through_the_provider() -> None:
     """Its name is looked up before anything large is imported: a busy machine takes minutes for that."""
     child_probe.try_in_child.cache_clear()
-    reason = str(child_probe.try_in_child("no_such_provider"))
+    reason = str(child_probe.try_in_child("no_such_provider", "cuda"))
     assert "provider must be one of" in reason
 
 

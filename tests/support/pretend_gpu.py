@@ -65,7 +65,7 @@ def install() -> None:
     )
     load = vars(api)["load_backend"]
     vars(api)["load_backend"] = lambda operation, backend: _in_float32(load(operation, backend))
-    vars(gpu_peer)["try_in_child"] = lambda name: Unavailable("is not tried on a pretend device")
+    vars(gpu_peer)["try_in_child"] = lambda name, device_type: Unavailable("is not tried on a pretend device")
     from kinetics.bench.machine import BenchMachine
     from kinetics.machine import probe
     from kinetics.measure.timing import CudaRun

@@ -1,7 +1,7 @@
 """Tries a peer once in a process of its own, because its first import or build may crash, hang or take an hour.
 
-`python -m kinetics_kernels.peer_kinds.child_probe NAME` decodes one tiny case on the CUDA device and checks it against
-float64. Whatever happens to that process, this one goes on and knows why the peer cannot be used.
+`python -m kinetics_kernels.peer_kinds.child_probe NAME DEVICE` decodes one tiny case on that kind of device and checks
+it against float64. Whatever happens to that process, this one goes on and knows why the peer cannot be used.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PROBE_TIMEOUT_S = 240
 
 
 @cache
-def try_in_child(provider_name: str) -> Unavailable | None:
-    """Why a provider cannot be used on the CUDA device here; None if it decoded a tiny case correctly."""
+def try_in_child(provider_name: str, device_type: str) -> Unavailable | None:
+    """Why a provider cannot be used on a kind of device here; None if it decoded a tiny case correctly."""
     module = "kinetics_kernels.peer_kinds.child_probe"
-    return try_command([sys.executable, "-m", module, provider_name], timeout_s=PROBE_TIMEOUT_S)
+    return try_command([sys.executable, "-m", module, provider_name, device_type], timeout_s=PROBE_TIMEOUT_S)
 
 
 def try_command(command: list[str], *, timeout_s: float) -> Unavailable | None:
@@ -52,20 +52,21 @@ def try_command(command: list[str], *, timeout_s: float) -> Unavailable | None:
     return Unavailable(f"its first call failed, in a process of its own: {(errors or lines)[-1].strip()[:300]}")
 
 
-def decode_tiny_case(provider_name: str) -> None:
-    """Decode the smallest case the provider supports, on the CUDA device, and check it.
+def decode_tiny_case(provider_name: str, device_type: str) -> None:
+    """Decode the smallest case the provider supports, on a kind of device, and check it.
 
     Raises: RuntimeError if it supports none; AssertionError if its result is wrong; whatever the peer raises.
     """
+    from kinetics_kernels.dtypes import MEASURED_DTYPES
     from kinetics_kernels.providers import BLOCK_TOPK, DENSE, ProviderCase, find_provider
     from kinetics_kernels.shapes import SUPPORTED_PAGE_SIZES, DecodeShape
 
     provider = find_provider(provider_name)
     operation = DENSE if DENSE in provider.operations else BLOCK_TOPK
-    unavailable: object = None
+    dtype, unavailable = MEASURED_DTYPES[device_type][0], None
     for page_size in SUPPORTED_PAGE_SIZES:
         shape = DecodeShape(batch=2, context_len=300, num_q_heads=8, num_kv_heads=2, head_dim=128, page_size=page_size)
-        case = ProviderCase(operation=operation, shape=shape, dtype="bfloat16", device_type="cuda")
+        case = ProviderCase(operation=operation, shape=shape, dtype=dtype, device_type=device_type)
         unavailable = provider.unavailable_for(case)
         if unavailable is None:
             decode_and_check(provider, case)
@@ -101,4 +102,4 @@ def decode_and_check(provider: Provider, case: ProviderCase) -> None:
 
 
 if __name__ == "__main__":
-    decode_tiny_case(sys.argv[1])
+    decode_tiny_case(sys.argv[1], sys.argv[2])

@@ -5,7 +5,6 @@ Nothing here imports a peer: being installed is read from package metadata, bein
 
 from __future__ import annotations
 
-import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 from kinetics_kernels.dtypes import HALF_DTYPES
 from kinetics_kernels.peer_kinds.child_probe import try_in_child
 from kinetics_kernels.peer_kinds.contiguous import contiguous_bytes, contiguous_cache, copy_contiguous
+from kinetics_kernels.peer_kinds.installed import installed_version
 from kinetics_kernels.providers import DENSE, DecodeRequest, PreparedDecode, ProviderCase
 from kinetics_kernels.unavailable import Unavailable
 
@@ -32,19 +32,19 @@ class GpuPeer(ABC):
 
     def version(self) -> str:
         """Version of the package, and of the backend it resolved to where it chooses one."""
-        return f"{self.distribution} {_installed_version(self.distribution) or 'absent'}"
+        return f"{self.distribution} {installed_version(self.distribution) or 'absent'}"
 
     def unavailable_on(self, device_type: str) -> Unavailable | None:
         """Every obstacle at once, with the way to install what is missing; None if a first call succeeded."""
         obstacles = []
         if device_type != "cuda":
             obstacles.append(f"runs on cuda alone, not on {device_type}")
-        if _installed_version(self.distribution) is None:
+        if installed_version(self.distribution) is None:
             obstacles.append(f"{self.distribution} is not installed: {self.install_hint}")
         if not obstacles and not self.min_capability <= torch.cuda.get_device_capability() <= self.max_capability:
             low, high = (".".join(map(str, bound)) for bound in (self.min_capability, self.max_capability))
             obstacles.append(f"needs compute capability {low} to {high}")
-        return Unavailable("; ".join(obstacles)) if obstacles else try_in_child(self.name)
+        return Unavailable("; ".join(obstacles)) if obstacles else try_in_child(self.name, device_type)
 
     def unavailable_for(self, case: ProviderCase) -> Unavailable | None:
         """Refuses other than half precision, and what `unavailable_for_shape` refuses."""
@@ -86,10 +86,3 @@ class ContiguousGpuPeer(GpuPeer):
     @abstractmethod
     def bind(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[], torch.Tensor]:
         """A call that attends with q [batch, num_q_heads, head_dim] to k and v of `prepare`."""
-
-
-def _installed_version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
