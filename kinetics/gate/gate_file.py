@@ -20,6 +20,7 @@ from kinetics.files.lines import DataFileError
 from kinetics.gate.decision import Verdict
 from kinetics.gate.evidence import CaseRun, case_run
 from kinetics.gate.identity import Identity
+from kinetics.gate.instructions import Instructions, with_instructions
 from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
@@ -68,10 +69,11 @@ def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
         baselines = baselines_of(document)
         return [judge_stored(plan, by_case[plan.name], baselines[plan.name], ceilings) for plan in plans]
     same = same_cases(document)
+    counted = {name: Instructions(**row) for name, row in document.get("instructions", {}).items()}
     return [
         CaseVerdict(case=plan.name, verdict=Verdict.SAME, reason=SAME_CODE)
         if plan.name in same
-        else judge_case(plan, by_case[plan.name], ceilings)
+        else with_instructions(judge_case(plan, by_case[plan.name], ceilings), counted.get(plan.name))
         for plan in plans
     ]
 
@@ -131,6 +133,7 @@ class _GateFile(msgspec.Struct):
     baselines: dict[str, StoredBaseline] | None = None
     base: _Base | None = None
     identity: dict[str, Identity] = msgspec.field(default_factory=dict)
+    instructions: dict[str, Instructions] = msgspec.field(default_factory=dict)
 
 
 _NEEDED: Final = {

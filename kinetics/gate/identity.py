@@ -48,25 +48,37 @@ def same_code(base: Mapping[str, str], candidate: Mapping[str, str]) -> SameCode
 
 def fingerprints(side: str, root: Path, device: str, specs: Specs) -> dict[str, Fingerprint | str]:
     """The fingerprint of every case in the checkout at `root`; in its place, in a line, why there is none."""
-    found: dict[str, Fingerprint | str] = {}
+    return ask_witness("fingerprint", side, root, device, specs)
+
+
+def identities(roots: Mapping[str, Path], device: str, specs: Specs) -> dict[str, Identity]:
+    """Every case's identity between the checkouts of BASE and CANDIDATE."""
+    answers = ask_both("fingerprint", roots, device, specs)
+    return {name: _identity(answers[BASE][name], answers[CANDIDATE][name]) for name in specs}
+
+
+def ask_both(
+    question: str, roots: Mapping[str, Path], device: str, specs: Specs
+) -> dict[str, dict[str, dict[str, Any] | str]]:
+    """The answers of a process of each side, both asked at the same time."""
+    with ThreadPoolExecutor() as pool:
+        asked = {side: pool.submit(ask_witness, question, side, root, device, specs) for side, root in roots.items()}
+    return {side: answer.result() for side, answer in asked.items()}
+
+
+def ask_witness(question: str, side: str, root: Path, device: str, specs: Specs) -> dict[str, dict[str, Any] | str]:
+    """What a process of the checkout at `root` answers of every case; in its place, in a line, why it does not."""
+    found: dict[str, dict[str, Any] | str] = {}
     with WorkerProcess(side, root, device, script=WITNESS) as worker:
         for name, spec in specs.items():
             try:
-                reply = worker.ask({"do": "fingerprint", "spec": dict(spec)}, timeout_s=PREPARE_TIMEOUT_S)
-                found[name] = reply["fingerprint"]
+                reply = worker.ask({"do": question, "spec": dict(spec)}, timeout_s=PREPARE_TIMEOUT_S)
+                found[name] = reply[question]
             except CaseRefused as refusal:
                 found[name] = str(refusal)
             except WorkerLost as loss:
                 return found | {other: str(loss) for other in specs if other not in found}
     return found
-
-
-def identities(roots: Mapping[str, Path], device: str, specs: Specs) -> dict[str, Identity]:
-    """Every case's identity between the checkouts of BASE and CANDIDATE. Both sides are looked at at the same time."""
-    with ThreadPoolExecutor() as pool:
-        asked = {side: pool.submit(fingerprints, side, root, device, specs) for side, root in roots.items()}
-    base, candidate = asked[BASE].result(), asked[CANDIDATE].result()
-    return {name: _identity(base[name], candidate[name]) for name in specs}
 
 
 def _identity(base: Fingerprint | str, candidate: Fingerprint | str) -> Identity:

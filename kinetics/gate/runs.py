@@ -20,6 +20,7 @@ from kinetics.gate.decision import MIN_LAUNCHES
 from kinetics.gate.evidence import BASE, CANDIDATE
 from kinetics.gate.gate_file import Mode, complete, header, read_gate_file, same_cases
 from kinetics.gate.identity import identities
+from kinetics.gate.instructions import instructions
 from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
 from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.self_test import case_plans
@@ -81,8 +82,15 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
             say(why_not)
         roots = {BASE: base_root, CANDIDATE: root}
         found = {} if request.times_all else _identities(roots, request.device, plans, say)
+        counted = _instructions(roots, request.device, plans, found, say) if site.machine.kind == "cpu" else {}
         document = _document(
-            site, request, Mode.LOCKSTEP, plans, base={"revision": base, "id": base_commit}, identity=found
+            site,
+            request,
+            Mode.LOCKSTEP,
+            plans,
+            base={"revision": base, "id": base_commit},
+            identity=found,
+            instructions=counted,
         )
         place = launch_setup(roots, request.device, site.machine)
         session = Session(place, document, journal_at=site.journal_at, say=say)
@@ -163,6 +171,20 @@ def _identities(
     found = identities(roots, device, {plan.name: plan.spec for plan in plans})
     say(f"{sum(one.is_same for one in found.values())} of {len(plans)} cases are the same code, and not timed")
     return {name: asdict(one) for name, one in found.items()}
+
+
+def _instructions(
+    roots: Mapping[str, Path],
+    device: str,
+    plans: Sequence[CasePlan],
+    identity: Mapping[str, Mapping[str, Any]],
+    say: Say,
+) -> dict[str, dict[str, Any]]:
+    specs = {plan.name: plan.spec for plan in plans if not identity.get(plan.name, {}).get("is_same")}
+    if not specs:
+        return {}
+    say(f"counting the instructions of {len(specs)} cases in both revisions")
+    return {name: asdict(one) for name, one in instructions(roots, device, specs).items()}
 
 
 def _site(request: GateRequest, root: Path, say: Say) -> _Site:

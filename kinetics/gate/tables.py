@@ -83,7 +83,7 @@ def remarks(document: Document) -> list[str]:
         verdict.value: sum(row["verdict"] == verdict.value for row in document["verdicts"]) for verdict in Verdict
     }
     found.append(", ".join(f"{count} {name}" for name, count in counts.items() if count))
-    found += _identity_remarks(document)
+    found += _code_remarks(document)
     for row in document["verdicts"]:
         found += _residual_remark(row)
     disturbed = [run for run in document["runs"] if run["disturbance"]]
@@ -109,15 +109,17 @@ def _verdict_cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _identity_remarks(document: Document) -> list[str]:
-    """Why cases were timed: what differs, or why their code cannot be compared; one line a reason."""
+def _code_remarks(document: Document) -> list[str]:
+    """Why cases were timed, and why their instructions were not counted; one line a reason."""
     cases: dict[str, list[str]] = {}
     for name, one in document.get("identity", {}).items():
         if not one["is_same"]:
             rest = len(one["differing"]) - _MAX_PARTS
             parts = ", ".join(one["differing"][:_MAX_PARTS]) + (f" and {rest} more" if rest > 0 else "")
             cases.setdefault(one["reason"] or f"not the same code: {parts}", []).append(name)
-    return [f"Timed: {', '.join(names)}; {why}" for why, names in cases.items()]
+    timed = [f"Timed: {', '.join(names)}; {why}" for why, names in cases.items()]
+    uncounted = {one["reason"] for one in document.get("instructions", {}).values() if one["reason"]}
+    return [*timed, *sorted(uncounted)]
 
 
 def _residual_remark(row: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from kinetics.gate.witness.assembly import compiled_anew
 from kinetics.gate.witness.fingerprint import Fingerprint, fingerprint
 from tests.support.fake_checkout import dedent
 
@@ -67,7 +68,8 @@ def fingerprint_of(folder: Path, *, length: int = 64, plant: tuple[str, str, str
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
-        provider = importlib.import_module(f"{PACKAGE}.provider")
+        with compiled_anew():
+            provider = importlib.import_module(f"{PACKAGE}.provider")
         importlib.import_module(f"{PACKAGE}.unrelated")
         return fingerprint(lambda: provider.prepare(length), folder)
     finally:

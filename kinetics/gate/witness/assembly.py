@@ -4,7 +4,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+_KEPT = "module_before_code_generation"
+
+
+@contextmanager
+def compiled_anew() -> Iterator[None]:
+    """Within it, whatever numba compiles is compiled here, from no cache, and can be asked for its assembly."""
+    from numba.core.ccallback import CFunc
+    from numba.core.codegen import JITCodeLibrary
+    from numba.core.dispatcher import Dispatcher
+
+    kinds: tuple[Any, ...] = (CFunc, Dispatcher)
+    libraries: Any = JITCodeLibrary
+    finalize = libraries._finalize_final_module
+
+    def keeping(library: Any) -> None:
+        setattr(library, _KEPT, library._final_module.clone())
+        finalize(library)
+
+    enable = {kind: kind.enable_caching for kind in kinds}
+    libraries._finalize_final_module = keeping
+    for kind in enable:
+        kind.enable_caching = lambda _function: None
+    try:
+        yield
+    finally:
+        libraries._finalize_final_module = finalize
+        for kind, original in enable.items():
+            kind.enable_caching = original
+
+
+def assembly_of(library: Any, name: str) -> str:
+    """The assembly that a library of numba's runs.
+
+    Generated from a copy of the module as it was when its code was generated: code generation changes a module, so that
+    asking numba afterwards tells of slightly different instructions.
+
+    Raises: ValueError if it was not compiled within `compiled_anew`.
+    """
+    kept = getattr(library, _KEPT, None)
+    if kept is None or library._disable_inspection:
+        raise ValueError(f"the assembly of {name} must be compiled here, got it from a cache")
+    return str(library._codegen._tm.emit_assembly(kept.clone()))
 
 
 def normalised(assembly: str) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from .assembly import normalised, triton_assembly
+from .assembly import assembly_of, normalised, triton_assembly
 from .canonical import canonical, is_of
 
 Fingerprint = dict[str, str]
@@ -177,19 +177,17 @@ def machine_code(seen: Seen) -> dict[str, str]:
     """
     found = dict(seen.triton)
     for callback in seen.callbacks.values():
-        if callback.cache_hits:
-            raise ValueError(f"the assembly of {callback.__name__} must be compiled here, got it from a cache")
-        found[callback.__name__] = normalised(callback._library.get_asm_str())
+        found[callback.__name__] = normalised(assembly_of(callback._library, callback.__name__))
     for dispatcher in _dispatchers(seen):
-        for signature, text in dispatcher.inspect_asm().items():
-            found[f"{dispatcher.__name__}{signature}"] = normalised(text)
+        for signature, compiled in dispatcher.overloads.items():
+            found[f"{dispatcher.__name__}{signature}"] = normalised(assembly_of(compiled.library, dispatcher.__name__))
     return found
 
 
 def _dispatchers(seen: Seen) -> list[Any]:
     """numba's functions that Python called without a callback; of those it reports the function they stand for."""
     values = [value for module in seen.modules.values() for value in vars(module).values()]
-    return [one for one in values if hasattr(one, "inspect_asm") and one.py_func.__code__ in seen.codes]
+    return [one for one in values if hasattr(one, "overloads") and one.py_func.__code__ in seen.codes]
 
 
 def source_digest(source: str) -> str:

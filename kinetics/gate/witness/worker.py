@@ -12,6 +12,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,14 +33,24 @@ class Witness:
         match request["do"]:
             case "fingerprint":
                 return {"fingerprint": self.fingerprint(request["spec"])}
+            case "instructions":
+                return {"instructions": self.instructions(request["spec"])}
             case unknown:
-                raise ValueError(f"do must be fingerprint, got {unknown!r}")
+                raise ValueError(f"do must be fingerprint or instructions, got {unknown!r}")
 
     def fingerprint(self, spec: Reply) -> dict[str, str]:
         """Prove the case once, then look at it."""
         self._door.prepare(spec, self._torch_name, 1).prove()
         eye = importlib.import_module("gate_witness.fingerprint")
         found: dict[str, str] = eye.fingerprint(lambda: self._made(spec), self._root)
+        return found
+
+    def instructions(self, spec: Reply) -> dict[str, int]:
+        """Prove the case once, then count what its kernels execute."""
+        prepared = self._door.prepare(spec, self._torch_name, 1)
+        prepared.prove()
+        counter = importlib.import_module("gate_witness.instructions")
+        found: dict[str, int] = counter.count_instructions(prepared.call)
         return found
 
     def _made(self, spec: Reply) -> Callable[[], object]:
@@ -60,20 +71,17 @@ def _load(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _compile_anew() -> None:
+def _compiled_anew() -> AbstractContextManager[None]:
     """Leave numba's cache alone, however a checkout asks for it."""
-    try:
-        from numba.core.ccallback import CFunc
-        from numba.core.dispatcher import Dispatcher
-    except ImportError:
-        return
-    for kind in (CFunc, Dispatcher):
-        kind.enable_caching = lambda _function: None  # type: ignore[method-assign]
+    if importlib.util.find_spec("numba") is None:
+        return nullcontext()
+    assembly = importlib.import_module("gate_witness.assembly")
+    anew: AbstractContextManager[None] = assembly.compiled_anew()
+    return anew
 
 
 def _opened(worker: ModuleType, root: Path, device_name: str) -> Witness | Reply:
     try:
-        _compile_anew()
         return Witness(worker._open_door(root), root, device_name)
     except Exception as error:  # a checkout of any age may raise anything
         return _refused(worker, error)
@@ -102,10 +110,11 @@ def main() -> None:
     root, device_name = Path(sys.argv[1]), sys.argv[2]
     channel = worker._private_stdout()
     sys.path[:0] = [str(root), str(root / "kernels")]
-    opened = _opened(worker, root, device_name)
-    for line in sys.stdin:
-        reply = _answered(worker, opened, json.loads(line)) if isinstance(opened, Witness) else opened
-        channel.write(json.dumps(reply) + "\n")
+    with _compiled_anew():
+        opened = _opened(worker, root, device_name)
+        for line in sys.stdin:
+            reply = _answered(worker, opened, json.loads(line)) if isinstance(opened, Witness) else opened
+            channel.write(json.dumps(reply) + "\n")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ def kinetics(repository, monkeypatch):
 
 
 @pytest.fixture
-def gate(kinetics, repository):
-    """Runs the gate against HEAD; returns the exit code, the verdicts by case, and the document."""
+def gate(kinetics, repository, monkeypatch):
+    """Times every case against HEAD; returns the exit code, the verdicts by case, and the document."""
+    monkeypatch.setattr(runs, "instructions", lambda *_arguments: {})  # there is no kernel to count them of
 
     def run(*arguments):
         done = kinetics("gate", "--base", "HEAD", *TIMED, "--json", *arguments)
