@@ -18,7 +18,7 @@ from kinetics.gate.verdicts import CaseVerdict
 
 BUDGET = 0.01
 """Growth of a kernel's instructions below this is none."""
-_OUTVOTED = (Verdict.SAME, Verdict.AMBIGUOUS, Verdict.INVALID)
+_OUTVOTED = (Verdict.SAME, Verdict.AMBIGUOUS, Verdict.INVALID, Verdict.SLOW)
 """What the clock may say of a case whose instructions grew for it to be SLOW. A case that was counted was proved."""
 
 
@@ -46,10 +46,10 @@ def growth(found: Instructions, *, budget: float = BUDGET) -> str | None:
         return None
     before, after = sum(found.base.values()), sum(found.candidate.values())
     grown = [("all kernels", before, after)]
-    grown += [(name, found.base[name], count) for name, count in found.candidate.items() if found.base.get(name)]
+    grown += [(name, found.base[name], count) for name, count in found.candidate.items() if name in found.base]
     for name, base, candidate in grown:
         is_kept = 2 * (after - before) >= candidate - base
-        if candidate > (1 + budget) * base and is_kept:
+        if base > 0 and candidate > (1 + budget) * base and is_kept:
             return f"instructions of {name}: {100 * (candidate / base - 1):+.1f} %"
     return None
 

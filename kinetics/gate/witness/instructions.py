@@ -62,6 +62,15 @@ def basic_blocks(lines: list[str]) -> list[Block]:
     return blocks
 
 
+def with_counters(lines: list[str], blocks: list[Block], address: int) -> str:
+    """The assembly with code in front of every block that counts, in the int64 of its own from `address` on."""
+    counting = list(lines)
+    for index, block in enumerate(blocks):
+        counter = _COUNT.format(address=address + index * ctypes.sizeof(ctypes.c_int64))
+        counting[block.first_line] = f"{counter}\n{lines[block.first_line]}"
+    return "\n".join(counting)
+
+
 class CountedKernel:
     """A compiled callback whose blocks count themselves. `ctypes` and `address` stand in for the callback's own."""
 
@@ -69,11 +78,8 @@ class CountedKernel:
         lines = assembly_of(callback._library, callback.__name__).splitlines()
         self._blocks = basic_blocks(lines)
         self._counts = (ctypes.c_int64 * len(self._blocks))()
-        start = ctypes.addressof(self._counts)
-        for index, block in enumerate(self._blocks):
-            counter = _COUNT.format(address=start + 8 * index)
-            lines[block.first_line] = f"{counter}\n{lines[block.first_line]}"
-        self._engine = _assembled("\n".join(lines))
+        text = with_counters(lines, self._blocks, ctypes.addressof(self._counts))
+        self._engine = assembled(text)
         self.address = int(self._engine.get_function_address(callback.native_name))
         self.ctypes = type(callback.ctypes)(self.address)
 
@@ -86,7 +92,7 @@ class CountedKernel:
         return total
 
 
-def _assembled(text: str) -> Any:
+def assembled(text: str) -> Any:
     """An engine that holds the functions of this assembly."""
     from llvmlite import binding  # type: ignore[import-untyped]
 
