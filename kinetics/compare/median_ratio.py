@@ -15,6 +15,8 @@ from typing import Final
 
 MIN_SAMPLES: Final = 5
 CONFIDENCE: Final = 0.95
+_MAX_EXACT: Final = 500
+"""Samples up to which ranks are counted in whole numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ def median_ratio(base_s: Sequence[float], candidate_s: Sequence[float]) -> Media
 
     Raises: ValueError unless both sides have a sample and all samples are above 0.
     """
-    if not base_s or not candidate_s or min(*base_s, *candidate_s, math.inf) <= 0:
+    base_s, candidate_s = sorted(base_s), sorted(candidate_s)
+    if not base_s or not candidate_s or min(base_s[0], candidate_s[0]) <= 0:
         raise ValueError(f"a ratio needs samples above 0 on both sides, got {len(base_s)} and {len(candidate_s)}")
     base, candidate = statistics.median(base_s), statistics.median(candidate_s)
     if min(len(base_s), len(candidate_s)) < MIN_SAMPLES:
@@ -52,9 +55,28 @@ def median_ratio(base_s: Sequence[float], candidate_s: Sequence[float]) -> Media
 def median_interval(samples: Sequence[float]) -> tuple[float, float]:
     """The innermost two order statistics that hold the median with at least 95 % confidence, or the outermost two."""
     ordered, n = sorted(samples), len(samples)
+    cut = max(_interval_rank(n) - 1, 0)
+    return ordered[cut], ordered[n - 1 - cut]
+
+
+def _interval_rank(n: int) -> int:
+    """The most order statistics that may lie below the interval: their count is binomial, each side having 2.5 %."""
+    if n > _MAX_EXACT:
+        return _interval_rank_from_middle(n)
     rank, tail = 0, 0.0
     while rank < n // 2 and tail + math.comb(n, rank) / 2**n <= (1 - CONFIDENCE) / 2:
         tail += math.comb(n, rank) / 2**n
         rank += 1
-    cut = max(rank - 1, 0)
-    return ordered[cut], ordered[n - 1 - cut]
+    return rank
+
+
+def _interval_rank_from_middle(n: int) -> int:
+    """The same, from the middle outwards: steps like the root of `n`, and no integer of `n` bits."""
+    rank = n // 2
+    probability = math.exp(math.lgamma(n + 1) - math.lgamma(rank + 1) - math.lgamma(n - rank + 1) - n * math.log(2))
+    inside = probability if 2 * rank == n else 2 * probability
+    while inside < CONFIDENCE:
+        probability *= rank / (n - rank + 1)
+        rank -= 1
+        inside += 2 * probability
+    return rank

@@ -116,10 +116,14 @@ def _indexed_shards(index: Path) -> list[str]:
     """The file names in an index, which lie beside it and nowhere else."""
     weight_map = _read_json(index).get("weight_map", {})
     names = list(weight_map.values()) if isinstance(weight_map, dict) else [weight_map]
-    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name or len(name) > _MAX_NAME]
+    strange = [name for name in names if not isinstance(name, str) or not _is_file_name(name)]
     if strange:
         raise ValueError(f"{index}: weight_map must name files of this folder, got {str(strange[0])[:40]!r}")
     return sorted(set(names))
+
+
+def _is_file_name(name: str) -> bool:
+    return Path(name).name == name and name not in ("", "..") and len(name) <= _MAX_NAME
 
 
 def _open(path: Path) -> Any:

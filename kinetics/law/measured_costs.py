@@ -20,7 +20,9 @@ from kinetics.files.lines import DataFileError
 from kinetics.law.cost_models import CostModel, EFlopCost, MeasuredCost, ModelledStepCost, PublishedCost, StepCost
 from kinetics.prediction.calibration import Calibration, fit_calibration
 from kinetics.prediction.roofline import predict_parts
+from kinetics.results.row import read_row, row_name
 from kinetics.results.store import read_result
+from kinetics.samples.counts import amount
 from kinetics.samples.log_header import TraceHeader
 from kinetics.specs.ceilings import Ceilings
 from kinetics.specs.dtypes import element_bytes
@@ -131,28 +133,58 @@ def read_measured_device(path: Path) -> MeasuredDevice:
 
     Raises: DataFileError naming the file if it is not a result file, or lacks ceilings, dense or sparse rows.
     """
-    try:
-        document = read_result(path)
-    except ValueError as error:
-        raise DataFileError(str(error)) from error
-    machine = document.get("machine_info", {})
-    ceilings = machine.get("ceilings")
-    if not isinstance(ceilings, dict):
-        raise DataFileError(f"{path}: result file must carry measured ceilings, got none; measure again")
-    rows = [row.get("extra_info", {}) for row in document["benchmarks"]]
-    own = [row for row in rows if row.get("provider") == OWN_PROVIDER and row.get("cache_state") == "cold"]
-    read_bytes_per_s = float(ceilings["read_bytes_per_s"])
+    document = read_result(path)
+    machine = document.get("machine_info")
+    machine = machine if isinstance(machine, dict) else {}
+    read_bytes_per_s, matmul_flop_per_s = _rates(path, machine.get("ceilings"))
+    own = _own_cold_rows(path, document["benchmarks"])
     dense = _fit(path, own, "dense", read_bytes_per_s)
     sparse = _fit(path, own, "block_topk", read_bytes_per_s)
-    return MeasuredDevice(
-        name=str(machine.get("device") or path.parent.name),
-        read_bytes_per_s=read_bytes_per_s,
-        matmul_flop_per_s=float(ceilings["matmul_flop_per_s"]),
-        element_bytes=element_bytes(own[0]["dtype"]),
-        batch=max(int(row["batch"]) for row in own),
-        dense=dense,
-        sparse=sparse,
-    )
+    try:
+        return MeasuredDevice(
+            name=str(machine.get("device") or path.parent.name),
+            read_bytes_per_s=read_bytes_per_s,
+            matmul_flop_per_s=matmul_flop_per_s,
+            element_bytes=element_bytes(str(own[0].get("dtype"))),
+            batch=max(int(row.get("batch") or 1) for row in own),
+            dense=dense,
+            sparse=sparse,
+        )
+    except ValueError as error:
+        raise DataFileError(f"{path}: {error}") from None
+
+
+def _rates(path: Path, ceilings: Any) -> tuple[float, float]:
+    """Bytes and FLOP per second that were measured.
+
+    Raises: DataFileError if they were not.
+    """
+    if not isinstance(ceilings, dict):
+        raise DataFileError(f"{path}: result file must carry measured ceilings, got none; measure again")
+    try:
+        read, matmul = (amount(ceilings.get(name), name) for name in ("read_bytes_per_s", "matmul_flop_per_s"))
+    except ValueError as error:
+        raise DataFileError(f"{path}: measured {error}; measure again") from None
+    if not min(read, matmul):
+        raise DataFileError(f"{path}: measured ceilings must be above 0, got {read:g} and {matmul:g}; measure again")
+    return read, matmul
+
+
+def _own_cold_rows(path: Path, benchmarks: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """The fields of our own kernels' cold rows, their times those of their samples.
+
+    Raises: DataFileError naming a row that cannot be used.
+    """
+    rows = []
+    for bench in benchmarks:
+        fields = bench.get("extra_info") if isinstance(bench, dict) else None
+        told = fields if isinstance(fields, dict) else {}
+        if (told.get("provider"), told.get("cache_state")) == (OWN_PROVIDER, "cold"):
+            try:
+                rows.append(read_row(bench, name=row_name(bench)).fields)
+            except ValueError as error:
+                raise DataFileError(f"{path}: row {row_name(bench)[:80]}: {error}; measure again") from None
+    return rows
 
 
 def _run_cost(header: TraceHeader, step: StepCost | None) -> MeasuredCost | None:

@@ -127,7 +127,8 @@ def split_law_documents(paths: Sequence[Path]) -> tuple[list[LawTask], list[Path
 def _law_document(path: Path) -> Mapping[str, Any] | None:
     """The file as a law document, or None: other errors are for the reader of result files to name."""
     try:
-        document = parse_json(read_text(path))
+        text = read_text(path)
+        document: Any = parse_json(text) if '"tasks"' in text else None
     except ValueError:
         return None
     is_law = isinstance(document, dict) and isinstance(document.get("tasks"), list) and "benchmarks" not in document

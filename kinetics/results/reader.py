@@ -16,6 +16,7 @@ import msgspec
 
 from kinetics.files.checked import BrokenValueError, checked
 from kinetics.files.lines import DataFileError
+from kinetics.files.reading import read_text
 from kinetics.results.row import ResultRow, read_row, row_name
 from kinetics.results.store import Document, read_result
 from kinetics.specs.hardware import find_accelerator, match_device
@@ -95,7 +96,7 @@ def read_result_files(paths: Sequence[Path]) -> list[ResultFile]:
 def is_gate_file(path: Path) -> bool:
     """Whether a file is one of `kinetics gate` or its self-test: rounds of one verdict, no rows to compare."""
     try:
-        return read_result(path).get("kind") == "gate"
+        return '"gate"' in read_text(path) and read_result(path).get("kind") == "gate"
     except DataFileError:  # for the reader of result files to name
         return False
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -13,13 +14,15 @@ from kinetics.results.fields import CASE_FIELDS, check_fields
 from kinetics.specs.counts import short
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e300)]
+_MIN_SPREAD_SAMPLES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One usable row: its fields, the median of its samples, and the samples themselves (seconds per call).
+    """One usable row: its fields, the median of its samples, and the samples themselves (seconds per call),
+    sorted.
 
-    `fields` holds what the file says, and `median_s` and `iqr_fraction` whether it says them or its samples do.
+    `fields` holds what the file says; what its samples tell too, such as the median, is theirs.
     """
 
     name: str
@@ -79,16 +82,44 @@ def read_row(bench: Any, *, name: str) -> ResultRow:
     fields = fields if isinstance(fields, dict) else {}
     check_fields(fields)
     stats = _read_stats(entry.get("stats") or {})
-    median_s = fields.get("median_s", stats.median)
-    if not median_s:
-        raise ValueError(f"median_s must be above 0, got {shown(median_s)}")
-    spread = stats.iqr / median_s if stats.iqr is not None and len(stats.data) > 1 else None
+    stated_s = fields.get("median_s", stats.median)
+    if not stated_s:
+        raise ValueError(f"median_s must be above 0, got {shown(stated_s)}")
+    samples_s = sorted(stats.data)
+    median_s = statistics.median(samples_s) if samples_s else float(stated_s)
     return ResultRow(
         name=name,
-        fields={**fields, "median_s": median_s, "iqr_fraction": spread},
-        median_s=float(median_s),
-        samples_s=tuple(stats.data),
+        fields={
+            **fields,
+            **(_of_median(fields, median_s) if samples_s else {}),
+            "median_s": median_s,
+            "iqr_fraction": _spread(stats.iqr, samples_s, median_s),
+        },
+        median_s=median_s,
+        samples_s=tuple(samples_s),
     )
+
+
+def _of_median(fields: Mapping[str, Any], median_s: float) -> dict[str, Any]:
+    """What a row states besides its samples though they tell it, told by them; a field that is not stated stays so."""
+    found = {}
+    num_bytes, ceiling, predicted_s = (
+        fields.get(name) for name in ("minimum_bytes", "ceiling_bytes_per_s", "predicted_s")
+    )
+    if num_bytes is not None:
+        found["achieved_bytes_per_s"] = num_bytes / median_s
+        if ceiling:
+            found["fraction_of_ceiling"] = num_bytes / median_s / ceiling
+    if predicted_s:
+        found["measured_over_predicted"] = median_s / predicted_s
+    return {name: value for name, value in found.items() if fields.get(name) is not None}
+
+
+def _spread(iqr: float | None, samples_s: Sequence[float], median_s: float) -> float | None:
+    """The interquartile range of sorted samples over the median, at most their range; None of a single sample."""
+    if iqr is None or len(samples_s) < _MIN_SPREAD_SAMPLES:
+        return None
+    return min(max(0.0, iqr), samples_s[-1] - samples_s[0]) / median_s
 
 
 def row_name(bench: Any) -> str:

@@ -22,6 +22,9 @@ SCHEMA = 1
 RUNS = "runs"
 """Folder of what was run here, ignored by git. What is published is copied out of it, by `kinetics publish`."""
 
+MAX_VALUES = 2_000_000
+"""Of a result file; one of two thousand rows with a hundred samples each has a sixth."""
+
 Document = dict[str, Any]
 
 
@@ -37,10 +40,13 @@ def read_result(path: Path) -> Document:
 
     Raises: DataFileError, in one line naming the file, if it is missing, not JSON, or not such a file.
     """
+    text = read_text(path)
+    if (num_values := text.count(",")) > MAX_VALUES:
+        raise DataFileError(
+            f"{path}: must hold at most {MAX_VALUES} values, got about {num_values}; keep fewer samples"
+        )
     try:
-        document = parse_json(read_text(path))
-    except DataFileError:
-        raise
+        document = parse_json(text)
     except ValueError as error:
         raise DataFileError(f"{path}: is not JSON ({error}); was the copy cut short?") from None
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):

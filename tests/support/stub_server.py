@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -93,10 +94,11 @@ class StubServer:
                 self.wfile.write(data)
 
             def go_on(self, kind: str) -> None:
-                is_fast = kind == ENDLESS_ERROR
+                is_fast, started_s = kind == ENDLESS_ERROR, time.monotonic()
                 self.wfile.write(_DRIPS[ERROR_DRIP if is_fast else kind])
                 with suppress(OSError):
-                    while not stub._released.wait(0 if is_fast else 0.05):
+                    # For ever, as far as a test waits; a client that never gives up fails instead of hanging.
+                    while time.monotonic() - started_s < 10 and not stub._released.wait(0 if is_fast else 0.05):
                         self.wfile.write(b" " * (10**6 if is_fast else 1))
                         stub.num_written += 10**6 if is_fast else 1
 

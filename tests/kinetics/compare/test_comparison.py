@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinetics.compare.comparison import FASTEST, compare_files
-from kinetics.compare.median_ratio import median_interval, median_ratio
+from kinetics.compare.median_ratio import _interval_rank_from_middle, median_interval, median_ratio
 from kinetics.compare.tables import comparison_tables, remarks, tables_for_people
 from kinetics.files.lines import DataFileError
+from kinetics.results import store
 from kinetics.results.reader import UnusedKind, read_result_files
 
 SAMPLES = st.lists(st.floats(min_value=1e-9, max_value=1e3), min_size=1, max_size=40)
@@ -65,6 +66,49 @@ def test_an_interval_covers_the_true_ratio_about_as_often_as_it_says():
         found = median_ratio(base, candidate)
         hits += found.low <= 1.1 <= found.high
     assert 0.92 <= hits / 400 <= 1.0
+
+
+@pytest.mark.parametrize("num_samples", [*range(5, 40), 499, 500, 501, 777, 1000])
+def test_ranks_counted_from_the_middle_are_those_counted_in_whole_numbers(num_samples):
+    probability = [math.comb(num_samples, k) / 2**num_samples for k in range(num_samples // 2 + 1)]
+    tails = itertools.accumulate(probability[: num_samples // 2])
+    assert _interval_rank_from_middle(num_samples) == sum(tail <= 0.025 for tail in tails)
+
+
+def test_an_interval_of_a_million_samples_is_the_normal_one():
+    low, high = median_interval(range(1, 1_000_001))
+    assert (low, high) == (pytest.approx(500_000 - 980, abs=2), pytest.approx(500_001 + 980, abs=2))
+
+
+def test_what_samples_tell_is_theirs_whatever_the_file_says(result, row):
+    lying = row(samples=[2e-3] * 4 + [4e-3] * 5)
+    lying["extra_info"] |= {
+        "median_s": 1e-9, "achieved_bytes_per_s": 1e30, "fraction_of_ceiling": 0.5, "measured_over_predicted": 0.01
+    }  # fmt: skip
+    lying["stats"] |= {"median": 1e-9, "iqr": 5.0}
+    (file,) = read_result_files([result("a.json", [lying])])
+    (read,) = file.rows
+    num_bytes, predicted_s = read.fields["minimum_bytes"], read.fields["predicted_s"]
+    assert read.median_s == read.fields["median_s"] == 4e-3
+    assert read.fields["achieved_bytes_per_s"] == num_bytes / 4e-3
+    assert read.fields["fraction_of_ceiling"] == num_bytes / 4e-3 / read.fields["ceiling_bytes_per_s"]
+    assert read.fields["measured_over_predicted"] == 4e-3 / predicted_s
+    assert read.fields["iqr_fraction"] == pytest.approx(2e-3 / 4e-3)
+
+
+def test_the_fastest_of_a_device_is_so_by_its_samples(result, row):
+    liar = row(provider="liar", samples=[5e-3] * 9)
+    liar["extra_info"]["median_s"] = 1e-9
+    files = [result("a.json", [row(samples=[1e-3] * 9), liar]), result("b.json", [row(samples=[2e-3] * 9)], device="B")]
+    cases = compare_files(read_result_files(files)).cases
+    assert {entry.row.fields["provider"] for case in cases for entry in case.entries} == {"ours"}
+
+
+def test_a_file_of_millions_of_samples_is_refused(result, row, monkeypatch):
+    monkeypatch.setattr(store, "MAX_VALUES", 1000)
+    path = result("a.json", [row(samples=[1e-3] * 2000)])
+    with pytest.raises(DataFileError, match=r"a\.json: must hold at most 1000 values, got about 20\d\d; keep fewer"):
+        read_result_files([path])
 
 
 def test_a_ratio_needs_samples_above_zero_on_both_sides():

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from kinetics.engine import checkpoint
 from kinetics.engine.checkpoint import load_weights, read_spec, resolve_folder
 from kinetics.engine.weights import random_weights
 from kinetics.specs.models import find_model
@@ -77,6 +78,55 @@ def test_a_missing_shard_is_named(folder):
     shard = sorted(folder.glob("*.safetensors"))[1]
     shard.unlink()
     with pytest.raises(ValueError, match=f"missing: {shard.name}"):
+        load(folder)
+
+
+def never(*_args, **_kwargs):
+    raise AssertionError("memory was taken")
+
+
+def test_shapes_are_compared_before_memory_is_taken(folder, monkeypatch):
+    rewrite(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(64)}))
+    real = checkpoint.empty_weights
+    only_meta = lambda *args, device, dtype: real(*args, device=device, dtype=dtype) if device == "meta" else never()  # noqa: E731
+    monkeypatch.setattr(checkpoint, "empty_weights", only_meta)
+    with pytest.raises(ValueError, match="another shape"):
+        load(folder)
+
+
+@pytest.mark.parametrize("size", [2**31, 2**62])
+def test_a_config_of_a_giant_is_refused_by_the_shapes_in_the_files(folder, size):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": size}))
+    with pytest.raises(ValueError, match=r"another shape|must be possible|intermediate_size"):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.float8_e4m3fn])
+def test_tensors_of_integers_are_refused(folder, dtype):
+    rewrite(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(128).to(dtype)}))
+    with pytest.raises(
+        ValueError, match=r"tensors must be F64, F32, F16, BF16, got model\.norm\.weight \w+; quantised"
+    ):
+        load(folder)
+
+
+def test_a_tensor_in_two_shards_is_refused(folder):
+    shards = sorted(folder.glob("*.safetensors"))
+    shutil.copy(shards[0], folder / "copy.safetensors")
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(ValueError, match=r"tensors must be stored once, got '.*' in two files"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors", "", ".", "..", 5, None])
+def test_an_index_names_files_of_its_folder_alone(folder, name):
+    index = folder / "model.safetensors.index.json"
+    shutil.copy(next(folder.glob("*.safetensors")), folder.parent / "other.safetensors")
+    document = json.loads(index.read_text())
+    document["weight_map"]["model.norm.weight"] = name
+    index.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="weight_map must name files of this folder, got"):
         load(folder)
 
 

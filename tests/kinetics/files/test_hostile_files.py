@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from kinetics.files.lines import DataFileError
 from kinetics.gate.gate_file import read_gate_file
 from kinetics.law.logs import Log, cost_models_of_logs, tabulate_logs
+from kinetics.law.measured_costs import read_measured_device
 from kinetics.results.journal import JOURNAL_SUFFIX
 from kinetics.results.reader import read_result_files
 from kinetics.results.recovery import recover_journals
@@ -292,6 +293,16 @@ def test_indices_of_shards(folder, content):
     (folder / "model.safetensors.index.json").write_bytes(content)
     with OneLine():
         load(folder)
+
+
+@settings(FUZZED, max_examples=150)
+@given(content=hostile_lines([make_document([make_row(), make_row("block_topk", kv_budget=256)])]))
+def test_results_that_a_law_is_priced_by(path, content):
+    result = path.with_suffix(".json")
+    result.write_bytes(content)
+    with OneLine():
+        device = read_measured_device(result)
+        assert min(device.read_bytes_per_s, device.matmul_flop_per_s) > 0
 
 
 def header_of(data: bytes) -> tuple[dict[str, Any], bytes]:
