@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from kinetics.cli.errors import ExitCode
+from kinetics.cli.gate_bisect import bisect as find_commit
 from kinetics.cli.option_types import count_option, device_option
 from kinetics.files.atomic import check_can_write, to_strict, write_json, write_text
 from kinetics.results.store import Document
@@ -51,6 +52,10 @@ def gate(
     time_all: Annotated[
         bool, typer.Option("--time-all", help="Time cases of which the code is the same, too.")
     ] = False,
+    bisect: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(metavar="GOOD BAD CASE", help="Find the commit instead: the same as the verb bisect."),
+    ] = None,
     device: Device = "auto",
     grid: Grid = "gate",
     results_dir: ResultsDir = None,
@@ -67,6 +72,11 @@ def gate(
 
     if context.invoked_subcommand is not None:
         _refuse_options(context)
+        return
+    if bisect:
+        if base or baseline_file:
+            raise ValueError("--bisect must be given alone, got --base or --baseline-file too; leave them out")
+        find_commit(*bisect, device=device, grid=grid, as_json=as_json)
         return
     if bool(base) == bool(baseline_file):
         raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
