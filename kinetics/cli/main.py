@@ -75,7 +75,7 @@ app.command(epilog="Example: kinetics generate --model mini-200k --dataset mini 
 )
 app.command(epilog="Example: kinetics validate --operation attention --on H200 --split beyond")(validate.validate)
 app.add_typer(gate.app, name="gate", epilog="Example: kinetics gate --base origin/main --markdown verdicts.md")
-gate.app.command(epilog="Example: kinetics gate bisect HEAD~20 HEAD dense-ours-qwen3_8b-b1-c8k-p16")(gate_bisect.bisect)
+gate.app.command(epilog="Example: kinetics gate bisect v0.1.0 HEAD dense-ours-qwen3_8b-b1-c8k-p16")(gate_bisect.bisect)
 gate.app.command(epilog="Example: kinetics gate trend runs/cpu-amd-epyc-zen4-2c")(gate_trend.trend)
 app.command("aa", hidden=True, epilog="Example: kinetics gate self-test --launches 20")(gate.self_test)
 app.add_typer(mini.app, name="mini")

@@ -77,6 +77,7 @@ BASES: Final[dict[str, list[tuple[str, str]]]] = {
     "validate": [("{folder}/latencies.csv", "")],
     "gate": [("", "--base HEAD --device cpu"), ("", "--baseline-file {folder}/old.json --device cpu")],
     "gate self-test": [("", "--device cpu")],
+    "gate bisect": [("HEAD HEAD dense-ours-qwen3_8b-b1-c2k-p16", "--device cpu")],
     "gate trend": [("{folder}/runs/made", "")],
     "aa": [("", "--device cpu")],
     "mini": [("train", "--out {folder}/mini/{call}")],
@@ -209,6 +210,10 @@ def replace_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kinetics.gate.runs.checked_out", _any_checkout)
     monkeypatch.setattr("kinetics.gate.runs.repository_root", lambda start: start)
     monkeypatch.setattr("kinetics.gate.runs.recover_journals", _ends)
+    monkeypatch.setattr("kinetics.gate.bisect_case.probe_machine", lambda *_: machine)
+    monkeypatch.setattr("kinetics.gate.bisect_case.repository_root", lambda start: start)
+    monkeypatch.setattr("kinetics.gate.bisect_case.checked_out", _any_checkout)
+    monkeypatch.setattr("kinetics.gate.bisect_case.fingerprints", _ends)
     monkeypatch.setattr("kinetics.mini.train.Trainer.advance", _advance_at_once)
     monkeypatch.setattr("kinetics.mini.train._training_record", lambda _: {})
     monkeypatch.setattr("kinetics.generate.run.evaluate", lambda *_, **__: [])
