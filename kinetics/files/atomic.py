@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import Enum
+from glob import escape
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
+
+_MAX_STEM: Final = 80
 
 
 class CannotWriteError(ValueError):
@@ -125,5 +128,17 @@ def json_text(document: Mapping[str, Any]) -> str:
 
 
 def _partial(path: Path) -> Path:
-    """A name that no other process writes to: those of two containers may have one id."""
-    return path.with_name(f".{path.stem[:80]}.{os.getpid()}-{token_hex(4)}.partial{path.suffix[:20]}")
+    """A name that no other process writes to: those of two containers may have one id.
+
+    The ending says the format to whoever draws a figure there; that of a result file is left out, so that nothing that
+    lists such files takes a half for one.
+    """
+    ending = "" if path.suffix == ".json" else path.suffix[:20]
+    return path.with_name(f".{path.stem[:_MAX_STEM]}.{os.getpid()}-{token_hex(4)}.partial{ending}")
+
+
+def dead_partials(path: Path) -> list[Path]:
+    """What writers of a JSON file left aside who did not get to its end; for whoever knows that none is at work."""
+    if len(path.stem) > _MAX_STEM:
+        return []
+    return sorted(path.parent.glob(f".{escape(path.stem)}.*.partial"))

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import psutil
 
-from kinetics.files.atomic import CannotWriteError, json_text, write_text
+from kinetics.files.atomic import CannotWriteError, dead_partials, json_text, write_text
 from kinetics.files.checked import checked
 from kinetics.files.json_text import parse_json
 from kinetics.files.lines import Complaints, read_lines
@@ -206,7 +206,13 @@ def _write(path: Path, descriptor: int, document: Document) -> Path:
 
 
 def _drop(path: Path, num_bad: int) -> list[Recovered]:
-    """Forget a journal whose rows stand elsewhere; one with lines that could not be read is kept aside."""
+    """Forget a journal whose rows stand elsewhere, and what was half written beside it; one with lines that could not
+    be read is kept aside.
+    """
+    stem = path.name.removesuffix(JOURNAL_SUFFIX)
+    for written in (path.with_name(f"{stem}.json"), path.with_name(stem + PARTIAL_ENDING)):
+        for half in dead_partials(written):
+            half.unlink(missing_ok=True)
     if not num_bad:
         path.unlink()
         return []

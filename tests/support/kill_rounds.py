@@ -1,7 +1,7 @@
-"""Kill a generating process at random moments, resume it, and compare with a run that nobody killed.
+"""Kill generating processes at random moments, resume, and compare with a run that nobody killed.
 
-Run by the test beside it. Every run is a fork of this process, which is warm: it has generated on one thread, so that
-no pool of threads is lost in a fork.
+Up to three want one log at once; all but one are refused. Run by the test beside it. Every run is a fork of this
+process, which is warm: it has generated on one thread, so that no pool of threads is lost in a fork.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -84,10 +85,14 @@ def num_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def wait_for_lines(path: Path, wanted: int, pid: int) -> None:
-    """Until so many lines are there or the process has ended: a moment that no machine is too slow or fast for."""
-    while num_lines(path) < wanted and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+def wait_for_lines(path: Path, wanted: int, pids: Sequence[int]) -> None:
+    """Until so many lines are there or all have ended: a moment that no machine is too slow or fast for."""
+    while num_lines(path) < wanted and not all(map(has_ended, pids)):
         time.sleep(0.001)
+
+
+def has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def main(model: Path, problems: Path, folder: Path, num_rounds: int) -> None:
@@ -101,11 +106,12 @@ def main(model: Path, problems: Path, folder: Path, num_rounds: int) -> None:
     num_left = []
     for number in range(num_rounds):
         work = request(model, problems, folder / f"killed{number}")
-        pid = forked(work)
-        wait_for_lines(log_path(work), rng.randrange(len(calm) + 1), pid)
+        pids = [forked(work) for _ in range(rng.choice((1, 2, 3)))]
+        wait_for_lines(log_path(work), rng.randrange(len(calm) + 1), pids)
         time.sleep(rng.uniform(0.0, calm_s / len(calm)))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         num_left.append(len(calm) - max(0, num_lines(log_path(work)) - 1))
         finish(work)
         again = samples(log_path(work))

@@ -313,6 +313,23 @@ def test_a_recovery_that_is_killed_is_recovered_once(tmp_path, moment):
     assert names(result) == ["case0", "case1", "case2"]
 
 
+def test_what_a_killed_run_had_half_written_is_cleared_away_and_is_no_result(tmp_path):
+    def work():
+        journal = RowJournal(tmp_path / "run.json")
+        journal.start({"schema": SCHEMA})
+        journal.append(ROWS[0])
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        journal.finish(journal.result, {"schema": SCHEMA, "benchmarks": ROWS[:1]})
+
+    others = tmp_path / ".run-2.1-abcdef01.partial"
+    others.write_text("of a run that is going on")
+    reap(in_child(work))
+    assert len(list(tmp_path.glob(".run.*.partial"))) == 1
+    assert not list(tmp_path.glob("*.json"))
+    assert names(recovered_once(tmp_path).path) == ["case0"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "run_partial.json"]
+
+
 def test_many_starts_beside_stale_journals_recover_each_once_and_none_fails(tmp_path):
     for number in range(20):
         old_journal(tmp_path, ROWS, name=f"run{number:02}")
