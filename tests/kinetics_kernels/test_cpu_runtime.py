@@ -117,8 +117,8 @@ def test_all_of_a_unit_is_prefetched_whatever_the_group(monkeypatch):
     monkeypatch.setattr(tiles, "prefetch", lambda _cache, line: asked.append(line))
     for group_size in range(1, 17):
         asked.clear()
-        for member in range(0, group_size, 2):
-            tiles.prefetch_share.py_func(None, 5, 1000, 64, member, group_size)
+        for part in range(group_size + group_size % 2):
+            tiles.prefetch_share.py_func(None, 5, 1000, 64, part, group_size)
         assert asked == [5 + token * 1000 + d for token in range(8) for d in (0, 16, 32, 48)]
 
 

@@ -113,10 +113,13 @@ def add_two_heads(state, at, values, first, slot_stride, num_rows, head_dim, row
 
 
 @njit
-def prefetch_share(cache, row, slot_stride, head_dim, member, group_size):
-    """Ask for what falls to this group member, and the one after it, of a unit: a burst of it all would stall."""
-    last_member = min(member + 2, group_size)
-    for token in range(member * UNIT_TOKENS // group_size, last_member * UNIT_TOKENS // group_size):
+def prefetch_share(cache, row, slot_stride, head_dim, part, group_size):
+    """Ask for one part of a unit, of as many as the group has members, or one more if they are odd.
+
+    A burst of it all would stall: with two members to a group, asked for at once, dense decode took 1.5 times as long.
+    """
+    num_parts = group_size + group_size % 2
+    for token in range(part * UNIT_TOKENS // num_parts, (part + 1) * UNIT_TOKENS // num_parts):
         for d in range(0, head_dim, FLOATS_PER_CACHE_LINE):
             prefetch(cache, row + token * slot_stride + d)
 
@@ -166,6 +169,7 @@ def score_tile(arguments, q, keys, tile, tiles_ahead, num_tokens, logits):
                 store(logits, at + index(TILE_TOKENS), next_dots * scale)
             else:
                 store(logits, at, dot_eight_rows(q, query, keys, rows, head_dim) * scale)
+            prefetch_share(keys, ahead, slot_stride, head_dim, member + 1, group_size)
 
 
 @njit(fastmath=FLAGS)
@@ -186,3 +190,4 @@ def add_tile(arguments, values, tile, tiles_ahead, num_tokens, state):
                 add_two_heads(state, at, values, first, slot_stride, num_rows, head_dim, row)
             else:
                 add_one_head(state, at, values, first, slot_stride, num_rows, head_dim, row)
+            prefetch_share(values, ahead, slot_stride, head_dim, member + 1, group_size)
