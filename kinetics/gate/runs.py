@@ -16,6 +16,7 @@ from typing import Any
 from kinetics.files.atomic import write_json
 from kinetics.gate.cases import GateGrid, gate_cases
 from kinetics.gate.checkout import checked_out, commit_of, repository_root
+from kinetics.gate.circumstances import circumstances
 from kinetics.gate.decision import MIN_LAUNCHES
 from kinetics.gate.evidence import BASE, CANDIDATE
 from kinetics.gate.gate_file import Mode, complete, header, read_gate_file, same_cases
@@ -227,6 +228,7 @@ def _document(site: _Site, request: GateRequest, mode: Mode, plans: Sequence[Cas
         ceilings=site.machine.ceilings,
         commit_info={"id": site.commit, "dirty": site.is_dirty},
         settings=settings,
+        circumstances=circumstances(),
         **facts,
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from kinetics.gate.circumstances import in_words
 from kinetics.gate.decision import Verdict
 from kinetics.gate.error_rates import clopper_pearson
 from kinetics.gate.evidence import BASE, CANDIDATE
@@ -77,6 +78,8 @@ def remarks(document: Document) -> list[str]:
     found = []
     if document.get("lost"):
         found.append(f"The run ended early: {document['lost']}. What was measured before is judged above.")
+    if document.get("circumstances") and document["runs"]:
+        found.append(in_words(document["circumstances"]))
     if document["mode"] == Mode.SELF_TEST.value:
         return [*found, *_self_test_remarks(document)]
     counts = {
