@@ -1,7 +1,8 @@
 """The public functions of the package: validate once, allocate the outputs, call one backend.
 
 Shapes, dtypes and devices are always checked; values (lengths, page ids, NaN) only of tensors in host memory,
-because reading them on CUDA would wait for the device: there, call `check_values` once before relying on a result.
+because reading them on CUDA would wait for the device: there, call `check_values` once before relying on a result. It
+also refuses what keeps every bound and is wrong: pages twice, of other requests, or written to by two.
 The arithmetic lives in `<operation>/<backend>.py`, imported on first use. A backend that cannot run raises.
 
 Conventions: `shapes.PagedCache` says how a cache is laid out; q [batch, num_q_heads, head_dim]; softmax_scale None is
@@ -26,7 +27,7 @@ from kinetics_kernels.validation.tensors import (
     check_rank,
     check_shape,
 )
-from kinetics_kernels.validation.values import check_scores, check_values
+from kinetics_kernels.validation.values import check_bounds, check_scores, check_values
 
 __all__ = [
     "append_kv",
@@ -102,7 +103,7 @@ def append_kv(
     if page_summary is not None:
         check_page_summary_fits(page_summary, cache, like=k)
     if not k.is_cuda:
-        check_values(cache)
+        check_bounds(cache)
     load_backend("kv_cache", backend).append_kv(k, v, cache, page_summary=page_summary)
 
 
@@ -132,7 +133,7 @@ def summarize_pages(
     backend = resolve_backend(backend, out.values, is_narrow=cache.is_narrow)
     check_page_summary_fits(out, cache, like=out.values if cache.is_narrow else cache.k_cache)
     if not cache.k_cache.is_cuda:
-        check_values(cache)
+        check_bounds(cache)
     load_backend("kv_cache", backend).summarize_pages(cache, page_summary=out)
     return out
 
@@ -155,7 +156,7 @@ def score_pages(
     backend = _check_decode(q, cache, backend=backend)
     check_page_summary_fits(page_summary, cache, like=q)
     if not q.is_cuda:
-        check_values(cache, q=q)
+        check_bounds(cache, q=q)
     scores = _empty_scores(q, cache)
     load_backend("block_topk", backend).score_pages(q, cache, page_summary, scores=scores)
     return scores
@@ -184,7 +185,7 @@ def select_pages(
     layout = "one entry per KV head and page of the block table, [batch, num_kv_heads, max_pages]"
     check_shape(scores, "scores", (scores.shape[0], cache.num_kv_heads, cache.max_pages), layout)
     if not scores.is_cuda:
-        check_values(cache, scores=scores)
+        check_bounds(cache, scores=scores)
     return _select(scores, cache, selection=selection, backend=backend)
 
 
@@ -291,7 +292,7 @@ class _Attention:
     def dense(self, *, lse: torch.Tensor | None) -> torch.Tensor:
         """Attend to every token."""
         if not self._q.is_cuda:
-            check_values(self._cache, q=self._q)
+            check_bounds(self._cache, q=self._q)
         load_backend("dense", self._backend).paged_decode(
             self._q,
             self._cache,
@@ -309,7 +310,7 @@ class _Attention:
         listed_shape = (self._q.shape[0], self._cache.num_kv_heads, page_indices.shape[2])
         check_shape(page_indices, "page_indices", listed_shape, "one list per request and KV head")
         if not self._q.is_cuda:
-            check_values(self._cache, q=self._q, page_indices=page_indices)
+            check_bounds(self._cache, q=self._q, page_indices=page_indices)
         self._attend_to_lists(page_indices, lse=lse)
         return self._out
 
@@ -320,7 +321,7 @@ class _Attention:
         q, cache = self._q, self._cache
         check_page_summary_fits(page_summary, cache, like=q)
         if not q.is_cuda:
-            check_values(cache, q=q)
+            check_bounds(cache, q=q)
         scores = _empty_scores(q, cache)
         load_backend("block_topk", self._backend).score_pages(q, cache, page_summary, scores=scores)
         if not q.is_cuda:

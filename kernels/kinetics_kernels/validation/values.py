@@ -1,7 +1,7 @@
 """What must hold of the values inside the tensors given to a kernel: lengths, page ids, NaN, page lists.
 
 Reading values costs a device synchronisation on CUDA, so the API does it by itself only for tensors in host memory;
-`check_values` does it anywhere.
+`check_values` does it anywhere, and looks at whose the pages are besides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from kinetics_kernels.shapes import PagedCache, num_pages_for
+from kinetics_kernels.validation.ownership import check_memory, check_page_lists, check_tables
 
 IntArray = npt.NDArray[np.int32]
 
@@ -26,7 +27,30 @@ def check_values(
 ) -> None:
     """Check everything a kernel trusts about values, on any device; call it once before timing CUDA tensors.
 
-    Only entries the requests use are read.
+    Beside `check_bounds`, what no call looks for by itself: whose the pages are, and that none is there twice. Only
+    entries the requests use are read.
+
+    Raises: ValueError as `check_bounds`; and if elements of the cache share their memory, a request has a page twice
+    or writes to another's, or a page list holds a page twice or one that its request does not have.
+    """
+    check_bounds(cache, q=q, scores=scores, page_indices=page_indices)
+    check_memory(cache)
+    table = _as_numpy(cache.block_table)
+    pages_present = num_pages_for(_as_numpy(cache.seq_lens), cache.page_size)
+    used = [pages[:num_used] for pages, num_used in zip(table, pages_present, strict=True)]
+    check_tables(used)
+    if page_indices is not None:
+        check_page_lists(_as_numpy(page_indices), used)
+
+
+def check_bounds(
+    cache: PagedCache,
+    *,
+    q: torch.Tensor | None = None,
+    scores: torch.Tensor | None = None,
+    page_indices: torch.Tensor | None = None,
+) -> None:
+    """Check what would let a kernel leave its memory or compute with NaN: cheap enough for every call on a host.
 
     Raises: ValueError if a length is not in its block table, a page id is out of range, q or scores hold NaN, or a
     page list has a gap or does not end in the current page.
