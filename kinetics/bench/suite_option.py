@@ -6,6 +6,7 @@ The run collects nothing itself: it starts pytest in a checkout of the base and 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -63,12 +64,18 @@ def run_gate(config: pytest.Config) -> int:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:4.0f} s] {text}", file=sys.stderr, flush=True)
 
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its evidence, too
     try:
         document, path = gate_suite(_request(config), say)
         _show(document, path, config)
     except (ValueError, RuntimeError) as error:
         print(f"pytest --kinetics-gate: {error}", file=sys.stderr)
         return int(getattr(error, "exit_code", _USAGE))
+    except KeyboardInterrupt:
+        print("pytest --kinetics-gate: interrupted before the first launch", file=sys.stderr)
+        return _INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if document["lost"]:
         return _INTERRUPTED if document["lost"] == INTERRUPTED else _INVALID
     return exit_code(suite_verdicts(document), is_strict=False)

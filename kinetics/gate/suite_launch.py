@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kinetics.gate.evidence import BASE, CANDIDATE, CaseRun
 from kinetics.gate.lockstep import Rounds, Sample, log_ratio, median_s, run_rounds
-from kinetics.gate.process import PREPARE_TIMEOUT_S, RUN_TIMEOUT_S, CaseRefused, WorkerProcess
+from kinetics.gate.process import PREPARE_TIMEOUT_S, CaseRefused, WorkerProcess
 
 _SCRIPT: Final = Path(__file__).with_name("suite_worker.py")
 _MAX_ROUNDS: Final = 24
@@ -86,7 +86,7 @@ class SuiteWorker(WorkerProcess):
         Raises: SideRefused if it fails.
         """
         try:
-            seconds = self.ask({"do": "run"}, timeout_s=RUN_TIMEOUT_S)["seconds"]
+            seconds = self.ask({"do": "run"}, timeout_s=PREPARE_TIMEOUT_S)["seconds"]
         except CaseRefused as failure:
             raise SideRefused(self.name, str(failure)) from None
         return Sample(seconds=max(seconds, 1e-12), canary_bytes_per_s=1.0)

@@ -1,6 +1,8 @@
 """The option `--kinetics-gate` from outside: verdicts and exit codes, bad input in a line, what a side is given."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +63,33 @@ def test_bad_input_is_one_line(tmp_path, arguments, code, line):
     assert len(lines) == 1, done.stderr
     assert line in lines[0]
     assert done.stdout == ""
+
+
+def test_a_termination_signal_keeps_and_judges_what_was_measured(tmp_path):
+    root = make_suite(tmp_path / "repo")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *PLUGINS,
+        "tests",
+        "--kinetics-gate",
+        "HEAD",
+        "--kinetics-gate-out=a.json",
+    ]
+    environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": f"src:{ROOT}:{ROOT / 'kernels'}"}
+    with subprocess.Popen(
+        command, cwd=root, env=os.environ | environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if "launch 2" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        assert process.wait(timeout=120) == 130
+    document = json.loads((root / "a.json").read_text())
+    assert (document["lost"], document["is_partial"], len(document["runs"])) == ("interrupted", True, 1)
+    assert document["verdicts"][0]["verdict"] == "AMBIGUOUS"
+    assert git(root, "worktree", "list").count("\n") == 0
 
 
 def test_outside_git_and_on_kinetics_own_benchmarks_it_says_what_to_do(tmp_path):
