@@ -1,5 +1,7 @@
 """What killed runs left becomes result files: every row once, nothing of a living run, nothing of a stranger lost."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -113,6 +115,30 @@ def test_a_claimed_name_without_a_row_is_cleared_away_once_its_run_is_gone(tmp_p
     reap(in_child(lambda: RowJournal(tmp_path / "run.json") and None))
     assert recover_journals(tmp_path, complete=completion) == []
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """A file system that knows none."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_living_run_is_known_by_its_process(tmp_path):
+    journal = RowJournal(tmp_path / "run.json")
+    assert recover_journals(tmp_path, complete=completion) == []
+    assert journal.path.exists(), "it may be about to write"
+    journal.start({"schema": SCHEMA})
+    journal.append(ROWS[0])
+    assert recover_journals(tmp_path, complete=completion) == []
+    reap(killed_run(tmp_path / "dead.json", ROWS))
+    made = recovered_once(tmp_path)
+    assert made.path.name == "dead_partial.json"
+    assert journal.path.exists()
 
 
 def test_a_completion_that_moves_the_rows_still_makes_a_file(tmp_path):
