@@ -65,6 +65,9 @@ class GenerateOptions:
         int, count_option("CPU threads of an engine; 0: all shared out, 1 if tiny.", "--threads", most=1024)
     ] = 0
     device: Annotated[str, device_option("auto, cpu, cuda or cuda:<index>.")] = "auto"
+    dtype: Annotated[
+        str, typer.Option(help="Of the weights: fp32 or bf16 on a CPU; without: the faster, if they are bf16.")
+    ] = ""
     out: Annotated[Path, typer.Option(help="Folder of the log.")] = Path("runs")
     resumes: Annotated[bool, typer.Option("--resume", help="Finish the samples that the log lacks.")] = False
     num_workers: Annotated[int, count_option("Engines in Ray actors; 0: one, here.", "--workers", most=1024)] = 0

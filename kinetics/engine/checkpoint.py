@@ -64,6 +64,15 @@ def read_spec(folder: Path, *, name: str = "") -> DecoderSpec:
     return read_config(config, name=name or folder.name)
 
 
+def stores_bfloat16(folder: Path) -> bool:
+    """Whether every matrix in the safetensors files of `folder` is bfloat16, so that multiplying in it rounds nothing.
+
+    Raises: ValueError for a shard that is missing or cut short.
+    """
+    headers = _headers([_open(path) for path in _shard_paths(folder)], folder)
+    return {dtype for shape, dtype in headers.values() if len(shape) > 1} == {"BF16"}
+
+
 def load_weights(folder: Path, model: ModelSpec, *, device: torch.device | str, dtype: torch.dtype) -> ModelWeights:
     """The weights in the safetensors files of `folder`, converted to `dtype` on the device.
 

@@ -155,12 +155,13 @@ class KvCache:
     ) -> None:
         """Write the keys and values of tokens first, first + 1, ... of one sequence: [num_tokens, kv_heads, head_dim].
 
-        pages: int64 ids of the sequence's pages.
+        They are kept in the cache's dtype. pages: int64 ids of the sequence's pages.
         """
         position = torch.arange(first, first + keys.shape[0], device=keys.device)
         at = (pages[position // self.page_size], position % self.page_size)
-        self.layers[layer].keys[at] = keys
-        self.layers[layer].values[at] = values
+        dtype = self.keys.dtype
+        self.layers[layer].keys[at] = keys.to(dtype)
+        self.layers[layer].values[at] = values.to(dtype)
 
     def summarize_sequence(self, sequence: PagedSequence, *, backend: str) -> None:
         """Compute the page summaries of a whole sequence from its keys, all layers, as after a prefill."""

@@ -41,7 +41,7 @@ class EngineRecipe:
     """Everything that decides what the engine computes. `spec` describes the model whose weights lie in `folder`.
 
     `batch` is the bucket that every step runs at, idle rows included. `longest` bounds prompt and answer together.
-    `num_threads` of a CPU: the sums of a matrix product may depend on it.
+    `num_threads` of a CPU: the sums of a matrix product may depend on it. `weights_dtype`: empty for the device's own.
 
     Raises: ValueError if the policy does not come out as whole pages.
     """
@@ -55,6 +55,7 @@ class EngineRecipe:
     batch: int
     longest: int
     num_threads: int
+    weights_dtype: str = ""
 
     def __post_init__(self) -> None:
         for field in ("batch", "longest", "num_threads"):
@@ -69,8 +70,13 @@ class EngineRecipe:
 
     @property
     def dtype(self) -> str:
-        """Of weights and cache."""
-        return default_dtype(self.device_kind)
+        """Of the weights, and of what is multiplied with them."""
+        return self.weights_dtype or default_dtype(self.device_kind)
+
+    @property
+    def kv_dtype(self) -> str:
+        """Of the cache: float32 on a CPU, whose attention kernels take nothing else."""
+        return "float32" if self.device_kind == "cpu" else self.dtype
 
     def facts(self) -> dict[str, Any]:
         """What a log must say of the engine; with the same facts the same seeds give the same samples."""
@@ -82,6 +88,8 @@ class EngineRecipe:
             "page_size": self.page_size,
             "num_splits": FIXED_SPLITS[self.device_kind],
         }
+        if self.kv_dtype != self.dtype:
+            facts["kv_dtype"] = self.kv_dtype
         return facts | ({"num_threads": self.num_threads} if self.device_kind == "cpu" else {})
 
     @contextmanager
@@ -119,7 +127,7 @@ class EngineRecipe:
         per_request = num_pages_for(self.longest, self.page_size) + 1
         wanted = per_request * (self.batch + 1)
         summary = self.policy.summary.num_vectors if isinstance(self.policy, BlockTopK) else 0
-        heads_bytes = model.num_layers * model.num_kv_heads * model.head_dim * element_bytes(self.dtype)
+        heads_bytes = model.num_layers * model.num_kv_heads * model.head_dim * element_bytes(self.kv_dtype)
         page_bytes = (2 * self.page_size + summary) * heads_bytes
         num_pages = min(wanted, int(_CACHE_SHARE * free_bytes) // page_bytes - self.batch)
         if num_pages < per_request:

@@ -6,20 +6,25 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from kinetics.engine.checkpoint import read_spec, resolve_folder
+from kinetics.engine.checkpoint import read_spec, resolve_folder, stores_bfloat16
 from kinetics.engine.decoder_spec import DecoderSpec
 from kinetics.engine.recipe import EngineRecipe
-from kinetics.generate.request import GenerateRequest, max_new_tokens, model_name, prompt_style
+from kinetics.engine.step_dtype import DtypeChoice, choose_model_dtype
+from kinetics.files.json_text import parse_json
+from kinetics.files.lines import MAX_LINE_BYTES
+from kinetics.generate.request import GenerateRequest, log_path, max_new_tokens, model_name, prompt_style
 from kinetics.generate.source import Source, attention_facts
 from kinetics.machine.device import num_cpus, resolve_device
+from kinetics.machine.threads import cpu_threads
 from kinetics.samples.answers import EngineAnswers, TrialEncoder
 from kinetics.samples.problems import Problem
 from kinetics.samples.prompts import PromptStyle, has_chat_template, open_encoder
+from kinetics.specs.dtypes import ENGINE_DTYPES, default_dtype, parse_dtype
 from kinetics.specs.generation import Generate
 
 DEFAULT_BATCH: Final = {"cpu": 32, "cuda": 64}
@@ -51,13 +56,15 @@ def open_builtin(
     prompts = {problem.problem_id: trial_encoder.prompt(problem) for problem in problems}
     longest = _longest_request(prompts, trial_encoder.max_new_tokens, max_position=spec.max_position)
     recipe = _recipe(request, folder, spec, longest=longest)
-    facts = _facts(request, recipe)  # probes the machine, before an engine takes threads and memory
+    choice = _choose_dtype(request, recipe)
+    recipe = replace(recipe, weights_dtype=choice.dtype)
+    facts = _facts(request, recipe, choice)  # probes the machine, before an engine takes threads and memory
     with _open_engine(request, recipe, on_tokens) as generate:
         yield Source(
             answer=EngineAnswers(generate=generate, trial_encoder=trial_encoder),
             facts=facts,
             prompts_sha256=_prompts_sha256(prompts.values()),
-            remarks=_no_template(request, folder),
+            remarks=(*_no_template(request, folder), *([str(choice)] if choice.product_s else [])),
         )
 
 
@@ -97,7 +104,36 @@ def _recipe(request: GenerateRequest, folder: Path, spec: DecoderSpec, *, longes
     )
 
 
-def _facts(request: GenerateRequest, recipe: EngineRecipe) -> dict[str, Any]:
+def _choose_dtype(request: GenerateRequest, recipe: EngineRecipe) -> DtypeChoice:
+    """In which dtype the weights are multiplied: as said, as the log to be resumed says, else the fastest here.
+
+    Only weights that are bfloat16 themselves are multiplied in it: others would be rounded. Small models are not timed,
+    so that they give the same samples everywhere, nor are experts.
+    """
+    kind, model = recipe.device_kind, recipe.spec.model
+    said = request.dtype or (_dtype_of_log(log_path(request)) if request.resumes else "")
+    if said:
+        return DtypeChoice(dtype=parse_dtype(said, kind, table=ENGINE_DTYPES), product_s={})
+    is_small = model.num_parameters < SMALL_MODEL_PARAMETERS
+    if kind != "cpu" or is_small or model.num_experts or not stores_bfloat16(recipe.folder):
+        return DtypeChoice(dtype=default_dtype(kind), product_s={})
+    with cpu_threads(recipe.num_threads):
+        return choose_model_dtype(model, num_tokens=recipe.batch)
+
+
+def _dtype_of_log(path: Path) -> str:
+    """The dtype in a log's header; empty where there is none, of which whoever resumes it complains."""
+    try:
+        with path.open("rb") as file:
+            header = parse_json(file.readline(MAX_LINE_BYTES))
+    except (OSError, ValueError):
+        return ""
+    engine = header.get("engine") if isinstance(header, dict) else None
+    return str(engine.get("dtype") or "") if isinstance(engine, dict) else ""
+
+
+def _facts(request: GenerateRequest, recipe: EngineRecipe, choice: DtypeChoice) -> dict[str, Any]:
+    timed = {"step_dtype": {"choice": choice.dtype, "product_s": dict(choice.product_s), "reason": str(choice)}}
     return {
         "model_spec": asdict(recipe.spec.model),
         "weights_sample_sha256": _sample_sha256(recipe.folder),
@@ -105,7 +141,7 @@ def _facts(request: GenerateRequest, recipe: EngineRecipe) -> dict[str, Any]:
         "sampling": asdict(request.sampling),
         "repetition": asdict(request.repetition) if request.repetition else None,
         "engine": recipe.facts(),
-        "machine": _machine(request.device),
+        "machine": _machine(request.device, recipe.dtype) | (timed if choice.product_s else {}),
     }
 
 
@@ -164,12 +200,11 @@ def _prompts_sha256(prompts: Iterable[Sequence[int]]) -> str:
 
 
 @cache
-def _machine(requested: str) -> dict[str, Any]:
+def _machine(requested: str, dtype: str) -> dict[str, Any]:
     """Device and ceilings, for predicted seconds later."""
     from kinetics.machine.probe import probe
-    from kinetics.specs.dtypes import parse_dtype
 
     device = resolve_device(requested)
-    found = probe(device, parse_dtype("", device.kind), seconds_each=_PROBE_S)
+    found = probe(device, dtype, seconds_each=_PROBE_S)
     identity = {"device_kind": device.kind, "device_slug": device.slug, "identity": device.identity.as_dict()}
     return {"device": device.name, **identity, "ceilings": asdict(found.ceilings)}

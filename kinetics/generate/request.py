@@ -20,8 +20,8 @@ from kinetics.specs.policy_options import PolicyOptions, build_policy
 
 MINI: Final = "mini"
 _MINI_QUESTIONS: Final = 32
-_MAX_NAME_BYTES: Final = 255
-"""Of one part of a path: what Linux and macOS allow."""
+_MAX_NAME_BYTES: Final = 255 - len(".remnant")
+"""Of one part of a path: what Linux and macOS allow, with room for the name of a cut line's file."""
 
 
 _NEEDS_SINKS: Final = (PolicyKind.BLOCK_TOPK, PolicyKind.LOCAL)
@@ -125,6 +125,7 @@ class GenerateRequest:
     batch: int = 0
     num_threads: int = 0
     device: str = "auto"
+    dtype: str = ""
     resumes: bool = False
     num_workers: int = 0
     ray_address: str = ""

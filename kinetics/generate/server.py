@@ -30,6 +30,8 @@ def open_server(request: GenerateRequest, *, say: Callable[[str], None]) -> Iter
     if not request.base_url:
         raise ValueError("--engine openai needs the server's address, got none; say --base-url http://host:8000/v1")
     spec = _spec(request)
+    if request.dtype:
+        raise ValueError(f"--dtype is the built-in engine's, got {request.dtype} for a server's; leave it out")
     if request.num_workers or not isinstance(request.choice.policy(), Dense):
         raise ValueError("--workers and --attention are the built-in engine's, got --engine openai; leave them out")
     server = Server(

@@ -214,6 +214,7 @@ def _roofline_cost(header: TraceHeader, spec: ModelSpec, known: Ceilings | None)
             context_len=context_len,
             page_size=int(header.engine["page_size"]),
             element_bytes=element_bytes(header.engine["dtype"]),
+            kv_element_bytes=element_bytes(header.engine.get("kv_dtype", header.engine["dtype"])),
             num_kept_pages=_kept_pages(policy),
             num_summary_vectors=policy.summary.num_vectors if isinstance(policy, BlockTopK) else 0,
         )

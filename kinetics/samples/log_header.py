@@ -189,8 +189,8 @@ def _own_engine(engine: dict[str, Any]) -> dict[str, Any]:
     """Of an engine, what its times are priced by; a server tells its batch alone."""
     for key in ("batch", *({"page_size"} & engine.keys())):
         _positive(engine.get(key), f"engine.{key}")
-    if "dtype" in engine:
-        element_bytes(str(engine["dtype"]))
+    for key in {"dtype", "kv_dtype"} & engine.keys():
+        element_bytes(str(engine[key]))
     return engine
 
 

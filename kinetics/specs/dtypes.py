@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,9 @@ _FULL_NAMES: Final = {dtype.short_name: dtype.name for dtype in _TABLE}
 MEASURED_DTYPES: Final = {"cpu": ("float32",), "cuda": ("bfloat16", "float16")}
 """What each kind of device is measured in, its own choice first."""
 
+ENGINE_DTYPES: Final = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16", "float16")}
+"""What weights the engine multiplies with on each kind of device."""
+
 
 def element_bytes(name: str) -> int:
     """Bytes of one element.
@@ -43,12 +47,12 @@ def default_dtype(device_kind: str) -> str:
     return MEASURED_DTYPES[device_kind][0]
 
 
-def parse_dtype(text: str, device_kind: str) -> str:
-    """The dtype to measure in, as torch spells it; the device's own choice for an empty text.
+def parse_dtype(text: str, device_kind: str, *, table: Mapping[str, tuple[str, ...]] = MEASURED_DTYPES) -> str:
+    """The dtype to measure in, or of the table given, as torch spells it; the device's own choice for an empty text.
 
     Raises: ValueError if the device is not measured in it.
     """
-    allowed = MEASURED_DTYPES[device_kind]
+    allowed = table[device_kind]
     name = _FULL_NAMES.get(text, text) or allowed[0]
     if name not in allowed:
         raise ValueError(f"--dtype on {device_kind} must be one of {', '.join(allowed)}, got {text!r}")

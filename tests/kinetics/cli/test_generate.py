@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from kinetics.cli.main import app
+from kinetics.engine.step_dtype import DtypeChoice
+from kinetics.generate import builtin
 from tests.support.stub_server import StubServer
 from tests.support.tiny_model import save_problems, save_tiny_model
 
@@ -63,6 +65,39 @@ def test_a_run_makes_every_sample_and_the_law_prices_it(made, tmp_path):
         assert float(row["predicted_s"]) > 0
         assert float(row["measured_s"]) > 0
     assert (tmp_path / "runs" / "law" / "accuracy_per_cost.png").stat().st_size > 10_000
+
+
+def header_of(document):
+    return json.loads(Path(document["log"]).read_text().splitlines()[0])
+
+
+def test_weights_are_multiplied_in_the_dtype_that_was_said_and_a_resumed_run_keeps_it(made, tmp_path):
+    _, found = made("--dtype", "bf16", "--questions", 2)
+    header, log = header_of(found), Path(found["log"])
+    assert (header["engine"]["dtype"], header["engine"]["kv_dtype"]) == ("bfloat16", "float32")
+    whole = samples_of(found)
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:2]))
+    _, resumed = made("--resume", "--questions", 2)
+    assert (resumed["found"], resumed["generated"]) == (1, 1)
+    assert samples_of(resumed) == whole
+    other, _ = made("--resume", "--questions", 2, "--dtype", "fp32")
+    assert "dtype" in message_of(other)
+    law = CliRunner().invoke(app, ["law", "--traces", str(tmp_path / "runs"), "--no-figures"])
+    assert law.exit_code == 0, law.stderr
+
+
+def test_without_a_word_the_faster_dtype_is_measured_and_recorded_but_only_for_bfloat16_weights(made, monkeypatch):
+    measured = DtypeChoice(dtype="bfloat16", product_s={"float32": 2.0, "bfloat16": 1.0}, products="its products")
+    monkeypatch.setattr(builtin, "choose_model_dtype", lambda model, *, num_tokens: measured)
+    assert header_of(made(out="small")[1])["engine"]["dtype"] == "float32"
+    monkeypatch.setattr(builtin, "SMALL_MODEL_PARAMETERS", 0)
+    assert header_of(made(out="stored as float32")[1])["engine"]["dtype"] == "float32"
+    monkeypatch.setattr(builtin, "stores_bfloat16", lambda folder: True)
+    result, found = made()
+    header = header_of(found)
+    assert header["engine"]["dtype"] == "bfloat16"
+    assert header["machine"]["step_dtype"]["product_s"] == {"float32": 2.0, "bfloat16": 1.0}
+    assert message_of(result) == "steps multiply in bfloat16: its products took 2 s in float32, 1 s in bfloat16\n"
 
 
 SERVED = ("--engine", "openai", "--model", "our-own-model", "--questions", 2)
@@ -216,6 +251,8 @@ def test_pages_scored_by_bounds_are_another_log(made):
         (["--model", "nobody/nothing"], "neither a folder nor a hub id"),
         (["--base-url", "http://localhost:1/v1"], "add --engine openai"),
         (["--engine", "openai"], "say --base-url"),
+        (["--dtype", "fp8"], "--dtype on cpu must be one of float32, bfloat16, got 'fp8'"),
+        (["--engine", "openai", "--base-url", "http://localhost:1/v1", "--dtype", "bf16"], "--dtype is the built-in"),
         (["--architecture", "Qwen3-8B"], "--architecture means nothing to the built-in engine"),
         (["--engine", "openai", "--base-url", "http://localhost:1/v1", "--workers", 2], "are the built-in engine's"),
     ],

@@ -58,6 +58,7 @@ OTHER_VALUES = {
     "kv_budget": 128, "num_local": 16, "summary": BlockSummary.MIN_MAX, "num_sink_tokens": 0, "num_dense_layers": 1,
     "page_size": 32, "num_trials": 9, "max_new_tokens": 11, "temperature": 0.7, "top_p": 0.5, "top_k": 3,
     "repetition_window": 64, "prompt": PromptChoice.PLAIN, "seed": 5, "batch": 6, "num_threads": 2, "device": "cpu",
+    "dtype": "bf16",
     "out": Path("elsewhere"), "resumes": True, "num_workers": 2, "ray_address": "auto", "engine": EngineName.OPENAI,
     "base_url": "http://host/v1", "architecture": "Qwen3-8B", "timeout_s": 3.0,
 }  # fmt: skip

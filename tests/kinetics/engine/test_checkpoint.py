@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kinetics.engine import checkpoint
-from kinetics.engine.checkpoint import load_weights, read_spec, resolve_folder
+from kinetics.engine.checkpoint import load_weights, read_spec, resolve_folder, stores_bfloat16
 from kinetics.engine.weights import random_weights
 from kinetics.specs.models import find_model
 
@@ -40,6 +40,17 @@ def test_every_parameter_is_loaded_once(folder, load_model):
     weights = load(folder)
     assert sum(tensor.numel() for tensor in weights.tensors()) == read_spec(folder).model.num_parameters
     assert torch.equal(weights.layers[1].down, load_model("qwen3").theirs.model.layers[1].mlp.down_proj.weight)
+
+
+def test_weights_are_bfloat16_if_every_matrix_is_whatever_the_norms_are(folder):
+    assert not stores_bfloat16(folder)
+    rewrite(folder, lambda tensors: tensors.update({n: t.bfloat16() for n, t in tensors.items() if t.dim() > 1}))
+    assert stores_bfloat16(folder)
+    rewrite(
+        folder,
+        lambda tensors: tensors.update({"model.embed_tokens.weight": tensors["model.embed_tokens.weight"].float()}),
+    )
+    assert not stores_bfloat16(folder)
 
 
 def test_missing_tensors_are_listed(folder):

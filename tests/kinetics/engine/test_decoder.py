@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from kinetics.engine.attention import AttentionSettings
+from kinetics.engine.checkpoint import load_weights
+from kinetics.engine.decoder import Decoder
 from kinetics.specs.policies import BlockSummary, BlockTopK, Dense, Local, TopK
 from kinetics_kernels.shapes import PageSummaryKind
 from tests.support.decoding import Decoding, MaskedAttention, random_prompts
@@ -62,6 +64,25 @@ def test_block_topk_that_selects_every_page_chooses_the_tokens_of_dense(load_mod
     sparse = AttentionSettings(policy=every_page, backend="reference")
     dense_tokens = Decoding(decoder, prompts, settings=DENSE).greedy(64)
     assert torch.equal(Decoding(decoder, prompts, settings=sparse).greedy(64), dense_tokens)
+
+
+@pytest.mark.parametrize("policy", [Dense(), BlockTopK(block_size=16, top_blocks=16, keeps_partial_block=True)])
+def test_bfloat16_weights_beside_a_float32_cache_prefill_and_decode_as_the_same_weights_in_float32(load_model, policy):
+    model = load_model("qwen3")
+    spec = model.ours.spec
+    narrow, wide = (
+        load_weights(model.folder, spec.model, device="cpu", dtype=dtype) for dtype in (torch.bfloat16, torch.float32)
+    )
+    for tensor in wide.tensors():
+        tensor.copy_(tensor.bfloat16())
+    prompts = random_prompts([40, 75], vocab_size=VOCAB_SIZE)
+    settings = AttentionSettings(policy=policy, backend="reference")
+    ours, reference = (Decoding(Decoder(spec, weights), prompts, settings=settings) for weights in (narrow, wide))
+    for step in range(5):
+        error = (ours.logits.float() - reference.logits).norm() / reference.logits.norm()
+        assert 0 < error < 0.05  # eight bits of mantissa over a few layers; a wrong key or page makes it about 1
+        for one in (ours, reference):
+            one.step(torch.arange(len(prompts)) * 31 + step)
 
 
 BLOCKS = BlockTopK(block_size=16, top_blocks=2, num_local=16, num_sink_tokens=16, keeps_partial_block=True)

@@ -51,7 +51,7 @@ def test_logs_are_named_as_published_files_are_and_unlike_runs_unlike():
 
 def test_a_name_longer_than_a_file_may_have_is_refused_before_anything_runs():
     request = GenerateRequest(model="m" * 250, dataset="aime24", out=Path("runs"))
-    with pytest.raises(ValueError, match=r"at most 255 bytes, got 269 for data set, model and policy .*shorter name"):
+    with pytest.raises(ValueError, match=r"at most 247 bytes, got 269 for data set, model and policy .*shorter name"):
         log_path(request)
 
 

@@ -216,6 +216,18 @@ def test_few_timings_give_a_time_per_token_and_none_give_none(logs):
     assert not {"measured_s", "measured_j"} & models.keys()
 
 
+def test_a_cache_is_charged_in_its_own_dtype(logs):
+    def seconds(**engine):
+        header = replace(logs[0].file.header, engine={**logs[0].file.header.engine, **engine})
+        cost = log_cost_models(header, logs[0].spec, [])["predicted_s"]
+        return [float(cost.mean_costs(Dense(), prompt_len=9, lengths=[n], trials=[1])[0]) for n in (100, 8000)]
+
+    (short, long), (short_wide, long_wide) = seconds(), seconds(kv_dtype="float32")
+    assert short < short_wide
+    assert long < long_wide < 2 * long
+    assert long_wide - long > 10 * (short_wide - short)
+
+
 def test_predicted_seconds_grow_with_length_and_are_less_for_fewer_keys(logs):
     dense, block = (log_cost_models(log.file.header, log.spec, [])["predicted_s"].mean_costs for log in logs)
     ask = {"prompt_len": 4000, "trials": [1, 2]}
