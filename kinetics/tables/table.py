@@ -6,12 +6,18 @@ import csv
 import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from kinetics.files.atomic import write_texts
 from kinetics.files.printable import printable
+
+_FORMULA_STARTS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""The last four are their full-width forms, which some spreadsheets take for the same."""
+_NUMBER: Final = re.compile(r"[-+](\d[\d,.]*(e[-+]?\d+)?( ?%| [a-zA-Z/]+)?)?")
 
 Value = str | int | float | bool | None
 
@@ -26,11 +32,11 @@ class Table:
     prints_markdown: bool = True
 
     def as_csv(self) -> str:
-        """The table as CSV with a header line."""
+        """The table as CSV with a header line; no name in it is a formula to whoever opens it."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([format_value(value) for value in row] for row in self.rows)
+        writer.writerow([_csv_cell(column) for column in self.columns])
+        writer.writerows([_csv_cell(value) for value in row] for row in self.rows)
         return buffer.getvalue()
 
     def as_text(self) -> str:
@@ -47,6 +53,19 @@ class Table:
         lines = [self.columns, ["---"] * len(self.columns)]
         lines += [[_markdown_cell(value) for value in row] for row in self.rows]
         return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _csv_cell(value: Value) -> str:
+    """A value as CSV holds it: text that a spreadsheet would compute, or run, has an apostrophe before it.
+
+    A line break within a cell would begin a row to whoever takes it for one.
+    """
+    text = format_value(value)
+    if not isinstance(value, str):
+        return text
+    text = printable(text)
+    is_formula = text.lstrip().startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 def _markdown_cell(value: Value) -> str:
