@@ -22,9 +22,9 @@ FILES = {
                 total += i * 3
             address[0] = total
         ''',
-    "table": "SPLITS = {8: 2, 64: 4}\nUNUSED = 1\n",
+    "table": "import numpy as np\nSPLITS = {8: 2, 64: 4}\nSCALE = np.float32(2)\nMASK = b'ab'\nUNUSED = 1\n",
     "split_rule": '''
-        from tiny_suite.table import SPLITS
+        from tiny_suite.table import MASK, SCALE, SPLITS
         def num_splits(length):
             """How many splits."""
             return max(splits for longest, splits in SPLITS.items() if longest <= length)

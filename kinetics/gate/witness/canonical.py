@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from typing import Any
 _ADDRESSES_FROM = 2**32
 """Integers from here on are addresses, which differ from run to run, or nothing that a case of a benchmark counts."""
 _MAX_DEPTH = 8
+_IN_MEMORY = " at 0x"
+"""In the text of an object that says nothing but where it lies."""
 _PLAIN = (bool, int, float, str, tuple, list, dict, set, frozenset, type(None))
 
 
@@ -57,7 +60,10 @@ def _canonical_object(value: Any, root: Path, deeper: Callable[[object], Any]) -
     if is_of(type(value), root):
         slots = {name: getattr(value, name, None) for name in getattr(type(value), "__slots__", ())}
         return [kind, deeper(slots | getattr(value, "__dict__", {}))]
-    return [kind, str(value) if type(value).__module__ == "torch" else None]
+    if hasattr(value, "tobytes"):  # arrays and numbers of numpy
+        return [kind, str(getattr(value, "shape", None)), hashlib.sha256(value.tobytes()).hexdigest()]
+    text = repr(value)
+    return [kind, None if _IN_MEMORY in text else text.replace(str(root), "")]
 
 
 def _data_of(owner: type | ModuleType) -> dict[str, Any]:

@@ -91,6 +91,8 @@ def unchanged(tmp_path_factory):
         (("split_rule", "max(", "min("), LAUNCH),
         (("table", "64: 4", "64: 8"), LAUNCH),
         (("table", "8: 2", "8: 3"), "python tiny_suite.split_rule"),
+        (("table", "float32(2)", "float32(3)"), "python tiny_suite.split_rule"),
+        (("table", "b'ab'", "b'ac'"), "python tiny_suite.split_rule"),
         (("provider", "launch, length)", "launch, length + 1)"), LAUNCH),
         (("__init__", "", "import gc\ngc.freeze()\n"), "python tiny_suite"),
     ],
