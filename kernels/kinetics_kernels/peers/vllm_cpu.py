@@ -60,7 +60,7 @@ class VllmCpu:
         return own_pages_bytes(case, PAGE_SIZE)
 
     def prepare(self, request: DecodeRequest) -> PreparedDecode:
-        """Copy the cache into its pages and plan once, for these lengths."""
+        """Copy the cache into its pages and plan once, for these lengths and for the threads that torch has now."""
         inputs, shape, operators = request.inputs, request.inputs.shape, load_operators()
         cache_of_its_own = _VllmCache(inputs, operators)
         query_starts = torch.arange(shape.batch + 1, dtype=torch.int32)
