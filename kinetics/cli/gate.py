@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kinetics.gate.runs import GateRequest
 
 _JUDGED_LAUNCHES = 5
+_MAX_LAUNCHES = 200
+_DEFAULT_MINUTES = 10.0
+_MOST_MINUTES = 10_000
 _MIN_WIDTH = 130
 
 Device = Annotated[str, device_option("auto, cpu, cuda or cuda:<index>.", "--device")]
@@ -45,9 +48,13 @@ def gate(
         list[Path] | None,
         typer.Option(help="Compare with stored files (or a folder of them) instead; may be given several times."),
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="With --base: go on asking about open cases for so long. Default: 10.")
+    ] = None,
     launches: Annotated[
-        int, count_option("Launches a look; flagged cases get a second look.", least=1, most=2**16)
-    ] = _JUDGED_LAUNCHES,
+        int | None,
+        count_option("With --base: at most, of a case; with files: of a look. Default: 200, 5.", least=1, most=2**16),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Exit 5 if a verdict is AMBIGUOUS.")] = False,
     time_all: Annotated[
         bool, typer.Option("--time-all", help="Time cases of which the code is the same, too.")
@@ -64,7 +71,7 @@ def gate(
     bmf_file: Bmf = None,
     as_json: Json = False,
 ) -> None:
-    """Did this change make a kernel slower? Exit 0 no, 1 SLOW or MISSING, 3 INVALID, 5 AMBIGUOUS with --strict."""
+    """Did this change make a kernel slower? Exit 0 no; 1 SLOW, WRONG, MISSING; 3 INVALID; 5 AMBIGUOUS with --strict."""
     from kinetics.gate.bencher_metrics import bencher_metrics
     from kinetics.gate.gate_file import verdicts_of
     from kinetics.gate.runs import gate_against_files, gate_in_lockstep
@@ -80,7 +87,10 @@ def gate(
         return
     if bool(base) == bool(baseline_file):
         raise ValueError("gate must be given either --base REVISION or --baseline-file FILE, got both or neither")
-    request = _request(device, grid, launches, results_dir, out)
+    if minutes is not None and not (base and 0.0 < minutes < _MOST_MINUTES):
+        raise ValueError(f"--minutes must be above 0 and below {_MOST_MINUTES}, and stand beside --base, got {minutes}")
+    asked = launches or (_MAX_LAUNCHES if base else _JUDGED_LAUNCHES)
+    request = replace(_request(device, grid, asked, results_dir, out), minutes=minutes or _DEFAULT_MINUTES)
     check_can_write(markdown_file)
     check_can_write(bmf_file)
     with _Termination():

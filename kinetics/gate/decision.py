@@ -34,6 +34,8 @@ class Verdict(Enum):
     """The launches do not tell; more of them would."""
     INVALID = "INVALID"
     """No verdict can rest on this evidence."""
+    WRONG = "WRONG"
+    """The candidate computes something wrong, or crashes, again and again, where the baseline does not."""
     INCOMPARABLE = "INCOMPARABLE"
     """The stored baseline is of another machine, setting or too few launches."""
     NEW = "NEW"

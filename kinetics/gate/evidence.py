@@ -17,6 +17,7 @@ class CaseRun:
     `look`: 1, or 2 for a launch that confirms. `log_ratios`: theta against the base, of every other side.
     `refusals`: why a side cannot run the case, or computes it wrongly; then nothing was timed. `disturbance`: why this
     launch does not count, None if it does. `work`: bytes, FLOP and launches of the call, by the last side's count.
+    `block_log_ratios`: theta of each allocation's rounds alone.
     """
 
     case: str
@@ -32,6 +33,7 @@ class CaseRun:
     work: dict[str, int] = field(default_factory=dict)
     others_cpu_share: float | None = None
     disturbance: str | None = None
+    block_log_ratios: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def counts(self) -> bool:

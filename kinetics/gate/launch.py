@@ -85,29 +85,31 @@ def _run_case(
     identity: dict[str, Any] = {"case": case.name, "look": look, "launch": launch, "first_side": next(iter(workers))}
     observer = place.watch(list(workers.values()))
     rng = random.Random(seed)  # noqa: S311 - an order of rounds, not a secret
-    rounds: Rounds = {side: [] for side in workers}
+    blocks: list[Rounds] = []
     for allocation in range(NUM_ALLOCATIONS):
         prepared, refusals = _prepare(workers, case, seed=seed + 100 * allocation)
         if refusals:
             reasons = {side: str(refusal) for side, refusal in refusals.items()}
             wrong = [side for side, refusal in refusals.items() if refusal.is_wrong]
             return CaseRun(**identity, refusals=reasons, wrong_sides=wrong)
-        for side, pairs in run_rounds(workers, num_rounds=NUM_ROUNDS // NUM_ALLOCATIONS, rng=rng).items():
-            rounds[side] += pairs
+        blocks.append(run_rounds(workers, num_rounds=NUM_ROUNDS // NUM_ALLOCATIONS, rng=rng))
         observer.look()
         for worker in workers.values():
             worker.release()
     seen = observer.seen()
+    rounds: Rounds = {side: [pair for block in blocks for pair in block[side]] for side in workers}
+    others = [side for side in rounds if BASE in rounds and side != BASE]
     last = prepared[list(place.roots)[-1]]
     return CaseRun(
         **identity,
         median_s={side: median_s(pairs) for side, pairs in rounds.items()},
         canary_bytes_per_s={side: median_canary(pairs) for side, pairs in rounds.items()},
-        log_ratios={side: log_ratio(rounds[BASE], rounds[side]) for side in rounds if BASE in rounds and side != BASE},
+        log_ratios={side: log_ratio(rounds[BASE], rounds[side]) for side in others},
         max_abs_error={side: reply["max_abs_error"] for side, reply in prepared.items()},
         work={name: last[name] for name in ("num_bytes", "flop", "num_launches")},
         others_cpu_share=seen.others_cpu_share,
         disturbance=seen.disturbance,
+        block_log_ratios={side: [log_ratio(block[BASE], block[side]) for block in blocks] for side in others},
     )
 
 

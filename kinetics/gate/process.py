@@ -33,10 +33,22 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 Reply = dict[str, Any]
 
 
+_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""What a process brings upon itself; SIGKILL comes from outside, as where memory ran out."""
+_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+
+
 class WorkerLost(RuntimeError):  # noqa: N818 - says what happened
-    """A worker died, hung, or answered something that is no answer: no evidence can come from it any more."""
+    """A worker died, hung, or answered something that is no answer: no evidence can come from it any more.
+
+    `faulty_side`: the side whose own code may have done it; None where the machine may have.
+    """
 
     exit_code = 3
+
+    def __init__(self, reason: str, *, faulty_side: str | None = None) -> None:
+        super().__init__(reason)
+        self.faulty_side = faulty_side
 
 
 class CaseRefused(Exception):  # noqa: N818 - an answer, not a fault
@@ -129,7 +141,7 @@ class WorkerProcess:
         try:
             return self.ask({"do": do}, timeout_s=RUN_TIMEOUT_S)
         except CaseRefused as failure:
-            raise WorkerLost(f"the {self.name} worker failed at {do!r}: {failure}") from None
+            raise WorkerLost(f"the {self.name} worker failed at {do!r}: {failure}", faulty_side=self.name) from None
 
     @property
     def pid(self) -> int:
@@ -158,12 +170,16 @@ class WorkerProcess:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise WorkerLost(self._why_lost(request["do"])) from None
+            raise self._lost(request["do"]) from None
 
     def _receive(self, do: str, timeout_s: float) -> Reply:
         reply = self._parsed(self._read_line(do, timeout_s), do)
         if reply.get("refused") == "lost":
-            raise WorkerLost(f"the {self.name} worker lost its device at {do!r}: {reply['reason']}")
+            is_own = not str(reply["reason"]).startswith(_OUT_OF_MEMORY)
+            raise WorkerLost(
+                f"the {self.name} worker lost its device at {do!r}: {reply['reason']}",
+                faulty_side=self.name if is_own else None,
+            )
         if "refused" in reply:
             raise CaseRefused(reply["reason"], is_wrong=reply["refused"] == "wrong")
         return reply
@@ -172,10 +188,12 @@ class WorkerProcess:
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._received:
             if not self._selector.select(max(0.0, deadline - time.monotonic())):
-                raise WorkerLost(f"the {self.name} worker did not answer {do!r} within {timeout_s:.0f} s")
+                raise WorkerLost(
+                    f"the {self.name} worker did not answer {do!r} within {timeout_s:.0f} s", faulty_side=self.name
+                )
             chunk = os.read(self._replies.fileno(), 65536)
             if not chunk:
-                raise WorkerLost(self._why_lost(do))
+                raise self._lost(do)
             self._received += chunk
         line, _, self._received = self._received.partition(b"\n")
         return line
@@ -189,12 +207,15 @@ class WorkerProcess:
             raise WorkerLost(f"the {self.name} worker answered {do!r} with {line[:80]!r}, which is no JSON")
         return reply
 
-    def _why_lost(self, do: str) -> str:
+    def _lost(self, do: str) -> WorkerLost:
         try:
             code = self._process.wait(timeout=_DEATH_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            return f"the {self.name} worker stopped talking at {do!r}"
+            return WorkerLost(f"the {self.name} worker stopped talking at {do!r}")
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip().splitlines()
-        return f"the {self.name} worker died at {do!r} ({how}{'; last words: ' + words[-1] if words else ''})"
+        return WorkerLost(
+            f"the {self.name} worker died at {do!r} ({how}{'; last words: ' + words[-1] if words else ''})",
+            faulty_side=self.name if code >= 0 or -code in _FAULTS else None,
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,27 @@ from kinetics.gate.identity import identities
 from kinetics.gate.instructions import instructions
 from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
 from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
-from kinetics.gate.self_test import case_plans
+from kinetics.gate.self_test import case_plans, plan_for
+from kinetics.gate.sequential import LOOKS, RULE
 from kinetics.gate.session import Machine, Say, Session, launch_setup, probe_machine, take_two_looks, until_lost
 from kinetics.gate.stored import stored_baseline
+from kinetics.gate.until_decided import Patience, take_until_decided
 from kinetics.gate.verdicts import CasePlan
 from kinetics.machine.facts import source_state
 from kinetics.results.recovery import recover_journals
 from kinetics.results.store import RUNS, Document, check_writable, result_path
 
 JUDGED_LAUNCHES = 5
-"""Launches a look unless told otherwise, and the number that a self test speaks of."""
+"""Launches a look against stored files unless told otherwise, and the number that a self test speaks of."""
+DEFAULT_MINUTES = 10.0
+"""For which the gate asks on while a case is open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRequest:
     """What a user asks of any of the runs. `out`: where the file goes, in place of the results folder.
 
+    `num_launches`: of a look; where the gate asks until it knows, the most of a case. `minutes`: for which it may ask.
     `times_all`: cases that are the same code are timed, too.
     """
 
@@ -50,6 +55,7 @@ class GateRequest:
     results_dir: Path | None
     out: Path | None
     times_all: bool = False
+    minutes: float = DEFAULT_MINUTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
 
     Raises: ValueError for a usage that cannot work; WorkerLost if the base cannot even start.
     """
-    _check_launches(request.num_launches, MIN_LAUNCHES)
+    _check_launches(request.num_launches, LOOKS[0])
     root = repository_root(request.start)
     base_commit = commit_of(root, base)
     with ExitStack() as stack:
@@ -108,7 +114,7 @@ def gate_against_files(request: GateRequest, *, files: Sequence[Path], say: Say)
     root = repository_root(request.start)
     site = _site(request, root, say)
     cases = gate_cases(request.grid, site.machine.kind)
-    plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
+    plans = [replace(plan_for(one), budget=None) for one in cases]
     baselines = {one.name: asdict(stored_baseline(one.name, one.spec, stored, site.machine.facts)) for one in cases}
     document = _document(
         site, request, Mode.STORED, plans, baselines=baselines, baseline_files=[str(path) for path in files]
@@ -130,7 +136,7 @@ def run_self_test(request: GateRequest, *, revision: str, say: Say) -> tuple[Doc
         roots = {side: stack.enter_context(checked_out(root, commit)) for side in (BASE, CANDIDATE)}
         site = _site(request, root, say)
         cases = gate_cases(request.grid, site.machine.kind)
-        plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
+        plans = [plan_for(one) for one in cases]
         document = _document(site, request, Mode.SELF_TEST, plans, base={"revision": revision, "id": commit})
         session = Session(
             launch_setup(roots, request.device, site.machine), document, journal_at=site.journal_at, say=say
@@ -160,7 +166,15 @@ def _judge_and_write(
     same = same_cases(session.document)
     wanted = [plan for plan in plans if plan.refusal is None and plan.name not in same]
     cases = _launch_cases(wanted, sides)
-    lost = until_lost(lambda: take_two_looks(session, cases, wanted, request.num_launches))
+    patience = Patience(seconds=60 * request.minutes, max_launches=request.num_launches)
+
+    def measure() -> None:
+        if session.document["mode"] == Mode.STORED.value:
+            take_two_looks(session, cases, wanted, request.num_launches)
+        else:
+            take_until_decided(session, cases, wanted, patience)
+
+    lost = until_lost(measure)
     path = request.out or session.result
     return session.finish(path, lost=lost), path
 
@@ -206,7 +220,7 @@ def _plans(site: _Site, request: GateRequest) -> tuple[list[CasePlan], str | Non
     path = _self_test_path(site, request.grid)
     known = read_gate_file(path) if path.exists() else None
     cases = gate_cases(request.grid, site.machine.kind)
-    return case_plans(cases, known, site.machine.facts, num_launches=request.num_launches)
+    return case_plans(cases, known, site.machine.facts, num_launches=JUDGED_LAUNCHES)
 
 
 def _self_test_path(site: _Site, grid: GateGrid) -> Path:
@@ -219,6 +233,7 @@ def _document(site: _Site, request: GateRequest, mode: Mode, plans: Sequence[Cas
         "num_launches": request.num_launches,
         "num_launches_per_look": JUDGED_LAUNCHES if mode is Mode.SELF_TEST else request.num_launches,
         "num_rounds": NUM_ROUNDS,
+        **({"rule": RULE, "minutes": request.minutes} if mode is Mode.LOCKSTEP else {}),
     }
     return header(
         mode=mode,

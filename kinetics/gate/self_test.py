@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy import stats
@@ -85,23 +85,28 @@ def case_plans(
 ) -> tuple[list[CasePlan], str | None]:
     """How each case is to be judged, given this machine's A/A file; and what that file tells nothing of, None if all.
 
-    A case that it lacks, has in another form, or has too few launches of, is judged as on an unknown machine.
+    Of it come the bands of measured / predicted alone: each case's own launches tell how much they spread today. A case
+    that it lacks, has in another form, or has too few launches of, is judged as on an unknown machine.
     """
-    unmeasured = "margins are 1 % and nothing is refused: "
+    unmeasured = "measured / predicted has no band: "
     why_not = f"{unmeasured}kinetics gate self-test has not run on this machine" if document is None else None
     if document is not None and (difference := machine_difference(machine, document["machine_info"])):
         why_not = f"{unmeasured}the stored self-test is of another setting: {difference}"
     if document is None or why_not:
-        plans = [CasePlan(name=one.name, spec=one.spec, detectable_budget=one.detectable_budget) for one in cases]
-        return plans, why_not
+        return [plan_for(one) for one in cases], why_not
     same = {plan["name"] for plan in document["cases"] if plan["spec"] in [case.spec for case in cases]}
     known = {test.case: test for test in self_tests(document, num_launches=num_launches) if test.case in same}
     if unknown := [case.name for case in cases if case.name not in known]:
         why_not = (
-            f"margins are 1 % and nothing is refused of {', '.join(unknown)}: the stored self-test has not "
+            f"measured / predicted has no band of {', '.join(unknown)}: the stored self-test has not "
             f"{2 * num_launches} launches of them that count; the others are judged by it"
         )
     return [_planned(case, known.get(case.name)) for case in cases], why_not
+
+
+def plan_for(case: GateCase) -> CasePlan:
+    """How a case is judged on a machine of which nothing is known."""
+    return CasePlan(name=case.name, spec=case.spec, detectable_budget=case.detectable_budget, budget=case.budget)
 
 
 def self_tests(document: Mapping[str, Any], *, num_launches: int) -> list[SelfTest]:
@@ -116,14 +121,5 @@ def self_tests(document: Mapping[str, Any], *, num_launches: int) -> list[SelfTe
 
 
 def _planned(case: GateCase, known: SelfTest | None) -> CasePlan:
-    plan = CasePlan(name=case.name, spec=case.spec, detectable_budget=case.detectable_budget)
-    if known is None:
-        return plan
-    return CasePlan(
-        name=plan.name,
-        spec=plan.spec,
-        detectable_budget=plan.detectable_budget,
-        margin=known.margin,
-        known_detectable=known.detectable,
-        residual_band=known.residual_band,
-    )
+    plan = plan_for(case)
+    return plan if known is None else replace(plan, residual_band=known.residual_band)

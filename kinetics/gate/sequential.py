@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 from kinetics.gate.decision import MIN_LAUNCHES, MIN_MARGIN, Look, Verdict, critical_t, look_at
 
+RULE = "sequential-1"
+"""Names these looks and what they say: a file that was made by another rule is another's to judge."""
 LOOKS = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 200)
 """Launches of a run after which it is looked at: each number a quarter to a half above the one before."""
 

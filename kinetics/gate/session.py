@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinetics.gate.evidence import CANDIDATE, CaseRun
-from kinetics.gate.gate_file import baselines_of, complete
+from kinetics.gate.evidence import BASE, CANDIDATE, CaseRun
+from kinetics.gate.gate_file import Mode, baselines_of, complete
 from kinetics.gate.launch import LaunchCase, LaunchSetup, Worker, run_launch
 from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.stored import is_stored_flagged
@@ -77,10 +77,11 @@ class Session:
     def __init__(self, place: LaunchSetup, document: Document, *, journal_at: Path, say: Say) -> None:
         self.document = document
         self._place = place
-        self._say = say
+        self.say = say
         self._started = time.monotonic()
         self._runs: list[CaseRun] = []
         self._num_launches = 0
+        self._faulty: set[str] = set()
         journal_at.parent.mkdir(parents=True, exist_ok=True)
         self._journal = RowJournal(journal_at)
         self._journal.start(document)
@@ -96,11 +97,33 @@ class Session:
             if not wanted:
                 return
             retaken = " (others disturbed earlier ones)" if index >= num_launches else ""
-            self._say(f"look {look}: launch {index + 1} of {num_launches}{retaken}, {len(wanted)} cases")
-            for run in run_launch(self._place, wanted, launch=self._num_launches, look=look):
-                self._runs.append(run)
-                self._journal.append(run.as_row())
-            self._num_launches += 1
+            self.say(f"look {look}: launch {index + 1} of {num_launches}{retaken}, {len(wanted)} cases")
+            self.launch(wanted, look=look)
+
+    def launch(self, cases: Sequence[LaunchCase], *, look: int) -> None:
+        """Run one launch of these cases. A case at which the candidate's own fault ends it twice is wrong.
+
+        The first time the cases that are left wait for the next launch.
+        Raises: WorkerLost, KeyboardInterrupt.
+        """
+        number, num_done = self._num_launches, 0
+        self._num_launches += 1
+        try:
+            for run in run_launch(self._place, cases, launch=number, look=look):
+                self._keep(run)
+                num_done += 1
+        except WorkerLost as loss:
+            if loss.faulty_side != CANDIDATE or num_done == len(cases) or self.document["mode"] == Mode.STORED.value:
+                raise
+            case = cases[num_done].name
+            self.say(f"{case}: {loss}")
+            if case in self._faulty:
+                self._keep(_wrong_run(case, str(loss), launch=number, look=look))
+            self._faulty.add(case)
+
+    def _keep(self, run: CaseRun) -> None:
+        self._runs.append(run)
+        self._journal.append(run.as_row())
 
     def _is_wanted(self, name: str, num_launches: int, look: int) -> bool:
         runs = self.of_case(name)
@@ -126,6 +149,17 @@ class Session:
     def result(self) -> Path:
         """The file that belongs to this run alone."""
         return self._journal.result
+
+
+def _wrong_run(case: str, reason: str, *, launch: int, look: int) -> CaseRun:
+    return CaseRun(
+        case=case,
+        look=look,
+        launch=launch,
+        first_side=BASE,
+        refusals={CANDIDATE: f"{reason}, in two launches"},
+        wrong_sides=[CANDIDATE],
+    )
 
 
 def take_two_looks(session: Session, cases: Sequence[LaunchCase], plans: Sequence[CasePlan], num_launches: int) -> None:

@@ -17,20 +17,25 @@ from kinetics.gate.gate_file import Mode
 from kinetics.results.store import Document
 from kinetics.specs.units import format_seconds
 
-_VERDICT_COLUMNS = ("case", "verdict", "base", "candidate", "ratio", "99 % bounds", "sees from", "why")
 _SELF_TEST_COLUMNS = ("case", "launch SD", "margin", "sees from", "false alarms, 1 look", "confirmed", "meas/pred")
 _MAX_PARTS = 4
-_COLOURS = {Verdict.SAME: "green", Verdict.FAST: "cyan", Verdict.SLOW: "red", Verdict.MISSING: "red"}
+_COLOURS = {
+    Verdict.SAME: "green",
+    Verdict.FAST: "cyan",
+    Verdict.SLOW: "red",
+    Verdict.MISSING: "red",
+    Verdict.WRONG: "red",
+}
 
 
 def verdict_table(document: Document) -> Table:
     """One line per case."""
     table = Table(title=escape(title(document)), title_justify="left", box=None, pad_edge=False)
-    for name in _VERDICT_COLUMNS:
+    columns, rows = _verdict_rows(document)
+    for name in columns:
         table.add_column(name, overflow="fold")
-    for row in document["verdicts"]:
-        colour = _COLOURS.get(Verdict(row["verdict"]), "yellow")
-        case, verdict, *rest = _verdict_cells(row)
+    for case, verdict, *rest in rows:
+        colour = _COLOURS.get(Verdict(verdict), "yellow")
         table.add_row(escape(case), f"[{colour}]{verdict}[/]", *map(escape, rest))
     return table
 
@@ -48,11 +53,10 @@ def self_test_table(document: Document) -> Table:
 def markdown(document: Document) -> str:
     """The document for a step summary: heading, table, remarks."""
     is_self_test = document["mode"] == Mode.SELF_TEST.value
-    columns = _SELF_TEST_COLUMNS if is_self_test else _VERDICT_COLUMNS
-    rows = (
-        [_self_test_cells(row) for row in document["self_tests"]]
+    columns, rows = (
+        (_SELF_TEST_COLUMNS, [_self_test_cells(row) for row in document["self_tests"]])
         if is_self_test
-        else [_verdict_cells(row) for row in document["verdicts"]]
+        else _verdict_rows(document)
     )
     lines = [f"### {plain_cell(title(document))}", "", _line(columns), _line(["---"] * len(columns))]
     lines += [_line(row) for row in rows]
@@ -70,7 +74,9 @@ def title(document: Document) -> str:
         case Mode.STORED:
             return f"Gate: {candidate} against {len(document['baseline_files'])} stored files on {device}"
         case Mode.LOCKSTEP:
-            return f"Gate: {candidate} against {document['base']['id'][:7]} on {device}, {launches} launches a look"
+            against = f"Gate: {candidate} against {document['base']['id'][:7]} on {device}"
+            minutes = document["settings"].get("minutes")
+            return f"{against}, {launches} launches a look" if minutes is None else f"{against}, {minutes:g} minutes"
 
 
 def remarks(document: Document) -> list[str]:
@@ -87,6 +93,7 @@ def remarks(document: Document) -> list[str]:
     }
     found.append(", ".join(f"{count} {name}" for name, count in counts.items() if count))
     found += _code_remarks(document)
+    found += _open_remark(document)
     for row in document["verdicts"]:
         found += _residual_remark(row)
     disturbed = [run for run in document["runs"] if run["disturbance"]]
@@ -97,18 +104,50 @@ def remarks(document: Document) -> list[str]:
     return found
 
 
-def _verdict_cells(row: Mapping[str, Any]) -> list[str]:
+def _verdict_rows(document: Document) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells; a column in which no case has anything is left out."""
+    cells = [_verdict_cells(row) for row in document["verdicts"]]
+    optional = {"budget", "sees from"}
+    names = [name for name in _VERDICT_COLUMNS if name not in optional or any(one[name] != "-" for one in cells)]
+    return names, [[one[name] for name in names] for one in cells]
+
+
+_VERDICT_COLUMNS = (
+    "case", "verdict", "base", "candidate", "ratio", "99 % bounds", "budget", "sees from", "launches", "why",
+)  # fmt: skip
+
+
+def _verdict_cells(row: Mapping[str, Any]) -> dict[str, str]:
     bounds = f"{row['lower']:.3f} .. {row['upper']:.3f}" if row["lower"] is not None else "-"
     needed = f"{row['num_launches_needed']} launches would settle it" if row["num_launches_needed"] else ""
-    return [
+    budget = row.get("budget")
+    cells = (
         row["case"],
         row["verdict"],
         format_seconds(row["median_s"][BASE]) if BASE in row["median_s"] else "-",
         format_seconds(row["median_s"][CANDIDATE]) if CANDIDATE in row["median_s"] else "-",
         f"{row['ratio']:.3f}" if row["ratio"] is not None else "-",
         bounds,
+        f"+{100 * budget:g} %" if budget is not None else "-",
         f"+{100 * row['detectable']:.1f} %" if row["detectable"] is not None else "-",
+        str(row["num_launches"] or "-"),
         "; ".join(part for part in (row["reason"], needed) if part),
+    )
+    return dict(zip(_VERDICT_COLUMNS, cells, strict=True))
+
+
+def _open_remark(document: Document) -> list[str]:
+    """How many more minutes the open cases ask for, at the pace of this run."""
+    rows = [row for row in document["verdicts"] if row["verdict"] == Verdict.AMBIGUOUS.value]
+    if not rows or document["settings"].get("minutes") is None or not document["runs"]:
+        return []
+    told = [row["num_launches_needed"] - row["num_launches"] for row in rows if row["num_launches_needed"]]
+    minutes = sum(told) * document["wall_s"] / len(document["runs"]) / 60
+    beyond = len(rows) - len(told)
+    return [
+        f"{len(rows)} cases were open when {document['settings']['minutes']:g} minutes or the launches ended"
+        + (f"; about {minutes:.1f} more minutes would decide {len(told)} of them: raise --minutes" if told else "")
+        + (f"; {beyond} spread too much to be decided here: quiet the machine" if beyond else "")
     ]
 
 

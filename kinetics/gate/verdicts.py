@@ -18,6 +18,7 @@ from kinetics.gate.decision import (
     MIN_LAUNCHES,
     MIN_MARGIN,
     Decision,
+    Look,
     Verdict,
     decide,
     judge,
@@ -26,6 +27,9 @@ from kinetics.gate.decision import (
 )
 from kinetics.gate.error_rates import smallest_detectable
 from kinetics.gate.evidence import BASE, CANDIDATE, CaseRun
+from kinetics.gate.modes import two_modes
+from kinetics.gate.sequential import SequentialDecision
+from kinetics.gate.sequential import decide as decide_by_looks
 from kinetics.prediction.roofline import predict
 from kinetics.specs.ceilings import Ceilings
 
@@ -37,8 +41,9 @@ MIN_SHARE_OF_ROOF = 0.95
 class CasePlan:
     """How one case is to be judged.
 
-    `margin` and `known_detectable` come from this machine's `kinetics gate self-test`; without one the margin is 1 %
-    and the smallest detectable slow-down None. `residual_band`: where measured / predicted lay then.
+    `budget`: a slow-down below this is none; None in files from before it, whose cases were judged by two looks at
+    fixed numbers of launches. `margin` and `known_detectable`, by which those were judged, come from this machine's
+    `kinetics gate self-test`; without one they are 1 % and None. `residual_band`: where measured / predicted lay then.
     """
 
     name: str
@@ -47,11 +52,12 @@ class CasePlan:
     margin: float = MIN_MARGIN
     known_detectable: float | None = None
     residual_band: tuple[float, float] | None = None
+    budget: float | None = None
 
     @property
     def refusal(self) -> str | None:
-        """Why the gate will not judge this case here; None if it will."""
-        if self.known_detectable is None or self.known_detectable <= self.detectable_budget:
+        """Why the gate will not judge this case here; None if it will, as wherever it may ask on until it knows."""
+        if self.budget is not None or self.known_detectable is None or self.known_detectable <= self.detectable_budget:
             return None
         return (
             f"this machine sees slow-downs from {100 * self.known_detectable:.1f} % on, "
@@ -63,7 +69,8 @@ class CasePlan:
 class CaseVerdict:
     """The verdict on one case and what it rests on. `ratio`: candidate / baseline, with its one-sided 99 % bounds.
 
-    `detectable`: the smallest slow-down that this many launches with this spread show with a power of 0.8.
+    `detectable`: the smallest slow-down that this many launches with this spread show with a power of 0.8, where their
+    number is fixed. `budget`: where it is not.
     """
 
     case: str
@@ -79,6 +86,7 @@ class CaseVerdict:
     median_s: Mapping[str, float] = field(default_factory=dict)
     measured_over_predicted: float | None = None
     residual_band: tuple[float, float] | None = None
+    budget: float | None = None
 
     @property
     def is_residual_outside(self) -> bool:
@@ -100,6 +108,8 @@ def judge_case(plan: CasePlan, runs: Sequence[CaseRun], ceilings: Ceilings) -> C
     timed = [run for run in runs if run.counts]
     if reason := too_fast(timed, ceilings):
         return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason=reason, median_s=medians_s(timed))
+    if plan.budget is not None:
+        return _judge_by_looks(plan, timed, ceilings, budget=plan.budget)
     first, second = (log_ratios(runs, look=look) for look in (1, 2))
     reason = ""
     if needs_confirmation(first_verdict := judge(look_at(first), margin=plan.margin)):
@@ -115,6 +125,54 @@ def judge_case(plan: CasePlan, runs: Sequence[CaseRun], ceilings: Ceilings) -> C
     return _described(plan, decision, timed, ceilings, reason=reason)
 
 
+def sequential_decision(runs: Sequence[CaseRun], *, budget: float) -> SequentialDecision:
+    """What the launches of one case that count say so far."""
+    return decide_by_looks([run.log_ratios[CANDIDATE] for run in runs if run.counts], budget=budget)
+
+
+def _judge_by_looks(plan: CasePlan, timed: Sequence[CaseRun], ceilings: Ceilings, *, budget: float) -> CaseVerdict:
+    decision = sequential_decision(timed, budget=budget)
+    looked_at = timed[: decision.num_looked_at]
+    look = look_at([run.log_ratios[CANDIDATE] for run in looked_at])
+    left = decision.num_launches_left
+    return CaseVerdict(
+        case=plan.name,
+        verdict=decision.verdict,
+        reason="; ".join([*_remarks_on(decision, look, plan.margin), *_modes_of(looked_at)]),
+        ratio=look.ratio,
+        lower=math.exp(look.lower),
+        upper=math.exp(look.upper),
+        num_launches=look.num_launches,
+        num_launches_needed=None if left is None else look.num_launches + left,
+        launch_sd=look.sd,
+        median_s=medians_s(timed),
+        measured_over_predicted=statistics.median(measured_over_predicted(run, ceilings) for run in timed),
+        residual_band=plan.residual_band,
+        budget=budget,
+    )
+
+
+def _remarks_on(decision: SequentialDecision, look: Look, margin: float) -> list[str]:
+    """What a verdict leaves unsaid."""
+    if decision.verdict is Verdict.SAME:
+        denied = [f"{decision.flagged.value} at first, denied by new launches"] if decision.flagged else []
+        return denied + (["slower, within its budget"] if look.lower > math.log1p(margin) else [])
+    if decision.is_decided:
+        return []
+    flagged = [f"{decision.flagged.value} at first, new launches do not tell yet"] if decision.flagged else []
+    return [*flagged, "open when the launches ended"]
+
+
+def _modes_of(runs: Sequence[CaseRun]) -> list[str]:
+    """Two groups of launches, told; by their blocks, of which there are more, where files have them."""
+    blocks = [value for run in runs for value in run.block_log_ratios.get(CANDIDATE, [run.log_ratios[CANDIDATE]])]
+    found = two_modes(blocks)
+    if found is None:
+        return []
+    low, high = (100 * math.expm1(centre) for centre in (found.low, found.high))
+    return [f"two groups of launches, around {low:+.1f} % and {high:+.1f} %"]
+
+
 def is_flagged(plan: CasePlan, runs: Sequence[CaseRun]) -> bool:
     """Whether a case needs its second look."""
     first = log_ratios(runs, look=1)
@@ -122,12 +180,12 @@ def is_flagged(plan: CasePlan, runs: Sequence[CaseRun]) -> bool:
 
 
 def exit_code(verdicts: Sequence[CaseVerdict], *, is_strict: bool) -> int:
-    """1 SLOW or MISSING; 3 INVALID or INCOMPARABLE; 5, if strict, AMBIGUOUS or a residual outside its band; else 0.
+    """1 SLOW, WRONG, MISSING; 3 INVALID, INCOMPARABLE; 5, if strict, AMBIGUOUS or a residual outside its band; else 0.
 
     A run in which nothing could be compared, every case being NEW, is INVALID too: it shows nothing.
     """
     found = {verdict.verdict for verdict in verdicts}
-    if found & {Verdict.SLOW, Verdict.MISSING}:
+    if found & {Verdict.SLOW, Verdict.WRONG, Verdict.MISSING}:
         return 1
     if found & {Verdict.INVALID, Verdict.INCOMPARABLE} or found <= {Verdict.NEW}:
         return 3
@@ -182,16 +240,20 @@ def medians_s(runs: Sequence[CaseRun]) -> dict[str, float]:
 
 
 def _judge_refusal(plan: CasePlan, run: CaseRun, *, was_timed: bool) -> CaseVerdict:
-    """NEW if only the baseline fails, MISSING if only the candidate does; a wrong candidate is INVALID.
+    """WRONG if the candidate is, NEW if only the baseline fails, MISSING if only the candidate cannot run it.
 
-    So is a case that other launches of this run could time: it fails now and then.
+    A case that neither can run is INVALID; so is one that other launches of this run could time, unless it is WRONG.
     """
     reason = "; ".join(f"{side}: {why}" for side, why in run.refusals.items())
     if was_timed:
-        verdict, reason = Verdict.INVALID, f"timed in other launches, but {reason}"
+        reason = f"timed in other launches, but {reason}"
+    if CANDIDATE in run.wrong_sides:
+        verdict = Verdict.WRONG
+    elif was_timed:
+        verdict = Verdict.INVALID
     elif CANDIDATE not in run.refusals:
         verdict = Verdict.NEW
-    elif CANDIDATE in run.wrong_sides or BASE in run.refusals:
+    elif BASE in run.refusals:
         verdict = Verdict.INVALID
     else:
         verdict = Verdict.MISSING

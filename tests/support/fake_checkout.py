@@ -43,6 +43,8 @@ FILES = {
                 raise ValueError("no such kernel")
             if operation in DOES["breaks_device"]:
                 raise RuntimeError("CUDA error: device-side assert triggered")
+            if operation in DOES["out_of_memory"]:
+                raise MemoryError("no room")
             def prove():
                 assert operation not in DOES["wrong"], "output is wrong by 0.5\\nin many lines"
                 return 1e-7
@@ -63,7 +65,14 @@ FILES = {
             return SimpleNamespace(call=call, prove=prove, work=work)
         """,
 }
-CALM: dict[str, Any] = {"seconds": 1e-3, "num_bytes": 1, "unable": [], "wrong": [], "breaks_device": []}
+CALM: dict[str, Any] = {
+    "seconds": 1e-3,
+    "num_bytes": 1,
+    "unable": [],
+    "wrong": [],
+    "breaks_device": [],
+    "out_of_memory": [],
+}
 CALM |= {"version": 1, "die_at": -1, "hang_at": -1, "raise_at": -1}
 
 

@@ -57,14 +57,15 @@ def plans_of(document, *, num_launches=5):
 def test_known_cases_get_their_measured_margins_and_nothing_is_said():
     plans, why_not = plans_of(document_of(CASES, num_launches=20))
     assert why_not is None
-    assert all(plan.margin > MIN_MARGIN and plan.known_detectable for plan in plans.values())
+    assert all(plan.residual_band and plan.budget == 0.25 for plan in plans.values())
 
 
 def test_a_case_that_the_file_lacks_is_named_and_the_others_keep_theirs():
     plans, why_not = plans_of(document_of(CASES[:1], num_launches=20))
     assert CASES[1].name in why_not
     assert CASES[0].name not in why_not
-    assert plans[CASES[0].name].margin > MIN_MARGIN == plans[CASES[1].name].margin
+    assert plans[CASES[0].name].residual_band is not None
+    assert plans[CASES[1].name].residual_band is None
 
 
 def test_more_launches_a_look_than_the_file_has_are_said():

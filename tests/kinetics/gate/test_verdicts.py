@@ -1,6 +1,7 @@
 """Validity before statistics; every verdict and exit code; what a known self test changes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -113,9 +114,10 @@ def test_the_ceiling_is_the_fastest_read_of_the_whole_run():
         ({"base": "no kernel"}, [], Verdict.NEW),
         ({"base": "wrong"}, ["base"], Verdict.NEW),
         ({"candidate": "no kernel"}, [], Verdict.MISSING),
-        ({"candidate": "wrong"}, ["candidate"], Verdict.INVALID),
+        ({"candidate": "wrong"}, ["candidate"], Verdict.WRONG),
+        ({"base": "wrong", "candidate": "wrong"}, ["base", "candidate"], Verdict.WRONG),
         ({"base": "no memory", "candidate": "no memory"}, [], Verdict.INVALID),
-        ({"base": "no kernel", "candidate": "wrong"}, ["candidate"], Verdict.INVALID),
+        ({"base": "no kernel", "candidate": "wrong"}, ["candidate"], Verdict.WRONG),
     ],
 )
 def test_refusals_name_the_side_and_decide_the_verdict(refusals, wrong, expected):
@@ -147,6 +149,7 @@ def test_a_residual_outside_its_band_is_named_and_only_strictness_makes_it_fail(
         ([Verdict.SAME, Verdict.FAST, Verdict.NEW], 0, 0),
         ([Verdict.SAME, Verdict.SLOW, Verdict.INVALID], 1, 1),
         ([Verdict.MISSING, Verdict.SAME], 1, 1),
+        ([Verdict.WRONG, Verdict.INVALID], 1, 1),
         ([Verdict.SAME, Verdict.INVALID], 3, 3),
         ([Verdict.INCOMPARABLE, Verdict.AMBIGUOUS], 3, 3),
         ([Verdict.AMBIGUOUS, Verdict.SAME], 0, 5),
@@ -166,8 +169,51 @@ def test_records_survive_a_file_and_foreign_rows_are_refused():
         case_run({"name": "a row of pytest-benchmark"})
 
 
+def test_with_a_budget_cases_are_judged_by_looks_until_they_are_decided():
+    """Five launches: the first four decide."""
+    same = verdict(runs_of(QUIET), budget=0.05)
+    assert (same.verdict, same.num_launches, same.reason, same.budget) == (Verdict.SAME, 4, "", 0.05)
+    slow = verdict(runs_of(shifted(0.08) * 2), budget=0.05)
+    assert (slow.verdict, slow.num_launches) == (Verdict.SLOW, 8)
+    assert slow.ratio == pytest.approx(math.exp(0.08), rel=1e-3)
+    within = verdict(runs_of(shifted(0.03)), budget=0.05)
+    assert (within.verdict, within.reason) == (Verdict.SAME, "slower, within its budget")
+    assert verdict(runs_of(shifted(0.03) * 2), budget=0.02).verdict is Verdict.SLOW
+
+
+def test_an_open_case_says_what_it_knows_and_what_is_left():
+    flagged = verdict(runs_of(shifted(0.08)), budget=0.05)
+    assert flagged.verdict is Verdict.AMBIGUOUS
+    assert flagged.reason == "SLOW at first, new launches do not tell yet; open when the launches ended"
+    assert flagged.num_launches_needed == 8
+    denied = verdict(runs_of([*shifted(0.08)[:4], *QUIET]), budget=0.05)
+    assert (denied.verdict, denied.reason) == (Verdict.SAME, "SLOW at first, denied by new launches")
+
+
+def test_a_budget_asks_on_where_fixed_launches_refuse():
+    assert verdict(runs_of(QUIET), budget=0.05, known_detectable=0.9).verdict is Verdict.SAME
+    found = verdict(runs_of(QUIET[:2]), budget=0.05)
+    assert (found.verdict, found.reason) == (Verdict.INVALID, "2 of 2 launches count, 3 are needed")
+
+
+def test_a_roof_and_disturbed_launches_come_before_looks():
+    assert verdict(runs_of(QUIET, num_bytes=3 * 10**6), budget=0.05).verdict is Verdict.INVALID
+    found = verdict(runs_of(QUIET), runs_of(shifted(0.5), disturbance="a neighbour"), budget=0.05)
+    assert (found.verdict, found.num_launches) == (Verdict.SAME, 4)
+
+
+def test_two_groups_of_launches_are_told():
+    values = [0.0, 0.04, 0.001, 0.041, -0.001, 0.039] * 3
+    blocks = [{"candidate": [value, value + 1e-4, value - 1e-4]} for value in values]
+    runs = [replace(run, block_log_ratios=block) for run, block in zip(runs_of(values), blocks, strict=True)]
+    found = verdict(runs, budget=0.02)
+    assert "two groups of launches, around +0.0 % and +4.1 %" in found.reason
+
+
 def test_a_case_that_fails_in_one_launch_of_several_is_invalid_and_not_missing():
     refused = CaseRun(case="case", look=1, launch=3, first_side="base", refusals={"candidate": "out of something"})
     found = verdict(runs_of(QUIET), [refused])
     assert found.verdict is Verdict.INVALID
     assert found.reason == "timed in other launches, but candidate: out of something"
+    wrong = verdict(runs_of(QUIET), [replace(refused, wrong_sides=["candidate"])])
+    assert wrong.verdict is Verdict.WRONG
