@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kinetics.files.json_text import parse_json
+from kinetics.files.json_text import check_encodable, parse_json
 from kinetics.files.lines import Complaints, DataFileError, read_lines
 
 TRUTHS = {"1": True, "true": True, "0": False, "false": False}
@@ -102,4 +102,6 @@ def _text(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str):
+        return check_encodable(value, name[:40])
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

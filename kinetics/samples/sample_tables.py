@@ -5,6 +5,7 @@ Columns: model, dataset, question_id, trial, generated_length, length_unit, answ
 in characters are turned into tokens by a fixed ratio and labelled as estimates in whatever is made of them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 from kinetics.files.lines import Complaints, DataFileError, SkippedLine
 from kinetics.files.reading import format_of
 from kinetics.files.records import TRUTHS, has_columns, read_records
-from kinetics.samples.counts import amount
+from kinetics.samples.counts import amount, count
 from kinetics.samples.log_reader import FiledAnswer
 from kinetics.samples.sample_set import Question, SampleSet
 from kinetics.samples.tokenizers import CHARS_PER_TOKEN
@@ -23,6 +24,8 @@ from kinetics.specs.policy_options import parse_attention
 COLUMNS: Final = (
     "model", "dataset", "question_id", "trial", "generated_length", "length_unit", "answer", "gold", "correct",
 )  # fmt: skip
+_MAX_DIGITS: Final = 16
+_NUMBERS: Final = re.compile(r"[0-9]+")
 _Key = tuple[str, str, str]
 
 
@@ -100,6 +103,7 @@ def _file_row(sets: dict[_Key, dict[str, dict[int, _Row]]], record: Mapping[str,
 
     Raises: ValueError if it has bad values, its trial is there already, or it contradicts its question.
     """
+    _check_policy(record.get("policy") or "")
     asked, num_dense_layers = parse_attention(record.get("policy") or "dense")
     key = (record["model"], record["dataset"], policy_label(asked, num_dense_layers=num_dense_layers))
     if not all(key) or not record["question_id"]:
@@ -115,6 +119,14 @@ def _file_row(sets: dict[_Key, dict[str, dict[int, _Row]]], record: Mapping[str,
     if first.gold != row.gold:
         raise ValueError(f"a question must have one gold answer, got {first.gold!r} in line {first.line}, {row.gold!r}")
     trials[trial] = row
+
+
+def _check_policy(text: str) -> None:
+    """The numbers of a policy are counts, which sums can be made of."""
+    for number in _NUMBERS.findall(text):
+        if len(number) >= _MAX_DIGITS:
+            raise ValueError(f"policy must hold counts, got {number[:20]!r}")
+        count(int(number), "policy")
 
 
 def _read_row(record: Mapping[str, str], line: int) -> _Row:
@@ -146,9 +158,9 @@ def _weight(text: str) -> float:
 
 def _count(record: Mapping[str, str], column: str) -> int:
     text = record[column]
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS):
         raise ValueError(f"{column} must be a count, got {text[:20]!r}")
-    return int(text)
+    return count(int(text), column)
 
 
 def _sample_set(

@@ -1,5 +1,6 @@
 """Sample tables: read, checked row by row, estimates labelled; and the published samples where they are at hand."""
 
+import json
 import os
 from pathlib import Path
 
@@ -34,6 +35,25 @@ def test_a_table_becomes_one_set_per_model_and_policy(tmp_path):
     assert found[0].questions[0].lengths == (100, 101)
     assert found[0].questions[0].prompt_len == 50
     assert not found[0].has_estimated_lengths
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "M\ud800"}, "model must be text, got half a surrogate pair at 1"),
+        ({"question_id": "\ud800"}, "question_id must be text, got half a surrogate pair at 0"),
+        ({"generated_length": 2**40 + 1}, "generated_length must be a count, got '1099511627777'"),
+        ({"policy": "topk" + "9" * 13}, "policy must be a count, got '9999999999999'"),
+        ({"policy": "topk" + "9" * 30}, "policy must hold counts, got '99999999999999999999'"),
+    ],
+)
+def test_values_that_no_table_could_be_made_of_are_refused_with_their_line(tmp_path, change, message):
+    good = dict(zip(HEADER.split(","), ["M", "d", "q", 0, 100, "tokens", "5", "5", 1], strict=True))
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (good, good | {"trial": 1} | change)))
+    with pytest.raises(DataFileError, match=rf"t\.jsonl:2: .*{message}"):
+        read_sample_table(path, prompt_len=10)
+    assert len(read_sample_table(path, prompt_len=10, keeps_going=True).left_out) == 1
 
 
 def test_lengths_in_characters_become_labelled_estimates(tmp_path):
