@@ -8,7 +8,7 @@ FAST must be said again by a second run of looks at new launches alone.
 Errors, for launches that are normal and independent: a look errs in at most 1 %, a run of looks in at most 7 % of
 cases that lie exactly on the boundary, where the sum over the seventeen looks would allow 17 %. A false SLOW must
 happen twice: 0.5 % if the case is slower by just the margin, 0.05 % if it is unchanged, at any spread up to 6 %. A
-case that is slower by exactly its budget is called SAME in at most 12 %. `kinetics.gate.sequential_study` simulates
+case that is slower by exactly its budget is called SAME in at most 12 %. `scripts/simulate_gate.py` simulates
 these, and draws them from stored launches.
 """
 
