@@ -17,7 +17,7 @@ _written = [0]
 def full_fsync(descriptor: int) -> None:
     """What a system says that finds no room for what was written."""
     name = Path(f"/proc/self/fd/{descriptor}").readlink().name
-    if ".journal" in name or ".partial" in name:
+    if "fastest" not in name and (".journal" in name or ".partial" in name):
         _written[0] += 1
         if _written[0] > _FULL_AFTER:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
