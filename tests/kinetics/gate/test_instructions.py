@@ -217,7 +217,7 @@ def test_the_gate_is_green_on_an_unchanged_commit_and_red_on_a_planted_one(repos
     git(repository, "commit", "-qm", "compile a kernel")
 
     def gate():
-        options = ["--base", "HEAD", "--device", "cpu", "--grid", "smoke", "--launches", "3", "--json"]
+        options = ["--base", "HEAD", "--device", "cpu", "--grid", "smoke", "--launches", "4", "--json"]
         done = CliRunner().invoke(app, ["gate", *options])
         assert done.stdout, done
         return done.exit_code, json.loads(done.stdout)
