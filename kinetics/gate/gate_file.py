@@ -6,6 +6,7 @@ there because every result file has it, and is empty: times of lockstep launches
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
@@ -15,10 +16,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from kinetics.files.atomic import to_strict
-from kinetics.files.checked import checked, checked_exactly
+from kinetics.files.checked import checked, checked_exactly, shown
 from kinetics.files.lines import DataFileError
 from kinetics.gate.decision import Verdict
-from kinetics.gate.evidence import CaseRun, case_run
+from kinetics.gate.evidence import CANDIDATE, CaseRun, case_run
 from kinetics.gate.identity import Identity
 from kinetics.gate.instructions import Instructions, with_instructions
 from kinetics.gate.self_test import SelfTest, self_tests
@@ -173,3 +174,18 @@ def _check_version(document: Document) -> None:
     ):  # fmt: skip
         for row in rows or ():
             checked_exactly(row, kind)
+    for number, row in enumerate(file.runs):
+        _check_run(case_run(row), number)
+
+
+def _check_run(run: CaseRun, number: int) -> None:
+    """Raises: ValueError if a launch that counts lacks the candidate's time, or any time is none."""
+    for name, values in (("median_s", run.median_s), ("canary_bytes_per_s", run.canary_bytes_per_s)):
+        if run.counts and CANDIDATE not in values:
+            raise ValueError(f"runs[{number}].{name} must tell the candidate's, got {shown(values)}")
+        for value in values.values():
+            if not 0.0 < value < math.inf:
+                raise ValueError(f"runs[{number}].{name} must be positive and finite, got {shown(value)}")
+    for value in run.log_ratios.values():
+        if not math.isfinite(value):
+            raise ValueError(f"runs[{number}].log_ratios must be finite, got {shown(value)}")
