@@ -35,12 +35,14 @@ class TokenKind(IntEnum):
     PROMPT = 0
     FIRST_NAME = 1
     FIRST_DIGIT = 2
-    SECOND_NAME = 3
-    SECOND_DIGIT = 4
-    SUM = 5
-    MISS = 6
-    HIT = 7
-    ANSWER = 8
+    PLUS = 3
+    SECOND_NAME = 4
+    SECOND_DIGIT = 5
+    SUM = 6
+    TARGET = 7
+    MISS = 8
+    HIT = 9
+    ANSWER = 10
 
 
 _WEIGHTS: Final = {
@@ -48,37 +50,43 @@ _WEIGHTS: Final = {
     # Names are drawn: there is little to learn from them but that they are.
     TokenKind.FIRST_NAME: 0.2,
     TokenKind.SECOND_NAME: 0.2,
+    TokenKind.PLUS: 0.2,
     # Adding is learned last, from few tokens.
     TokenKind.SUM: 3.0,
     # One verdict in a long solution says yes.
     TokenKind.HIT: 4.0,
 }
 _ATTEMPT_KINDS: Final = (
-    TokenKind.FIRST_NAME,
-    TokenKind.FIRST_DIGIT,
-    TokenKind.SECOND_NAME,
-    TokenKind.SECOND_DIGIT,
-    TokenKind.SUM,
-    TokenKind.MISS,
-)
+    TokenKind.FIRST_NAME, TokenKind.FIRST_DIGIT, TokenKind.PLUS, TokenKind.SECOND_NAME, TokenKind.SECOND_DIGIT,
+    TokenKind.SUM, TokenKind.TARGET, TokenKind.MISS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Solutions to learn from. token_ids: int64 [rows, length]; kinds and weights: [length], the same for all rows."""
+    """Solutions to learn from. token_ids: int64 [rows, length]; the rest: [length], the same for all rows.
+
+    `positions` leave a gap behind the problem where a solution stands for the end of a longer one.
+    """
 
     token_ids: torch.Tensor
+    positions: torch.Tensor
     kinds: torch.Tensor
     weights: torch.Tensor
 
 
-def draw_batch(*, seed: int, step: int, max_misses: int, num_tokens: int) -> Batch:
-    """The batch of a step: so many tokens in rows of one length, with any number of misses up to the most."""
+def draw_batch(*, seed: int, step: int, max_misses: int, num_tokens: int, max_gap: int = 0) -> Batch:
+    """The batch of a step: so many tokens in rows of one length, with any number of misses up to the most.
+
+    Behind the problem up to `max_gap` attempts are left out of each row; its positions count them all the same.
+    """
     rng = Random(f"{seed}/{step}")  # noqa: S311 - nothing secret
-    num_misses = rng.randint(0, max_misses)
+    num_misses, gap = rng.randint(0, max_misses), rng.randint(0, max_gap)
     num_rows = max(1, num_tokens // (PROMPT_SYMBOLS + solution_length(num_misses)))
+    positions = torch.arange(PROMPT_SYMBOLS + solution_length(num_misses))
     return Batch(
         token_ids=torch.tensor([_draw_row(rng, num_misses) for _ in range(num_rows)]),
+        positions=positions + gap * ATTEMPT_SYMBOLS * (positions >= PROMPT_SYMBOLS),
         kinds=token_kinds(num_misses),
         weights=token_weights(num_misses, max_misses=max_misses),
     )

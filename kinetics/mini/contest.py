@@ -1,8 +1,8 @@
 """The miniature contest: problems whose solutions are random searches written out step by step.
 
-A problem names sixteen digits, A..H and s..z, and asks which one of A..H and which one of s..z add up to a given last
-digit; exactly one pair does. A solution tries pairs until one fits, so a longer one tries more, and another one starts
-elsewhere. The file knows symbols and texts; which model reads them, and how symbols are numbered, is not its business.
+A problem names twenty-five digits, A..P and r..z, and asks which one of A..P and which one of r..z add up to a given
+last digit; exactly one pair does. A solution tries pairs until one fits, so a longer one tries more, and another one
+starts elsewhere. The file knows symbols and texts; which model reads them, and how symbols are numbered, is not its business.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-FIRST_NAMES: Final = "ABCDEFGH"
-SECOND_NAMES: Final = "stuvwxyz"
+FIRST_NAMES: Final = "ABCDEFGHIJKLMNOP"
+SECOND_NAMES: Final = "rstuvwxyz"
 BASE: Final = 10
 END: Final = "<eos>"
-MISS, HIT, BOX, BOX_END, PROMPT_END = " no\n", " yes\n", "\\boxed{", "}", "\n"
+PLUS, MISS, HIT, BOX, BOX_END, PROMPT_END = "+", " no\n", " yes\n", "\\boxed{", "}", "\n"
 SYMBOLS: Final = (
     *FIRST_NAMES, *SECOND_NAMES, *(str(digit) for digit in range(BASE)), *(f"={digit}" for digit in range(BASE)),
-    *(f"?{digit}" for digit in range(BASE)), MISS, HIT, BOX, BOX_END, PROMPT_END,
+    *(f"?{digit}" for digit in range(BASE)), PLUS, MISS, HIT, BOX, BOX_END, PROMPT_END,
 )  # fmt: skip
 """Everything a text is made of; `END` stops a solution and is no part of its text."""
 
-GENERATOR_VERSION: Final = 1
+GENERATOR_VERSION: Final = 2
 """Goes up when the same seed no longer means the same problem or solution."""
 
 PROMPT_SYMBOLS: Final = 2 * (len(FIRST_NAMES) + len(SECOND_NAMES)) + 2
@@ -57,12 +57,12 @@ class ContestProblem:
 
     @property
     def gold(self) -> int:
-        """The answer: the place of the first digit and of the second, counted from 1, then the first digit itself.
+        """The answer: the place of the first name in two digits and of the second in one, counted from 1.
 
-        `D` with digit 5 and `u` are 4, 3 and 5: 435.
+        `D` and `u` are 04 and 4: 44.
         """
         [(i, j)] = self.pairs
-        return 100 * (i + 1) + 10 * (j + 1) + self.first[i]
+        return int("".join(_places(i, j)))
 
     def _fits(self, a: int, b: int) -> bool:
         return (a + b) % BASE == self.target
@@ -91,11 +91,11 @@ def write_solution(problem: ContestProblem, rng: Random, *, num_misses: int) -> 
     [hit] = problem.pairs
     misses: list[tuple[int, int]] = []
     while len(misses) < num_misses:
-        pair = _draw_pair(problem, rng)
+        pair = rng.randrange(len(problem.first)), rng.randrange(len(problem.second))
         if pair != hit:
             misses.append(pair)
     symbols = [symbol for pair in (*misses, hit) for symbol in _attempt(problem, *pair)]
-    return [*symbols, BOX, str(hit[0] + 1), str(hit[1] + 1), str(problem.first[hit[0]]), BOX_END, END]
+    return [*symbols, BOX, *_places(*hit), BOX_END, END]
 
 
 def solution_length(num_misses: int) -> int:
@@ -103,24 +103,19 @@ def solution_length(num_misses: int) -> int:
     return ATTEMPT_SYMBOLS * (num_misses + 1) + ANSWER_SYMBOLS
 
 
-ATTEMPT_SYMBOLS: Final = 6
+ATTEMPT_SYMBOLS: Final = 8
 ANSWER_SYMBOLS: Final = 6
-INSIGHT: Final = 0.05
-"""Share of attempts in which the writer looks for the partner of the first digit; otherwise both are drawn blindly."""
-HIT_RATE: Final = (INSIGHT + (1 - INSIGHT) / len(SECOND_NAMES)) / len(FIRST_NAMES)
-"""Share of the writer's attempts that fit."""
+HIT_RATE: Final = 1 / (len(FIRST_NAMES) * len(SECOND_NAMES))
+"""Share of the writer's attempts that fit: pairs are drawn blindly."""
 
 
-def _draw_pair(problem: ContestProblem, rng: Random) -> tuple[int, int]:
-    i, j = rng.randrange(len(problem.first)), rng.randrange(len(problem.second))
-    if rng.random() < INSIGHT:
-        partners = [other for mine, other in problem.pairs if mine == i]
-        j = partners[0] if partners else j
-    return i, j
+def _places(i: int, j: int) -> tuple[str, str, str]:
+    return (*f"{i + 1:02d}", str(j + 1))
 
 
 def _attempt(problem: ContestProblem, i: int, j: int) -> tuple[str, ...]:
+    """A pair, its sum beside the wanted digit, and the verdict: `A3+t2=5?6 no`."""
     a, b = problem.first[i], problem.second[j]
     total = (a + b) % BASE
     verdict = HIT if total == problem.target else MISS
-    return FIRST_NAMES[i], str(a), SECOND_NAMES[j], str(b), f"={total}", verdict
+    return FIRST_NAMES[i], str(a), PLUS, SECOND_NAMES[j], str(b), f"={total}", f"?{problem.target}", verdict

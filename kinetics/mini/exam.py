@@ -33,7 +33,7 @@ PAGE_SIZE: Final = 16
 MAX_CONTEXT: Final = PROMPT_SYMBOLS + MAX_NEW_TOKENS
 """Tokens of the longest prompt and solution together."""
 
-_ATTEMPT: Final = re.compile(rf"([{FIRST_NAMES}])(\d)([{SECOND_NAMES}])(\d)=(\d) (no|yes)\n")
+_ATTEMPT: Final = re.compile(rf"([{FIRST_NAMES}])(\d)\+([{SECOND_NAMES}])(\d)=(\d)\?(\d) (no|yes)\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +87,11 @@ def step_mistakes(problem: ContestProblem, text: str) -> Counter[str]:
     """
     digit_of = dict(zip(FIRST_NAMES + SECOND_NAMES, (*problem.first, *problem.second), strict=True))
     counts: Counter[str] = Counter()
-    for name, first, other_name, second, total, verdict in _ATTEMPT.findall(text):
+    for name, first, other_name, second, total, target, verdict in _ATTEMPT.findall(text):
         counts["attempt"] += 1
         counts["look-up"] += int(first) != digit_of[name] or int(second) != digit_of[other_name]
         counts["sum"] += (int(first) + int(second)) % BASE != int(total)
-        counts["verdict"] += (int(total) == problem.target) != (verdict == "yes")
+        counts["verdict"] += int(target) != problem.target or (total == target) != (verdict == "yes")
     return counts
 
 

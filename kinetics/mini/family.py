@@ -18,8 +18,8 @@ from kinetics.mini.contest import (
 )
 from kinetics.specs.models import ModelSpec
 
-MAX_NEW_TOKENS: Final = 320
-"""The cap on a solution: room for 52 attempts and an answer, which a writer without insight needs half of the time."""
+MAX_NEW_TOKENS: Final = 2560
+"""The cap on a solution: room for 319 attempts and an answer, which nine of ten blind searches need no more of."""
 MAX_MISSES: Final = (MAX_NEW_TOKENS - solution_length(0)) // ATTEMPT_SYMBOLS
 
 

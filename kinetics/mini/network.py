@@ -17,9 +17,9 @@ from kinetics.specs.models import ModelSpec
 
 ROPE_THETA: Final = 10_000.0
 NORM_EPSILON: Final = 1e-6
-MAX_POSITION: Final = 1024
+MAX_POSITION: Final = 4096
 PAGE_SIZE: Final = 16
-NUM_SINK_TOKENS: Final = 3 * PAGE_SIZE
+NUM_SINK_TOKENS: Final = 4 * PAGE_SIZE
 """The pages that hold the whole problem."""
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
@@ -97,9 +97,9 @@ class _Body(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def rotary(self, length: int) -> Rotary:
-        """Cosine and sine of the angles at the first places, [length, 1, head_dim] each."""
-        return self.get_buffer("cos")[:length], self.get_buffer("sin")[:length]
+    def rotary(self, positions: torch.Tensor) -> Rotary:
+        """Cosine and sine of the angles at these positions, [length, 1, head_dim] each."""
+        return self.get_buffer("cos")[positions], self.get_buffer("sin")[positions]
 
 
 class TrainableDecoder(nn.Module):
@@ -110,10 +110,13 @@ class TrainableDecoder(nn.Module):
         self.model = _Body(spec)
         self._init_parameters()
 
-    def forward(self, token_ids: torch.Tensor, *, is_sparse: bool = False) -> torch.Tensor:
-        """Logits [batch, length, vocab_size] after each token; token_ids: int64 [batch, length]."""
-        length = token_ids.shape[1]
-        rotary, mask = self.model.rotary(length), sparse_mask(length) if is_sparse else None
+    def forward(
+        self, token_ids: torch.Tensor, positions: torch.Tensor | None = None, *, is_sparse: bool = False
+    ) -> torch.Tensor:
+        """Logits [batch, length, vocab_size] after each token; token_ids: int64 [batch, length], positions: [length]."""
+        if positions is None:
+            positions = torch.arange(token_ids.shape[1])
+        rotary, mask = self.model.rotary(positions), sparse_mask(positions) if is_sparse else None
         x = self.model.embed_tokens(token_ids)
         for layer in self.model.layers:
             x = layer(x, rotary, mask)
@@ -128,12 +131,11 @@ class TrainableDecoder(nn.Module):
                 nn.init.zeros_(parameter)
 
 
-def sparse_mask(length: int) -> torch.Tensor:
+def sparse_mask(positions: torch.Tensor) -> torch.Tensor:
     """Which keys each token sees if only the problem's pages, its own page and the one before are kept.
 
-    bool [length, length], rows are queries.
+    bool [length, length], rows are queries; positions rise: int64 [length].
     """
-    place = torch.arange(length)
-    is_past = place[:, None] >= place
-    is_near = place >= (place[:, None] // PAGE_SIZE - 1) * PAGE_SIZE
-    return is_past & (is_near | (place < NUM_SINK_TOKENS))
+    is_past = positions[:, None] >= positions
+    is_near = positions >= (positions[:, None] // PAGE_SIZE - 1) * PAGE_SIZE
+    return is_past & (is_near | (positions < NUM_SINK_TOKENS))

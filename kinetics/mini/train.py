@@ -94,13 +94,17 @@ class Trainer:
         """One step of training."""
         start_s, start_cpu_s = time.monotonic(), time.process_time()
         plan = self.plan
+        max_misses = plan.max_misses(self.step)
+        is_sparse = self.step % 2 == 1
+        most = plan.short_misses if is_sparse else max_misses
         batch = draw_batch(
             seed=plan.seed,
             step=self.step,
-            max_misses=plan.max_misses(self.step),
+            max_misses=most,
             num_tokens=plan.tokens_per_step,
+            max_gap=max_misses - most,
         )
-        logits = self.network(batch.token_ids[:, :-1], is_sparse=self.step % 2 == 1)
+        logits = self.network(batch.token_ids[:, :-1], batch.positions[:-1], is_sparse=is_sparse)
         loss = weighted_loss(logits, batch)
         torch.autograd.backward(loss)
         for optimizer in self._optimizers:
