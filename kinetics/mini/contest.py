@@ -2,7 +2,8 @@
 
 A problem names twenty-five digits, A..P and r..z, and asks which one of A..P and which one of r..z add up to a given
 last digit; exactly one pair does. A solution tries pairs until one fits, so a longer one tries more, and another one
-starts elsewhere. The file knows symbols and texts; which model reads them, and how symbols are numbered, is not its business.
+starts elsewhere. The file knows symbols and texts; which model reads them, and how symbols are numbered, is not its
+business.
 """
 
 from __future__ import annotations

@@ -113,7 +113,10 @@ class TrainableDecoder(nn.Module):
     def forward(
         self, token_ids: torch.Tensor, positions: torch.Tensor | None = None, *, is_sparse: bool = False
     ) -> torch.Tensor:
-        """Logits [batch, length, vocab_size] after each token; token_ids: int64 [batch, length], positions: [length]."""
+        """Logits [batch, length, vocab_size] after each token; token_ids: int64 [batch, length].
+
+        positions: int64 [length], rising; 0, 1, 2, ... if not given.
+        """
         if positions is None:
             positions = torch.arange(token_ids.shape[1])
         rotary, mask = self.model.rotary(positions), sparse_mask(positions) if is_sparse else None

@@ -6,14 +6,18 @@ from itertools import product
 from random import Random
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetics.mini.batches import FIRST_TRAINING_SEED, TokenKind, draw_batch, token_kinds, token_weights
 from kinetics.mini.contest import (
+    ATTEMPT_SYMBOLS,
+    FIRST_NAMES,
     HIT_RATE,
     NUM_TEST_SEEDS,
     PROMPT_SYMBOLS,
+    SECOND_NAMES,
     SYMBOLS,
     make_problem,
     solution_length,
@@ -33,10 +37,10 @@ def test_exactly_one_pair_fits_and_the_gold_answer_names_it(seed):
     problem = make_problem(seed)
     read = dict(zip(problem.text[:-3:2], map(int, problem.text[1:-3:2]), strict=True))
     target = int(problem.text[-2])
-    found = [(a, b) for a, b in product("ABCDEFGH", "stuvwxyz") if (read[a] + read[b]) % 10 == target]
+    found = [(a, b) for a, b in product(FIRST_NAMES, SECOND_NAMES) if (read[a] + read[b]) % 10 == target]
     assert len(found) == 1
     [(a, b)] = found
-    assert problem.gold == int(f"{'ABCDEFGH'.index(a) + 1}{'stuvwxyz'.index(b) + 1}{read[a]}")
+    assert problem.gold == 10 * ("ABCDEFGHIJKLMNOP".index(a) + 1) + "rstuvwxyz".index(b) + 1
     assert 0 <= problem.gold <= 999
 
 
@@ -55,7 +59,7 @@ def test_every_prompt_has_the_same_length(seed):
 
 def test_the_pair_may_lie_anywhere_and_every_target_occurs():
     problems = contest_problems(2000)
-    assert {problem.pairs[0] for problem in problems} == set(product(range(8), range(8)))
+    assert {problem.pairs[0] for problem in problems} == set(product(range(16), range(9)))
     assert {problem.target for problem in problems} == set(range(10))
 
 
@@ -77,13 +81,15 @@ def test_each_wrong_step_is_counted_where_it_is_made():
     problem = make_problem(3)
     [(i, j)] = problem.pairs
     a, b, target = problem.first[i], problem.second[j], problem.target
-    attempt = f"{'ABCDEFGH'[i]}{{}}{'stuvwxyz'[j]}{{}}={{}} {{}}\n"
-    lookup = attempt.format((a + 1) % 10, b, (target + 1) % 10, "no")
-    total = attempt.format(a, b, (target + 1) % 10, "no")
-    verdict = attempt.format(a, b, target, "no")
+    attempt = f"{FIRST_NAMES[i]}{{}}+{SECOND_NAMES[j]}{{}}={{}}?{{}} {{}}\n"
+    lookup = attempt.format((a + 1) % 10, b, (target + 1) % 10, target, "no")
+    total = attempt.format(a, b, (target + 1) % 10, target, "no")
+    verdict = attempt.format(a, b, target, target, "no")
+    wanted = attempt.format(a, b, target, (target + 1) % 10, "no")
     assert step_mistakes(problem, lookup) == {"attempt": 1, "look-up": 1, "sum": 0, "verdict": 0}
     assert step_mistakes(problem, total) == {"attempt": 1, "look-up": 0, "sum": 1, "verdict": 0}
     assert step_mistakes(problem, verdict) == {"attempt": 1, "look-up": 0, "sum": 0, "verdict": 1}
+    assert step_mistakes(problem, wanted) == {"attempt": 1, "look-up": 0, "sum": 0, "verdict": 1}
 
 
 @given(seeds, st.integers(0, 10), st.booleans())
@@ -122,9 +128,11 @@ def test_a_batch_is_a_function_of_seed_and_step(seed, step):
 def test_kinds_and_weights_lie_where_their_tokens_are():
     batch = draw_batch(seed=5, step=0, max_misses=6, num_tokens=500)
     ids_of = {
-        TokenKind.FIRST_NAME: "ABCDEFGH",
-        TokenKind.SECOND_NAME: "stuvwxyz",
+        TokenKind.FIRST_NAME: FIRST_NAMES,
+        TokenKind.PLUS: "+",
+        TokenKind.SECOND_NAME: SECOND_NAMES,
         TokenKind.SUM: [f"={digit}" for digit in range(10)],
+        TokenKind.TARGET: [f"?{digit}" for digit in range(10)],
         TokenKind.MISS: [" no\n"],
         TokenKind.HIT: [" yes\n"],
     }
@@ -149,11 +157,20 @@ def test_fitting_pairs_weigh_at_each_attempt_as_often_as_they_are_drawn():
         assert hit / (hit + miss) == pytest.approx(HIT_RATE)
 
 
-def test_the_writer_hits_as_often_as_stated():
-    from kinetics.mini.contest import _draw_pair
+def test_the_writer_hits_as_often_as_stated_and_tries_pairs_anew():
+    problem = make_problem(3)
+    symbols = write_solution(problem, Random(7), num_misses=MAX_MISSES)
+    attempts = [tuple(symbols[k * ATTEMPT_SYMBOLS :][:4:3]) for k in range(MAX_MISSES)]
+    assert len(set(attempts)) > 0.75 / HIT_RATE, "most pairs come up in 319 blind attempts"
+    assert len(set(attempts)) < MAX_MISSES
 
-    rng = Random(7)
-    problems = contest_problems(200)
-    hits = sum(_draw_pair(problem, rng) in problem.pairs for problem in problems for _ in range(500))
-    expected = 200 * 500 * HIT_RATE
-    assert abs(hits - expected) < 4 * expected**0.5
+
+@given(seeds, st.integers(0, 50), st.integers(1, 300))
+def test_a_gap_leaves_whole_attempts_out_behind_the_problem(seed, step, max_gap):
+    batch = draw_batch(seed=seed, step=step, max_misses=3, num_tokens=200, max_gap=max_gap)
+    steps = batch.positions.diff()
+    jump = int(steps[PROMPT_SYMBOLS - 1]) - 1
+    assert jump % ATTEMPT_SYMBOLS == 0
+    assert 0 <= jump <= max_gap * ATTEMPT_SYMBOLS
+    assert (steps[torch.arange(len(steps)) != PROMPT_SYMBOLS - 1] == 1).all()
+    assert batch.positions[0] == 0

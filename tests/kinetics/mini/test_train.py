@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from kinetics.cli.main import app
 from kinetics.engine.checkpoint import load_weights, read_spec
 from kinetics.mini.contest import PROMPT_SYMBOLS
-from kinetics.mini.family import mini_spec
+from kinetics.mini.family import MAX_MISSES, mini_spec
 from kinetics.mini.muon import Muon, orthogonalized
 from kinetics.mini.network import NUM_SINK_TOKENS, PAGE_SIZE, sparse_mask
 from kinetics.mini.train import CHECKPOINT_NAME, CURVE_STEPS, Trainer, TrainingPlan, train
@@ -37,16 +37,26 @@ def test_a_few_steps_lower_the_loss():
     first, last = trainer.curve[0], trainer.curve[-1]
     assert last.step == 200 == 2 * CURVE_STEPS
     assert last.loss < 0.8 * first.loss
-    assert set(first.accuracy) == {"first_digit", "second_digit", "sum", "miss", "hit", "answer"}
+    assert set(first.accuracy) == {
+        "first_digit", "plus", "second_digit", "sum", "target", "miss", "hit", "answer"
+    }  # fmt: skip
 
 
 def test_a_sparse_step_sees_the_problem_its_own_page_and_the_one_before():
     assert PROMPT_SYMBOLS <= NUM_SINK_TOKENS
-    mask = sparse_mask(200)
+    mask = sparse_mask(torch.arange(200))
     for query in range(200):
         pages = {query // PAGE_SIZE, query // PAGE_SIZE - 1, *range(NUM_SINK_TOKENS // PAGE_SIZE)}
         seen = {key for key in range(query + 1) if key // PAGE_SIZE in pages}
         assert set(torch.nonzero(mask[query])[:, 0].tolist()) == seen
+
+
+def test_a_sparse_step_counts_pages_by_position_where_a_gap_lies_behind_the_problem():
+    positions = torch.arange(120)
+    positions[PROMPT_SYMBOLS:] += 500
+    mask = sparse_mask(positions)
+    whole = sparse_mask(torch.arange(620))
+    assert torch.equal(mask, whole[positions][:, positions])
 
 
 def test_what_a_sparse_step_does_not_see_does_not_matter():
@@ -66,7 +76,9 @@ def test_every_second_step_is_sparse(monkeypatch):
     monkeypatch.setattr(
         trainer.network,
         "forward",
-        lambda tokens, *, is_sparse: seen.append(is_sparse) or forward(tokens, is_sparse=is_sparse),
+        lambda tokens, positions, *, is_sparse: (
+            seen.append(is_sparse) or forward(tokens, positions, is_sparse=is_sparse)
+        ),
     )
     run(trainer, 4)
     assert seen == [False, True, False, True]
@@ -131,8 +143,8 @@ def test_rates_rise_stay_and_fall():
     assert plan.rate_factor(0) == 1 / 50
     assert plan.rate_factor(49) == plan.rate_factor(500) == 1.0
     assert plan.rate_factor(750) == 0.5
-    assert plan.max_misses(0) == plan.max_misses(400) == 7
-    assert plan.max_misses(600) == plan.max_misses(999) == 51
+    assert plan.max_misses(0) == plan.max_misses(600) == 7
+    assert plan.max_misses(800) == plan.max_misses(999) == MAX_MISSES == 318
 
 
 @pytest.mark.parametrize("shape", [(32, 128), (128, 32), (7, 7)])
