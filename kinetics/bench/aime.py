@@ -38,8 +38,8 @@ from kinetics.samples.trace_answers import TraceRules
 from kinetics.specs.policies import BlockSummary, Dense, PolicyKind
 from kinetics_kernels.unavailable import Unavailable
 
-MINI_QUESTIONS: Final = 20
-MINI_TRIALS: Final = 8
+MINI_QUESTIONS: Final = 12
+MINI_TRIALS: Final = 4
 MINI_BUDGET: Final = PolicyChoice(
     attention=PolicyKind.BLOCK_TOPK, kv_budget=64, num_local=16, num_sink_tokens=64, summary=BlockSummary.MIN_MAX
 )
