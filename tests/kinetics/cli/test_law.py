@@ -117,8 +117,8 @@ def test_every_choice_stands_beside_the_numbers():
         100,
     )
     expected = {
-        "attention": "local64", "sink_tokens": 4, "dense_layers": 1, "batch": 8, "prefill": True, "combine": "max",
-        "intensity_flop_per_byte": 100.0, "mode": "exact", "num_parameters": 7568097280,
+        "attention": "local64_sink4_dense1", "sink_tokens": 4, "dense_layers": 1, "batch": 8, "prefill": True,
+        "combine": "max", "intensity_flop_per_byte": 100.0, "mode": "exact", "num_parameters": 7568097280,
     }  # fmt: skip
     assert found | expected == found
     assert found["total_tera_eflop"] == max(found["compute_tflop"], found["memory_tera_eflop"])
