@@ -1,5 +1,6 @@
 """Settings of all tests: no deadlines, since a shared machine can stall any example; without hypothesis, a reason."""
 
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -24,6 +25,9 @@ else:
     settings.register_profile("shared_machine", deadline=None)
     settings.load_profile("shared_machine")
 
+# pytest-benchmark refuses to measure in what looks like a worker of pytest-xdist: a run that a test starts is none.
+for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+    del os.environ[name]
 
 TESTS = Path(__file__).parent
 SLOW = (

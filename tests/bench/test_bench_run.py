@@ -35,10 +35,6 @@ def command(results_dir, *arguments):
     ]
 
 
-WITHOUT_WORKERS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-"""pytest-benchmark refuses to measure in what looks like a worker of pytest-xdist."""
-
-
 def bench(results_dir, *arguments, **environment):
     return subprocess.run(
         command(results_dir, *arguments),
@@ -46,7 +42,7 @@ def bench(results_dir, *arguments, **environment):
         capture_output=True,
         text=True,
         timeout=500,
-        env=WITHOUT_WORKERS | environment,
+        env=os.environ | environment,
     )
 
 
@@ -154,7 +150,7 @@ def start(results_dir):
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_ctrl_c,
-        env=WITHOUT_WORKERS,
+        env=os.environ,
     )
 
 

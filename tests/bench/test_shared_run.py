@@ -67,8 +67,6 @@ def once_wrong(self, *arguments):
 Decoder.decode = once_wrong
 """
 
-WITHOUT_WORKERS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-
 
 def torchrun(folder: Path, *options: str, how: str = "goes on", num_processes: int = 2, timeout_s: float = 240.0):
     (folder / "test_small.py").write_text(BENCH)
@@ -81,7 +79,7 @@ def torchrun(folder: Path, *options: str, how: str = "goes on", num_processes: i
         "127.0.0.1", "--master-port", str(port), "-m", "pytest", "test_small.py", "--benchmark-only", "--device",
         "cpu", "--dtype", "float32", "--results-dir", "out", "-p", "no:cacheprovider", *options,
     ]  # fmt: skip
-    environment = {**WITHOUT_WORKERS, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "OMP_NUM_THREADS": "1", "HOW": how}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "OMP_NUM_THREADS": "1", "HOW": how}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
     )
@@ -122,7 +120,7 @@ def test_a_rank_that_fails_or_hangs_ends_all_with_one_line(tmp_path, how, said):
 @pytest.mark.parametrize(("rank", "is_said"), [("0", True), ("1", False)])
 def test_a_number_of_ranks_that_torchrun_did_not_start_is_refused_by_the_first_alone(tmp_path, rank, is_said):
     (tmp_path / "test_small.py").write_text(BENCH)
-    environment = {**WITHOUT_WORKERS, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "WORLD_SIZE": "2", "RANK": rank}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "WORLD_SIZE": "2", "RANK": rank}
     command = [sys.executable, "-m", "pytest", "test_small.py", "--benchmark-only", "--device", "cpu", "--tp", "4"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -26,8 +26,6 @@ HEEDS = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    p
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
 FAMILY = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {DEAF!r}]); {DEAF}"
 
-WITHOUT_WORKERS = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-
 
 def stage(name, code, *words, limit_s=20.0, is_kept=False):
     return Stage(name=name, limit_s=limit_s, arguments=("-c", code, *words), is_kept=is_kept)
@@ -106,7 +104,7 @@ def pretended(tmp_path_factory):
     """What part 1 leaves on a pretend device."""
     out = tmp_path_factory.mktemp("round")
     command = [sys.executable, "scripts/gpu_round.py", "--device", "pretend", "--part", "1", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=WITHOUT_WORKERS, capture_output=True, text=True, timeout=590)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=590)
     return out, done
 
 
@@ -141,7 +139,7 @@ def test_it_leaves_few_files_that_say_they_are_pretend_and_cannot_be_published(p
 @pytest.mark.parametrize("num_rows", [1, 6])
 def test_a_round_that_is_killed_loses_no_row_and_doubles_none(tmp_path, num_rows):
     command = [sys.executable, "scripts/gpu_round.py", "--device", "pretend", "--part", "1", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, env=WITHOUT_WORKERS, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
     while (before := rows_on_disk(tmp_path)) < num_rows:
         assert process.poll() is None, (tmp_path / "pretend_part1.log").read_text()[-5000:]
         time.sleep(0.05)
