@@ -24,6 +24,7 @@ from kinetics.gate.identity import Identity
 from kinetics.gate.instructions import Instructions, with_instructions
 from kinetics.gate.self_test import SelfTest, self_tests
 from kinetics.gate.stored import StoredBaseline, judge_stored
+from kinetics.gate.union import DELETED, BaseGrid
 from kinetics.gate.verdicts import CasePlan, CaseVerdict, fastest_seen, judge_case
 from kinetics.results.store import SCHEMA, Document, read_result
 from kinetics.specs.ceilings import Ceilings
@@ -61,7 +62,7 @@ def complete(document: Document) -> None:
 
 
 def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
-    """One verdict per case, in the order of the grid."""
+    """One verdict per case, in the order of the grid; then those that only the base's grid has."""
     runs = [case_run(row) for row in document["runs"]]
     by_case = {plan["name"]: [run for run in runs if run.case == plan["name"]] for plan in document["cases"]}
     plans = [plan_of(row) for row in document["cases"]]
@@ -71,12 +72,13 @@ def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
         return [judge_stored(plan, by_case[plan.name], baselines[plan.name], ceilings) for plan in plans]
     same = same_cases(document)
     counted = {name: Instructions(**row) for name, row in document.get("instructions", {}).items()}
+    deleted = document.get("base_grid", {}).get("only_base", ())
     return [
         CaseVerdict(case=plan.name, verdict=Verdict.SAME, reason=SAME_CODE)
         if plan.name in same
         else with_instructions(judge_case(plan, by_case[plan.name], ceilings), counted.get(plan.name))
         for plan in plans
-    ]
+    ] + [CaseVerdict(case=name, verdict=Verdict.MISSING, reason=DELETED) for name in deleted]
 
 
 def same_cases(document: Mapping[str, Any]) -> set[str]:
@@ -133,6 +135,7 @@ class _GateFile(msgspec.Struct):
     baseline_files: list[Any] | None = None
     baselines: dict[str, StoredBaseline] | None = None
     base: _Base | None = None
+    base_grid: BaseGrid = msgspec.field(default_factory=BaseGrid)
     identity: dict[str, Identity] = msgspec.field(default_factory=dict)
     instructions: dict[str, Instructions] = msgspec.field(default_factory=dict)
 

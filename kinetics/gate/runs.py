@@ -28,6 +28,7 @@ from kinetics.gate.self_test import case_plans, plan_for
 from kinetics.gate.sequential import LOOKS, RULE
 from kinetics.gate.session import Machine, Say, Session, launch_setup, probe_machine, take_two_looks, until_lost
 from kinetics.gate.stored import stored_baseline
+from kinetics.gate.union import joined, told_grid
 from kinetics.gate.until_decided import Patience, take_until_decided
 from kinetics.gate.verdicts import CasePlan
 from kinetics.machine.facts import source_state
@@ -87,6 +88,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
         plans, why_not = _plans(site, request)
         if why_not:
             say(why_not)
+        plans, base_grid = joined(plans, told_grid(base_root, site.machine.kind, request.grid.value))
         roots = {BASE: base_root, CANDIDATE: root}
         found = {} if request.times_all else _identities(roots, request.device, plans, say)
         counted = _instructions(roots, request.device, plans, found, say) if site.machine.kind == "cpu" else {}
@@ -96,6 +98,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
             Mode.LOCKSTEP,
             plans,
             base={"revision": base, "id": base_commit},
+            base_grid=asdict(base_grid),
             identity=found,
             instructions=counted,
         )

@@ -14,6 +14,7 @@ from kinetics.gate.decision import Verdict
 from kinetics.gate.error_rates import clopper_pearson
 from kinetics.gate.evidence import BASE, CANDIDATE
 from kinetics.gate.gate_file import Mode
+from kinetics.gate.union import BaseGrid, grid_remarks
 from kinetics.results.store import Document
 from kinetics.specs.units import format_seconds
 
@@ -92,6 +93,7 @@ def remarks(document: Document) -> list[str]:
         verdict.value: sum(row["verdict"] == verdict.value for row in document["verdicts"]) for verdict in Verdict
     }
     found.append(", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    found += grid_remarks(BaseGrid(**document.get("base_grid", {})))
     found += _code_remarks(document)
     found += _open_remark(document)
     for row in document["verdicts"]:

@@ -1,0 +1,21 @@
+"""Tells the gate cases of one checkout: runs as a script, `python -P grid_of.py ROOT KIND GRID`, and prints JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+
+def main() -> None:
+    """Print each case's name and budgets, as the checkout at ROOT has them."""
+    root, device_kind, grid = sys.argv[1:]
+    sys.path[:0] = [root, f"{root}/kernels"]
+    cases = importlib.import_module("kinetics.gate.cases")
+    names = ("name", "budget", "detectable_budget")
+    found = cases.gate_cases(cases.GateGrid(grid), device_kind)
+    json.dump([{name: getattr(one, name) for name in names} for one in found], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

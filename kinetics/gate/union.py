@@ -1,0 +1,77 @@
+"""The union of both revisions' grids: no candidate drops a case or loosens a budget unmentioned."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from kinetics.gate.verdicts import CasePlan
+
+DELETED = "only the base's grid has it"
+_SCRIPT = Path(__file__).with_name("grid_of.py")
+_TIMEOUT_S = 120.0
+
+
+class ToldCase(msgspec.Struct, frozen=True):
+    """A gate case as another revision tells it."""
+
+    name: str
+    budget: float
+    detectable_budget: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseGrid:
+    """What the base's grid says beside the candidate's.
+
+    `only_base`: cases that the candidate lacks. `own_budgets`: the candidate's budget of each case that is judged by
+    another, the base's. `untold`: in a line, why the base tells no grid.
+    """
+
+    only_base: tuple[str, ...] = ()
+    own_budgets: dict[str, float | None] = field(default_factory=dict)
+    untold: str | None = None
+
+
+def told_grid(root: Path, device_kind: str, grid: str) -> list[ToldCase] | str:
+    """The gate cases of the checkout at `root`; in their place, in a line, why it tells none."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter, our own script
+            [sys.executable, "-P", str(_SCRIPT), str(root), device_kind, grid],
+            cwd=root, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return msgspec.json.decode(done.stdout, type=list[ToldCase])
+    except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
+        return str(error).splitlines()[0]
+
+
+def joined(plans: Sequence[CasePlan], told: Sequence[ToldCase] | str) -> tuple[list[CasePlan], BaseGrid]:
+    """The candidate's plans by the base's budgets, and what the base's grid says beside them."""
+    if isinstance(told, str):
+        return list(plans), BaseGrid(untold=told)
+    by_name = {one.name: one for one in told}
+    names = {plan.name for plan in plans}
+    judged = [
+        replace(plan, budget=by_name[plan.name].budget, detectable_budget=by_name[plan.name].detectable_budget)
+        if plan.name in by_name
+        else plan
+        for plan in plans
+    ]
+    changed = {old.name: old.budget for old, new in zip(plans, judged, strict=True) if old.budget != new.budget}
+    return judged, BaseGrid(only_base=tuple(name for name in by_name if name not in names), own_budgets=changed)
+
+
+def grid_remarks(found: BaseGrid) -> list[str]:
+    """One line for each budget that is the base's, and one if the base tells no grid."""
+    lines = [f"{name}: judged by the base's budget, not by its own" for name in found.own_budgets]
+    untold = f"The base does not tell its grid ({found.untold}): cases and budgets are the candidate's"
+    return lines + ([untold] if found.untold else [])
