@@ -18,6 +18,7 @@ _ADDRESSES_FROM = 2**32
 _MAX_DEPTH = 8
 _IN_MEMORY = " at 0x"
 """In the text of an object that says nothing but where it lies."""
+_INSTALLED = {"site-packages", "dist-packages"}
 _PLAIN = (bool, int, float, str, tuple, list, dict, set, frozenset, type(None))
 
 
@@ -73,7 +74,9 @@ def _data_of(owner: type | ModuleType) -> dict[str, Any]:
 
 
 def is_of(owner: type | ModuleType, root: Path) -> bool:
-    """Whether a class or a module is one of the checkout."""
+    """Whether a class or a module is one of the checkout; what is installed in an environment within it is not."""
     module = owner if isinstance(owner, ModuleType) else sys.modules.get(owner.__module__)
     file = getattr(module, "__file__", None)
-    return file is not None and Path(file).resolve().is_relative_to(root)
+    if file is None or not (path := Path(file).resolve()).is_relative_to(root):
+        return False
+    return not _INSTALLED & set(path.relative_to(root).parts)

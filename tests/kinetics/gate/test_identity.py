@@ -1,13 +1,14 @@
 """Equal fingerprints mean equal code: whatever changes a call breaks them, and words about it do not."""
 
 from contextlib import nullcontext
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from kinetics.gate.identity import same_code
 from kinetics.gate.witness.assembly import normalised, triton_assembly
+from kinetics.gate.witness.canonical import is_of
 from kinetics.gate.witness.fingerprint import LAUNCH, SETTINGS, kernels_noted, machine_code, recorded, source_digest
 from tests.support.tiny_suite import fingerprint_of
 
@@ -171,3 +172,11 @@ def test_a_launch_of_triton_is_noted_with_its_grid_and_its_code(tmp_path, monkey
     assert launched(grid=(4,), num_warps=4)[0] != launched(grid=(8,), num_warps=4)[0]
     assert launched(grid=(4,), num_warps=4)[0] != launched(grid=(4,), num_warps=8)[0]
     assert launched(grid=(4,))[1] == [triton_assembly({"ptx": PTX}, "kernel")]
+
+
+@pytest.mark.parametrize(("folder", "is_own"), [("kernels", True), (".venv/lib/python3.12/site-packages", False)])
+def test_what_is_installed_in_an_environment_within_the_checkout_is_not_its_code(tmp_path, folder, is_own):
+    module = ModuleType("some_library")
+    module.__file__ = str(tmp_path / folder / "some_library.py")
+    assert is_of(module, tmp_path) is is_own
+    assert not is_of(module, tmp_path / "elsewhere")
