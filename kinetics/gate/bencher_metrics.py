@@ -10,7 +10,7 @@ from kinetics.gate.evidence import CANDIDATE, case_run
 from kinetics.results.bencher import LATENCY, RATIO, Metric, Metrics, latency_metric, metric, metrics_of
 from kinetics.results.store import Document
 
-_NO_TIMES: Final = {verdict.value for verdict in (Verdict.INVALID, Verdict.MISSING, Verdict.NEW)}
+_NO_TIMES: Final = {verdict.value for verdict in (Verdict.INVALID, Verdict.MISSING, Verdict.NEW, Verdict.WRONG)}
 """Verdicts under which a time means nothing, or was not taken."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -12,6 +13,8 @@ def main() -> None:
     root, device_kind, grid = sys.argv[1:]
     sys.path[:0] = [root, f"{root}/kernels"]
     cases = importlib.import_module("kinetics.gate.cases")
+    if not Path(cases.__file__ or "").resolve().is_relative_to(Path(root).resolve()):
+        sys.exit("it has no kinetics.gate.cases")  # another one, which is installed, speaks for no base
     names = ("name", "budget", "detectable_budget")
     found = cases.gate_cases(cases.GateGrid(grid), device_kind)
     json.dump([{name: getattr(one, name) for name in names} for one in found], sys.stdout)

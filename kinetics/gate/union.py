@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from kinetics.gate.decision import MIN_MARGIN
 from kinetics.gate.verdicts import CasePlan
 
 DELETED = "only the base's grid has it"
@@ -22,8 +24,8 @@ class ToldCase(msgspec.Struct, frozen=True):
     """A gate case as another revision tells it."""
 
     name: str
-    budget: float
-    detectable_budget: float
+    budget: Annotated[float, msgspec.Meta(gt=MIN_MARGIN)]
+    detectable_budget: Annotated[float, msgspec.Meta(gt=0.0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,9 @@ def joined(plans: Sequence[CasePlan], told: Sequence[ToldCase] | str) -> tuple[l
 
 def grid_remarks(found: BaseGrid) -> list[str]:
     """One line for each budget that is the base's, and one if the base tells no grid."""
-    lines = [f"{name}: judged by the base's budget, not by its own" for name in found.own_budgets]
+    lines = [
+        f"{name}: judged by the base's budget, not by its own" + ("" if budget is None else f" of {100 * budget:g} %")
+        for name, budget in found.own_budgets.items()
+    ]
     untold = f"The base does not tell its grid ({found.untold}): cases and budgets are the candidate's"
     return lines + ([untold] if found.untold else [])

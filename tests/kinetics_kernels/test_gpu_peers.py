@@ -166,7 +166,7 @@ def test_flash_attention_2_and_3_get_what_they_like_under_their_names(
     stand_in = ModuleType(module)
     stand_in.flash_attn_with_kvcache = with_kvcache(table_name)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module, stand_in)
-    monkeypatch.setattr(flash_attn_3, "_is_installed", lambda distribution: is_built)
+    monkeypatch.setattr(flash_attn_3, "installed_version", lambda distribution: "3.0" if is_built else None)
     inputs = inputs_for([300, 31], page_size=page_size)
     prepared = find_provider(name).prepare(DecodeRequest(inputs=inputs))
     assert_dense_correct(prepared.run(), inputs)

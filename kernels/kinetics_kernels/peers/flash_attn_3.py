@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import Any
 
 import torch
 
 from kinetics_kernels.peer_kinds.gpu_peer import GpuPeer
+from kinetics_kernels.peer_kinds.installed import installed_version
 from kinetics_kernels.peer_kinds.own_pages import own_pages, own_pages_bytes
 from kinetics_kernels.providers import DecodeRequest, PreparedDecode, ProviderCase
 
@@ -33,7 +33,7 @@ class FlashAttn3(GpuPeer):
     @property
     def distribution(self) -> str:  # type: ignore[override]
         """The build where there is one, else the wheel."""
-        return BUILD if _is_installed(BUILD) else WHEEL
+        return BUILD if installed_version(BUILD) is not None else WHEEL
 
     def version(self) -> str:
         """Version of the package, and how it gets its cache."""
@@ -65,14 +65,6 @@ class FlashAttn3(GpuPeer):
             return out[:, 0]
 
         return PreparedDecode(run=run, refresh=own.refresh if own else None)
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 PROVIDER = FlashAttn3()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 
@@ -10,6 +9,7 @@ import torch
 
 from kinetics_kernels import api
 from kinetics_kernels.dtypes import MEASURED_DTYPES
+from kinetics_kernels.peer_kinds.installed import installed_version
 from kinetics_kernels.providers import BLOCK_TOPK, DENSE, DecodeRequest, PreparedDecode, ProviderCase
 from kinetics_kernels.unavailable import Unavailable
 
@@ -23,10 +23,7 @@ class Ours:
 
     def version(self) -> str:
         """Version of this package; of a tree that nobody has installed there is none to ask."""
-        try:
-            return importlib.metadata.version(self.distribution)
-        except importlib.metadata.PackageNotFoundError:
-            return "not installed"
+        return installed_version(self.distribution) or "not installed"
 
     def unavailable_on(self, device_type: str) -> Unavailable | None:
         """None on a CPU, and on CUDA with a triton that compiles."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -21,7 +20,7 @@ class OursFast(Ours):
 
     def version(self) -> str:
         """Version of this package, with the variant."""
-        return f"{importlib.metadata.version(self.distribution)} (fast)"
+        return f"{super().version()} (fast)"
 
     def unavailable_on(self, device_type: str) -> Unavailable | None:
         """There is one way to launch on a CPU: that of `ours`."""

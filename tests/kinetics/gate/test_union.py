@@ -63,3 +63,23 @@ def test_a_case_that_only_the_candidate_has_keeps_its_own_budget():
     assert plans == [plan]
     assert found.only_base == ("old",)
     assert found.own_budgets == {}
+
+
+@pytest.mark.parametrize("told", [0.0, -0.05, 0.01])
+def test_a_base_that_tells_no_budget_that_can_be_judged_tells_no_grid(tmp_path, told):
+    folder = tmp_path / "kinetics" / "gate"
+    folder.mkdir(parents=True)
+    for package in (folder.parent, folder):
+        (package / "__init__.py").touch()
+    (folder / "cases.py").write_text(GRID.format(cases={"one": told}))
+    found = told_grid(tmp_path, "cpu", "smoke")
+    assert isinstance(found, str)
+    assert "budget" in found
+
+
+def test_a_base_without_a_grid_is_not_taken_for_the_one_that_is_installed(tmp_path):
+    (tmp_path / "kinetics" / "gate").mkdir(parents=True)
+    (tmp_path / "kinetics" / "gate" / "cases.py").write_text(GRID.format(cases={"one": 0.05}))
+    found = told_grid(tmp_path, "cpu", "smoke")
+    assert isinstance(found, str)
+    assert "kinetics.gate" in found

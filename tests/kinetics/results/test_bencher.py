@@ -51,6 +51,8 @@ def test_a_gate_document_gives_latency_and_ratio_of_valid_cases_alone():
 
     verdicts = [("slow", "SLOW", 1.1), ("wrong", "INVALID", 1.0), ("new", "NEW", None), ("same code", "SAME", None)]
     runs = [run("slow", 1e-3), run("slow", 9.0, disturbance="a neighbour"), run("wrong", 1e-3)]
+    verdicts.append(("broken", "WRONG", 0.5))
+    runs.append(run("broken", 1e-3))
     runs.append(run("new", 0.0, median_s={}, refusals={"base": "no"}))
     document = {"verdicts": [row(*verdict) for verdict in verdicts], "runs": runs}
     found = bencher_metrics(document)
