@@ -132,6 +132,14 @@ def test_scores_of_another_query_are_refused(inputs):
         prove_scores(inputs.scores.flip(1), Oracle(inputs))
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_page_that_exists_has_a_finite_score(inputs, value):
+    scores = inputs.scores.clone()
+    scores[1, 0, 3] = value
+    with pytest.raises(AssertionError, match="must be finite exactly where a page exists"):
+        prove_scores(scores, Oracle(inputs))
+
+
 def test_an_append_that_writes_nothing_is_refused(inputs):
     with pytest.raises(AssertionError, match="must write the new token"):
         prove_append(lambda: None, inputs)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from kinetics.cases.kernels import Case, GridOptions, GridSize, cells
+from kinetics.cases.kernels import CacheState, Case, GridOptions, GridSize, cells
 from kinetics.machine.conditions import session_conditions
 from kinetics.machine.device import resolve_device
 from kinetics.measure import kernel_runner
 from kinetics.measure.kernel_runner import CellRunner
+from kinetics.measure.timing import CpuEvictor
 from kinetics.results.kernel_row import Measured
 from kinetics.specs.policies import PolicyKind
 from kinetics_kernels.peers.torch_sdpa import PROVIDER as SDPA
@@ -55,3 +56,25 @@ def test_planning_is_timed_apart_and_never_inside_a_sample(cases, monkeypatch):
     assert ours.plan_s is None
     assert sdpa.plan_s > 0
     assert len(plans) == 2 * (1 + 5)
+
+
+@pytest.mark.parametrize("cache_state", CacheState)
+def test_cold_cells_are_evicted_between_calls_and_warm_ones_are_not(cases, monkeypatch, cache_state):
+    evicted_bytes = []
+
+    def evictor(cache_bytes):
+        evict = CpuEvictor(cache_bytes)
+
+        def noting():
+            evicted_bytes.append(cache_bytes)
+            return evict()
+
+        return noting
+
+    monkeypatch.setattr(kernel_runner, "CpuEvictor", evictor)
+    cell = replace(cases[0].cell, cache_state=cache_state)
+    of_state = [replace(case, cell=cell) for case in cases]
+    found = run(of_state)[of_state[0]]
+    is_cold = cache_state is CacheState.COLD
+    assert (len(evicted_bytes) > len(found.samples_s)) is is_cold
+    assert (found.canary_bytes_per_s is not None) is is_cold

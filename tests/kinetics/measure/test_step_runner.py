@@ -10,13 +10,14 @@ import torch
 from kinetics.cases.steps import StepCase, StepCell
 from kinetics.cost.steps import step_memory
 from kinetics.engine import decoder as qwen3
+from kinetics.engine.attention import page_selection
 from kinetics.machine.conditions import session_conditions
 from kinetics.machine.device import resolve_device
 from kinetics.measure import step_runner
 from kinetics.measure.rounds import RoundPlan
 from kinetics.measure.step_proof import prove_step
 from kinetics.measure.step_runner import StepRunner
-from kinetics.measure.step_workload import make_step_workload
+from kinetics.measure.step_workload import StepWorkload, make_step_workload, settings_of, without_attention
 from kinetics.specs.models import ModelSpec
 from kinetics.specs.policies import PolicyKind
 
@@ -126,3 +127,30 @@ def test_a_cell_that_does_not_fit_is_refused_with_the_arithmetic(runner):
     cases = make_cases(replace(DENSE_MODEL, num_layers=4000), layer_counts=(4000,), context_len=2**20)
     outcomes = runner.run(cases[0].cell, cases)
     assert all("GiB (" in str(reason) and "kv" in str(reason) for reason in outcomes.values())
+
+
+def test_steps_are_timed_cold(runner):
+    cases = make_cases(DENSE_MODEL, layer_counts=(1,))
+    assert all(one.canary_bytes_per_s > 0 for one in runner.run(cases[0].cell, cases).values())
+
+
+def test_a_step_without_attention_has_as_many_layers_as_the_one_with_it(runner, monkeypatch):
+    timed, call = [], StepWorkload.call
+
+    def noting(self, num_layers, attention, **how):
+        timed.append((num_layers, attention is without_attention))
+        return call(self, num_layers, attention, **how)
+
+    monkeypatch.setattr(StepWorkload, "call", noting)
+    cases = make_cases(DENSE_MODEL, layer_counts=(2, 3))
+    runner.run(cases[0].cell, cases)
+    bare = sorted(layers for layers, is_bare in timed if is_bare)
+    assert bare == sorted(case.num_layers for case in cases)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in make_cases(DENSE_MODEL, layer_counts=(1,)) if case.kv_budget], ids=str
+)
+def test_a_step_keeps_as_many_pages_as_its_prediction_reads(case):
+    kept = page_selection(settings_of(case).policy, page_size=case.cell.page_size)
+    assert kept.num_pages == case.shape.num_kept_pages == 128 // 16

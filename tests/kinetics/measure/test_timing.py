@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from kinetics.measure.rounds import Candidate, RoundPlan, measure_cpu, measure_cuda
-from kinetics.measure.timing import CudaRun, num_rotating_buffers
+from kinetics.measure.timing import CudaRun, host_s, num_rotating_buffers
 
 
 class Recorder:
@@ -162,3 +162,20 @@ def test_a_short_gpu_call_is_repeated_until_events_can_resolve_it(monkeypatch):
     run = CudaRun([cuda.call(0.005, log)] * 3, use_graph=True)
     assert run.num_calls * 5e-6 >= 0.95 * 300e-6
     assert run.num_calls % 3 == 0
+
+
+def test_the_host_waits_for_the_device_in_every_call_that_is_timed(monkeypatch):
+    now_s, queued_s = [0.0], [0.0]
+
+    def launch():
+        now_s[0] += 1e-6
+        queued_s[0] += 1e-3
+
+    def synchronize():
+        now_s[0] += queued_s[0]
+        queued_s[0] = 0.0
+
+    monkeypatch.setattr("torch.cuda.synchronize", synchronize)
+    monkeypatch.setattr("kinetics.measure.timing._clock", lambda: now_s[0])
+    assert host_s(launch, device_kind="cuda") == pytest.approx(1.001e-3)
+    assert host_s(launch, device_kind="cpu") == pytest.approx(1e-6)
