@@ -11,12 +11,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 MIN_SAMPLES: Final = 5
 CONFIDENCE: Final = 0.95
-_MAX_EXACT: Final = 500
-"""Samples up to which ranks are counted in whole numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,24 +58,12 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float]:
     return ordered[cut], ordered[n - 1 - cut]
 
 
+@cache
 def _interval_rank(n: int) -> int:
     """The most order statistics that may lie below the interval: their count is binomial, each side having 2.5 %."""
-    if n > _MAX_EXACT:
-        return _interval_rank_from_middle(n)
-    rank, tail = 0, 0.0
-    while rank < n // 2 and tail + math.comb(n, rank) / 2**n <= (1 - CONFIDENCE) / 2:
-        tail += math.comb(n, rank) / 2**n
-        rank += 1
-    return rank
+    from scipy.special import bdtr, bdtrik  # a comparison without samples starts without scipy
 
-
-def _interval_rank_from_middle(n: int) -> int:
-    """The same, from the middle outwards: steps like the root of `n`, and no integer of `n` bits."""
-    rank = n // 2
-    probability = math.exp(math.lgamma(n + 1) - math.lgamma(rank + 1) - math.lgamma(n - rank + 1) - n * math.log(2))
-    inside = probability if 2 * rank == n else 2 * probability
-    while inside < CONFIDENCE:
-        probability *= rank / (n - rank + 1)
-        rank -= 1
-        inside += 2 * probability
-    return rank
+    tail = (1 - CONFIDENCE) / 2
+    crossing = bdtrik(tail, n, 0.5)  # NaN where even the smallest count is likelier
+    rank = max(0, math.ceil(crossing)) if math.isfinite(crossing) else 0
+    return rank - 1 if rank and bdtr(rank - 1, n, 0.5) > tail else rank

@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from kinetics.gate.bisect import Answer, Bisection, CannotBisectError, Say, bisect
+from kinetics.gate.bisect import Answer, Bisection, CannotBisectError, Judged, Say, bisect
 from kinetics.gate.cases import GateGrid, gate_cases
 from kinetics.gate.checkout import checked_out, commit_of, repository_root
 from kinetics.gate.decision import Verdict, look_at
 from kinetics.gate.evidence import BASE, CANDIDATE
 from kinetics.gate.identity import fingerprints, same_code
-from kinetics.gate.launch import LaunchCase, run_launch
+from kinetics.gate.launch import LaunchCase, LaunchSetup, run_launch
 from kinetics.gate.process import WorkerLost
 from kinetics.gate.sequential import LOOKS, decide
 from kinetics.gate.session import launch_setup, probe_machine
@@ -147,7 +147,7 @@ def find_slow_commit(
         return bisect(root, commits["GOOD"], commits["BAD"], judge, say), ratio
 
 
-def _log_ratios(place: Any, case: LaunchCase) -> Iterator[float]:
+def _log_ratios(place: LaunchSetup, case: LaunchCase) -> Iterator[float]:
     """Launches that count, without end. Raises: Unjudgeable if a side refuses, or of ten launches none counts."""
     num_disturbed = 0
     for launch in range(10 * MAX_LAUNCHES):
@@ -166,7 +166,7 @@ def _log_ratios(place: Any, case: LaunchCase) -> Iterator[float]:
 _SIDES: Final = {BASE: "GOOD", CANDIDATE: "the commit"}
 
 
-def timed_share(judged: Sequence[Any]) -> str:
+def timed_share(judged: Sequence[Judged]) -> str:
     """How many commits were timed, and how many known by their code."""
     num_timed = sum(one.is_timed for one in judged)
     return f"{len(judged)} commits judged: {num_timed} timed, {len(judged) - num_timed} by their code alone"

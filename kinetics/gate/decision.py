@@ -59,6 +59,10 @@ class Look:
         """Candidate time over baseline time."""
         return math.exp(self.mean)
 
+    def after(self, num_launches: int) -> Look:
+        """What so many launches would show, mean and SD staying as they are."""
+        return _look(num_launches, self.mean, self.sd)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -84,8 +88,7 @@ def look_at(log_ratios: Sequence[float]) -> Look:
         raise ValueError(f"log-ratios must be finite, got {list(log_ratios)}")
     mean = math.fsum(log_ratios) / count
     sd = math.sqrt(math.fsum((one - mean) ** 2 for one in log_ratios) / (count - 1))
-    half_width = _half_width(sd, count)
-    return Look(num_launches=count, mean=mean, sd=sd, lower=mean - half_width, upper=mean + half_width)
+    return _look(count, mean, sd)
 
 
 def judge(look: Look, *, margin: float) -> Verdict:
@@ -127,6 +130,11 @@ def launches_to_settle(look: Look, *, margin: float) -> int | None:
 
 def _needed(verdict: Verdict, look: Look, margin: float) -> int | None:
     return launches_to_settle(look, margin=margin) if verdict is Verdict.AMBIGUOUS else None
+
+
+def _look(count: int, mean: float, sd: float) -> Look:
+    half_width = _half_width(sd, count)
+    return Look(num_launches=count, mean=mean, sd=sd, lower=mean - half_width, upper=mean + half_width)
 
 
 def _half_width(sd: float, num_launches: int) -> float:

@@ -7,7 +7,7 @@ FAST must be said again by a second run of looks at new launches alone.
 
 Errors, for launches that are normal and independent: a look errs in at most 1 %, a run of looks in at most 7 % of
 cases that lie exactly on the boundary, where the sum over the seventeen looks would allow 17 %. A false SLOW must
-happen twice: 0.5 % if the case is slower by just the margin, 0.05 % if it is unchanged, at any spread up to 6 %. A
+happen twice: 0.6 % if the case is slower by just the margin, 0.05 % if it is unchanged, at any spread up to 6 %. A
 case that is slower by exactly its budget is called SAME in at most 12 %. `scripts/simulate_gate.py` simulates
 these, and draws them from stored launches.
 """
@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kinetics.gate.decision import MIN_LAUNCHES, MIN_MARGIN, Look, Verdict, critical_t, look_at
+from kinetics.gate.decision import MIN_LAUNCHES, MIN_MARGIN, Look, Verdict, look_at
 
 RULE = "sequential-1"
 """Names these looks and what they say: a file that was made by another rule is another's to judge."""
@@ -113,11 +113,7 @@ def _launches_left(
         return looks[0] - len(run)
     seen = look_at(run)
     for count in (count for count in looks if count > len(run)):
-        half_width = critical_t(count) * seen.sd / math.sqrt(count)
-        later = Look(
-            num_launches=count, mean=seen.mean, sd=seen.sd, lower=seen.mean - half_width, upper=seen.mean + half_width
-        )
-        verdict = judge_within(later, budget=budget, margin=margin)
+        verdict = judge_within(seen.after(count), budget=budget, margin=margin)
         if verdict is not Verdict.AMBIGUOUS:
             needs_second_run = verdict is not Verdict.SAME and not is_confirming
             return count - len(run) + (count if needs_second_run else 0)

@@ -19,7 +19,7 @@ from kinetics.files.printable import one_line
 from kinetics.gate.checkout import checked_out, commit_of
 from kinetics.gate.evidence import BASE, CANDIDATE, CaseRun
 from kinetics.gate.process import WorkerLost
-from kinetics.gate.sequential import check_budget
+from kinetics.gate.sequential import LOOKS, check_budget
 from kinetics.gate.suite_launch import Collected, SuiteSetting, collect, run_suite_launch
 from kinetics.gate.suite_verdicts import complete_suite, is_open
 from kinetics.machine.facts import source_state
@@ -183,7 +183,7 @@ def _run(
     runs: list[CaseRun] = []
     started, document["lost"] = time.monotonic(), None
     try:
-        for launch in range(200):
+        for launch in range(LOOKS[-1]):
             spent_s = time.monotonic() - started
             wanted = [
                 test

@@ -7,7 +7,7 @@ only ever look too low, so the best of all logs of one device and dtype is used 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Final
 
 from kinetics.samples.log_reader import TraceFile
@@ -33,7 +33,7 @@ class DeviceCeilings:
     @property
     def best(self) -> Ceilings:
         """The best of each ceiling."""
-        found = {name: [asdict(one)[name] for one in self.seen.values()] for name in _NAMES}
+        found = {name: [getattr(one, name) for one in self.seen.values()] for name in _NAMES}
         return Ceilings(**{name: (min if name in _TIMES else max)(values) for name, values in found.items()})
 
     def spreads(self) -> Iterator[tuple[str, float, str]]:

@@ -1,7 +1,7 @@
 """Eight float32 side by side, for compiled code whose loops must not depend on the compiler's mood.
 
 Left to LLVM's vectoriser, the same loops carried run-time aliasing checks and remainders that cost as much as the
-arithmetic. A `Float32x8` lives in a register (two, where registers are narrower) and knows +, -, * and the functions
+arithmetic. A `float32x8` lives in a register (two, where registers are narrower) and knows +, -, * and the functions
 below; there is nothing here that is not used. It must not be put in a list, whose memory is aligned for less.
 """
 # ruff: noqa: ARG001 -- an intrinsic names its arguments for its callers and reads them in `generate`
@@ -24,32 +24,41 @@ FLAGS = {"contract", "reassoc", "nsz", "arcp"}
 
 _FLOAT, _INT32 = ir.FloatType(), ir.IntType(32)
 _VECTOR, _INT_VECTOR = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT32, LANES)
-_ELEMENT_BYTES = 4
+ELEMENT_BYTES = 4
 
 
-class Float32x8Type(types.Type):
-    """numba's name for eight float32 in a register."""
+class FloatVectorType(types.Type):
+    """numba's name for so many float32 in registers."""
 
-    def __init__(self):
-        super().__init__(name="float32x8")
-
-
-float32x8 = Float32x8Type()
+    def __init__(self, lanes):
+        self.lanes = lanes
+        super().__init__(name=f"float32x{lanes}")
 
 
-@register_model(Float32x8Type)
-class _Float32x8Model(models.PrimitiveModel):
+float32x8 = FloatVectorType(LANES)
+
+
+@register_model(FloatVectorType)
+class _FloatVectorModel(models.PrimitiveModel):
     def __init__(self, manager, numba_type):
-        super().__init__(manager, numba_type, _VECTOR)
+        super().__init__(manager, numba_type, ir.VectorType(_FLOAT, numba_type.lanes))
 
 
-def _address(context, builder, signature, arguments):
+def address(context, builder, signature, arguments, lanes=LANES):
+    """Code for where the vector lies that a flat array, the first argument, holds from an offset on, the second."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-    return builder.bitcast(builder.gep(data, [arguments[1]]), _VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(data, [arguments[1]]), ir.VectorType(_FLOAT, lanes).as_pointer())
 
 
-def _call_llvm(builder, name, vectors):
-    function_type = ir.FunctionType(_VECTOR, [_VECTOR] * len(vectors))
+def broadcast(builder, scalar, lanes=LANES):
+    """Code for the same number in every lane."""
+    single = builder.insert_element(ir.Constant(ir.VectorType(_FLOAT, lanes), ir.Undefined), scalar, _INT32(0))
+    return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(_INT32, lanes), [0] * lanes))
+
+
+def call_llvm(builder, name, vectors):
+    """Code for a call of an intrinsic function of LLVM, from vectors to a vector of one type."""
+    function_type = ir.FunctionType(vectors[0].type, [vector.type for vector in vectors])
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), vectors)
 
 
@@ -58,7 +67,7 @@ def load(_typing_context, array, offset):
     """The eight elements of a flat float32 array from `offset` on."""
 
     def generate(context, builder, signature, arguments):
-        return builder.load(_address(context, builder, signature, arguments), align=_ELEMENT_BYTES)
+        return builder.load(address(context, builder, signature, arguments), align=ELEMENT_BYTES)
 
     return float32x8(array, types.uint64), generate
 
@@ -68,7 +77,7 @@ def store(_typing_context, array, offset, vector):
     """Write eight elements of a flat float32 array from `offset` on."""
 
     def generate(context, builder, signature, arguments):
-        builder.store(arguments[2], _address(context, builder, signature, arguments), align=_ELEMENT_BYTES)
+        builder.store(arguments[2], address(context, builder, signature, arguments), align=ELEMENT_BYTES)
         return context.get_dummy_value()
 
     return types.void(array, types.uint64, float32x8), generate
@@ -79,8 +88,7 @@ def splat(_typing_context, scalar):
     """The same number eight times."""
 
     def generate(_context, builder, _signature, arguments):
-        single = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), arguments[0], _INT32(0))
-        return builder.shuffle_vector(single, single, ir.Constant(_INT_VECTOR, [0] * LANES))
+        return broadcast(builder, arguments[0])
 
     return float32x8(types.float32), generate
 
@@ -90,7 +98,7 @@ def multiply_add(_typing_context, a, b, c):
     """a * b + c, in one instruction where the machine has it."""
 
     def generate(_context, builder, _signature, arguments):
-        return _call_llvm(builder, "llvm.fmuladd.v8f32", arguments)
+        return call_llvm(builder, "llvm.fmuladd.v8f32", arguments)
 
     return float32x8(float32x8, float32x8, float32x8), generate
 
@@ -140,7 +148,7 @@ def nearest_integer(_typing_context, vector):
     """Each lane rounded to the nearest whole number."""
 
     def generate(_context, builder, _signature, arguments):
-        return _call_llvm(builder, "llvm.rint.v8f32", arguments)
+        return call_llvm(builder, "llvm.rint.v8f32", arguments)
 
     return float32x8(float32x8), generate
 

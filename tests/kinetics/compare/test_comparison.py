@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinetics.compare.comparison import FASTEST, compare_files
-from kinetics.compare.median_ratio import _interval_rank_from_middle, median_interval, median_ratio
+from kinetics.compare.median_ratio import _interval_rank, median_interval, median_ratio
 from kinetics.compare.tables import comparison_tables, remarks, tables_for_people
 from kinetics.files.lines import DataFileError
 from kinetics.results import store
@@ -69,10 +69,10 @@ def test_an_interval_covers_the_true_ratio_about_as_often_as_it_says():
 
 
 @pytest.mark.parametrize("num_samples", [*range(5, 40), 499, 500, 501, 777, 1000])
-def test_ranks_counted_from_the_middle_are_those_counted_in_whole_numbers(num_samples):
+def test_ranks_are_those_counted_in_whole_numbers(num_samples):
     probability = [math.comb(num_samples, k) / 2**num_samples for k in range(num_samples // 2 + 1)]
     tails = itertools.accumulate(probability[: num_samples // 2])
-    assert _interval_rank_from_middle(num_samples) == sum(tail <= 0.025 for tail in tails)
+    assert _interval_rank(num_samples) == sum(tail <= 0.025 for tail in tails)
 
 
 def test_an_interval_of_a_million_samples_is_the_normal_one():

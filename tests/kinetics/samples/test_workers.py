@@ -94,16 +94,18 @@ def test_both_workers_take_part_and_every_request_is_answered_once():
     assert len({one.token_ids[1] for one in done}) == 2
 
 
+def hit_by(blow, completions):
+    """All completions, and the process that made the first and got the signal then."""
+    done = [first := next(completions)]
+    victim = first.token_ids[1]
+    os.kill(victim, blow)
+    return [*done, *completions], victim
+
+
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_run_loses_nothing():
     with workers(SlowEngine(pause_s=0.05)) as generate:
-        victim = None
-        done = []
-        for completion in generate(requests(40)):
-            done.append(completion)
-            if victim is None:
-                victim = completion.token_ids[1]
-                os.kill(victim, signal.SIGKILL)
+        done, victim = hit_by(signal.SIGKILL, generate(requests(40)))
     assert sorted(one.token_ids[0] for one in done) == list(range(40))
     assert len({one.request_id for one in done}) == 40
     by_victim = [one for one in done if one.token_ids[1] == victim]
@@ -115,13 +117,7 @@ def test_a_stopped_worker_is_given_up_and_its_samples_are_made_by_the_other(monk
     monkeypatch.setattr(ray_workers, "SILENCE_S", 6.0)
     monkeypatch.setattr(ray_workers, "PULSE_S", 1.0)
     with workers(SlowEngine(pause_s=0.2)) as generate:
-        victim = None
-        done = []
-        for completion in generate(requests(40)):
-            done.append(completion)
-            if victim is None:
-                victim = completion.token_ids[1]
-                os.kill(victim, signal.SIGSTOP)
+        done, victim = hit_by(signal.SIGSTOP, generate(requests(40)))
     assert sorted(one.token_ids[0] for one in done) == list(range(40))
     assert len([one for one in done if one.token_ids[1] == victim]) < 20
 
