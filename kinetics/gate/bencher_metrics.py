@@ -10,7 +10,7 @@ from kinetics.gate.evidence import CANDIDATE, case_run
 from kinetics.results.bencher import LATENCY, RATIO, Metric, Metrics, latency_metric, metric, metrics_of
 from kinetics.results.store import Document
 
-_NO_TIMES: Final = {verdict.value for verdict in (Verdict.INVALID, Verdict.MISSING, Verdict.NEW, Verdict.WRONG)}
+_NO_TIMES: Final = {one.value for one in Verdict if one in (Verdict.MISSING, Verdict.NEW) or not one.is_sound}
 """Verdicts under which a time means nothing, or was not taken."""
 
 

@@ -43,6 +43,11 @@ class Verdict(Enum):
     MISSING = "MISSING"
     """The baseline runs it, the candidate cannot."""
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether times taken under this verdict are those of a right kernel on a machine that can be judged."""
+        return self not in (Verdict.INVALID, Verdict.WRONG)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:

@@ -70,7 +70,8 @@ def normalised(run: CaseRun) -> float:
 def judge_stored(plan: CasePlan, runs: Sequence[CaseRun], baseline: StoredBaseline, ceilings: Ceilings) -> CaseVerdict:
     """The verdict on one case against a stored baseline. `ceilings`: the fastest that this device was seen to go."""
     if refused := next((run for run in runs if run.refusals), None):
-        return CaseVerdict(case=plan.name, verdict=Verdict.INVALID, reason="; ".join(refused.refusals.values()))
+        verdict = Verdict.WRONG if CANDIDATE in refused.wrong_sides else Verdict.INVALID
+        return CaseVerdict(case=plan.name, verdict=verdict, reason="; ".join(refused.refusals.values()))
     if baseline.incomparable:
         return CaseVerdict(case=plan.name, verdict=Verdict.INCOMPARABLE, reason=baseline.incomparable)
     if reason := too_few(runs, look=1):
@@ -126,8 +127,8 @@ def _detectable(baseline: StoredBaseline) -> float:
 
 
 def is_accepted(case: str, spec: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
-    """Whether a file measured this very case and did not call it SLOW or INVALID."""
+    """Whether a file measured this very case and found it right, and did not call it SLOW."""
     if not any(plan["name"] == case and plan["spec"] == spec for plan in document["cases"]):
         return False
-    bad = {Verdict.SLOW.value, Verdict.INVALID.value}
+    bad = {one.value for one in Verdict if one is Verdict.SLOW or not one.is_sound}
     return not any(row["case"] == case and row["verdict"] in bad for row in document.get("verdicts", []))

@@ -111,3 +111,18 @@ def test_machines_differ_by_what_changes_times():
     }
     assert machine_difference(gpu, gpu | {"nvidia_smi.driver_version": "580"}) == "driver: 570, 580"
     assert machine_difference(gpu, gpu | {"nvidia_smi.power.limit": "500 W"}) == "power limit: 700 W, 500 W"
+
+
+@pytest.mark.parametrize(("verdict", "is_taken"), [("SAME", True), ("FAST", True), ("AMBIGUOUS", True),
+                                                   ("SLOW", False), ("INVALID", False), ("WRONG", False)])  # fmt: skip
+def test_only_launches_of_a_right_candidate_that_was_not_slow_become_a_baseline(verdict, is_taken):
+    baseline = stored_baseline("case", SPEC, [document(launches(12), verdict=verdict)], MACHINE)
+    assert (len(baseline.log_values) == 12) is is_taken
+
+
+@pytest.mark.parametrize(("wrong_sides", "verdict"), [(["candidate"], Verdict.WRONG), ([], Verdict.INVALID)])
+def test_a_candidate_that_computes_it_wrongly_is_wrong_and_one_that_cannot_run_it_invalid(wrong_sides, verdict):
+    refused = CaseRun(
+        case="case", look=1, launch=0, first_side="candidate", refusals={"candidate": "errs"}, wrong_sides=wrong_sides
+    )
+    assert judged([refused]).verdict is verdict
