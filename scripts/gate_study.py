@@ -14,7 +14,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from kinetics.files.atomic import write_json
 from kinetics.gate.cases import GateCase, GateGrid, gate_cases
 from kinetics.gate.checkout import repository_root
 from kinetics.gate.evidence import BASE, CaseRun
-from kinetics.gate.launch import LaunchCase, run_launch
+from kinetics.gate.launch import LaunchCase, LaunchSetup, run_launch
+from kinetics.gate.lockstep import Sample, round_log_ratios
+from kinetics.gate.process import WorkerProcess
 from kinetics.gate.session import launch_setup, probe_machine
 from kinetics.gate.stored import machine_difference
 from kinetics.gate.study import report
@@ -60,7 +63,47 @@ def planted_spec(spec: Mapping[str, Any], share: float) -> dict[str, Any]:
     return {**spec, "context_len": longer(spec["context_len"]), "kv_budget": longer(budget) if budget else None}
 
 
-def rows_of(run: CaseRun, commit: str) -> list[dict[str, Any]]:
+class RecordedWorker(WorkerProcess):
+    """A worker whose samples are kept until somebody takes them."""
+
+    samples: list[Sample]
+
+    def run_once(self) -> Sample:
+        """As its parent, and remember the sample."""
+        sample = super().run_once()
+        self.samples.append(sample)
+        return sample
+
+
+class Recorder:
+    """Launches as `run_launch` yields them, each beside the samples that its record was made from."""
+
+    def __init__(self, place: LaunchSetup, device: str) -> None:
+        self._place = replace(place, open_worker=self._opened)
+        self._device = device
+        self._workers: dict[str, RecordedWorker] = {}
+
+    def _opened(self, side: str, root: Path) -> RecordedWorker:
+        worker = self._workers[side] = RecordedWorker(side, root, self._device)
+        worker.samples = []
+        return worker
+
+    def launch(self, cases: Sequence[LaunchCase], number: int) -> Iterator[tuple[CaseRun, dict[str, list[Sample]]]]:
+        """Every case of one launch: its record, and each side's samples in the order in which they were taken."""
+        for run in run_launch(self._place, cases, launch=number, look=1):
+            taken = {side: worker.samples for side, worker in self._workers.items()}
+            for worker in self._workers.values():
+                worker.samples = []
+            yield run, taken
+
+
+def rounds_of(samples: Mapping[str, Sequence[Sample]], side: str) -> str:
+    """The log-ratio of every round of a case, in a cell; samples of a side come in pairs, there and back."""
+    base, own = (list(zip(samples[one][::2], samples[one][1::2], strict=True)) for one in (BASE, side))
+    return " ".join(f"{value:.4f}" for value in round_log_ratios(base, own))
+
+
+def rows_of(run: CaseRun, samples: Mapping[str, Sequence[Sample]], commit: str) -> list[dict[str, Any]]:
     """One row per side."""
     return [
         {
@@ -73,6 +116,8 @@ def rows_of(run: CaseRun, commit: str) -> list[dict[str, Any]]:
             "canary_bytes_per_s": f"{run.canary_bytes_per_s[side]:.4e}",
             "others_cpu_share": f"{run.others_cpu_share:.3f}",
             "commit": commit[:7],
+            "started_s": f"{time.time():.0f}",
+            "round_log_ratios": rounds_of(samples, side) if side != BASE else "",
         }
         for side, seconds in run.median_s.items()
     ]
@@ -119,14 +164,15 @@ def collect(data: Path, num_launches: int, *, max_s: float) -> None:
     if len(stored):
         check_same(json.loads((data / "machine.json").read_text()), facts, data)
     write_json(data / "machine.json", facts)
-    place = launch_setup(dict.fromkeys(PLANTED, root), "cpu", machine)
+    recorder = Recorder(launch_setup(dict.fromkeys(PLANTED, root), "cpu", machine), "cpu")
     launch_cases = [
         LaunchCase(name=case.name, specs={side: planted[side][case.name] for side in PLANTED}) for case in cases
     ]
     launch = int(stored["launch"].max()) + 1 if len(stored) else 0
     num_refused = 0
     while fewest_counting(stored) < num_launches and time.monotonic() - started < max_s:
-        runs = list(run_launch(place, launch_cases, launch=launch, look=1))
+        seen = list(recorder.launch(launch_cases, launch))
+        runs = [run for run, _ in seen]
         launch += 1
         if refused := [run for run in runs if run.refusals]:
             num_refused += 1
@@ -134,7 +180,7 @@ def collect(data: Path, num_launches: int, *, max_s: float) -> None:
             if num_refused == MAX_REFUSED:
                 raise ValueError(f"{MAX_REFUSED} launches had a case that could not be run, the last is named above")
             continue
-        new = pd.DataFrame([row for run in runs for row in rows_of(run, commit)])
+        new = pd.DataFrame([row for run, samples in seen for row in rows_of(run, samples, commit)])
         stored = pd.concat([stored, new]) if len(stored) else new
         stored.to_csv(path.with_suffix(".partial"), index=False)
         path.with_suffix(".partial").replace(path)

@@ -47,7 +47,12 @@ def run_rounds(sides: Mapping[str, Runnable], *, num_rounds: int, rng: random.Ra
 
 def log_ratio(base: Sequence[tuple[Sample, Sample]], candidate: Sequence[tuple[Sample, Sample]]) -> float:
     """Theta of one launch: the median over rounds of log(candidate / base)."""
-    return statistics.median(_log_s(b) - _log_s(a) for a, b in zip(base, candidate, strict=True))
+    return statistics.median(round_log_ratios(base, candidate))
+
+
+def round_log_ratios(base: Sequence[tuple[Sample, Sample]], candidate: Sequence[tuple[Sample, Sample]]) -> list[float]:
+    """log(candidate / base) of every round, of the geometric mean of its two calls."""
+    return [_log_s(b) - _log_s(a) for a, b in zip(base, candidate, strict=True)]
 
 
 def median_s(pairs: Sequence[tuple[Sample, Sample]]) -> float:
