@@ -73,7 +73,7 @@ def gate(
 ) -> None:
     """Did this change make a kernel slower? Exit 0 no; 1 SLOW, WRONG, MISSING; 3 INVALID; 5 AMBIGUOUS with --strict."""
     from kinetics.gate.bencher_metrics import bencher_metrics
-    from kinetics.gate.gate_file import verdicts_of
+    from kinetics.gate.gate_file import told_verdicts
     from kinetics.gate.runs import gate_against_files, gate_in_lockstep
     from kinetics.gate.verdicts import exit_code
 
@@ -101,7 +101,7 @@ def gate(
     if bmf_file:
         write_json(bmf_file, bencher_metrics(document))
     _show(document, path, markdown_file=markdown_file, as_json=as_json)
-    raise typer.Exit(_lost_code(document) or exit_code(verdicts_of(document), is_strict=strict))
+    raise typer.Exit(_lost_code(document) or exit_code(told_verdicts(document), is_strict=strict))
 
 
 @app.command("self-test", epilog="Example: kinetics gate self-test --launches 20")

@@ -33,6 +33,11 @@ SAME_CODE = "same code, not timed"
 """Why a case is SAME of which there is no time."""
 
 
+_WORK = ("num_bytes", "flop", "num_launches")
+_MOST_WORK = 2**63
+"""Of a call; more is no number of bytes or FLOP that was counted."""
+
+
 class Mode(Enum):
     """What a run of the gate compared."""
 
@@ -81,6 +86,11 @@ def verdicts_of(document: Mapping[str, Any]) -> list[CaseVerdict]:
     ] + [CaseVerdict(case=name, verdict=Verdict.MISSING, reason=DELETED) for name in deleted]
 
 
+def told_verdicts(document: Mapping[str, Any]) -> list[CaseVerdict]:
+    """The verdicts that a document holds, whoever judged."""
+    return [checked_exactly(row, CaseVerdict) for row in document["verdicts"]]
+
+
 def same_cases(document: Mapping[str, Any]) -> set[str]:
     """The cases that are the same code on both sides, and so were not timed."""
     return {name for name, found in document.get("identity", {}).items() if found["is_same"]}
@@ -119,6 +129,11 @@ class _Settings(msgspec.Struct):
     num_launches_per_look: int | None = None
 
 
+class _Referee(msgspec.Struct):
+    remarks: list[str] = msgspec.field(default_factory=list)
+    own_verdicts: dict[str, Verdict] = msgspec.field(default_factory=dict)
+
+
 class _GateFile(msgspec.Struct):
     """What every file of the gate says, and what some modes add. The evidence is checked record by record."""
 
@@ -136,6 +151,7 @@ class _GateFile(msgspec.Struct):
     baselines: dict[str, StoredBaseline] | None = None
     base: _Base | None = None
     base_grid: BaseGrid = msgspec.field(default_factory=BaseGrid)
+    referee: _Referee = msgspec.field(default_factory=_Referee)
     identity: dict[str, Identity] = msgspec.field(default_factory=dict)
     instructions: dict[str, Instructions] = msgspec.field(default_factory=dict)
 
@@ -164,6 +180,19 @@ def read_gate_file(path: Path) -> Document:
     return document
 
 
+def read_self_test(path: Path) -> Document:
+    """A file of `kinetics gate self-test`.
+
+    Raises: DataFileError, in one line naming the file, if it is not one.
+    """
+    document = read_gate_file(path)
+    if document["mode"] != Mode.SELF_TEST.value:
+        raise DataFileError(
+            f"{path}: must be a file of kinetics gate self-test, got one of mode {document['mode']}; move it away"
+        )
+    return document
+
+
 def _check_version(document: Document) -> None:
     """Raises: ValueError if a part that judging or a table takes is missing or another's."""
     file = checked(document, _GateFile)
@@ -177,18 +206,34 @@ def _check_version(document: Document) -> None:
     ):  # fmt: skip
         for row in rows or ():
             checked_exactly(row, kind)
+    for name, value in asdict(file.ceilings).items():
+        _check_positive(value, f"ceilings.{name}")
+    for case, baseline in (file.baselines or {}).items():
+        for value in baseline.log_values:
+            _check_finite(value, f"baselines.{shown(case)}.log_values")
     for number, row in enumerate(file.runs):
         _check_run(case_run(row), number)
 
 
 def _check_run(run: CaseRun, number: int) -> None:
-    """Raises: ValueError if a launch that counts lacks the candidate's time, or any time is none."""
+    """Raises: ValueError if a launch that counts lacks the candidate's time or work, or any time is none."""
     for name, values in (("median_s", run.median_s), ("canary_bytes_per_s", run.canary_bytes_per_s)):
         if run.counts and CANDIDATE not in values:
             raise ValueError(f"runs[{number}].{name} must tell the candidate's, got {shown(values)}")
         for value in values.values():
-            if not 0.0 < value < math.inf:
-                raise ValueError(f"runs[{number}].{name} must be positive and finite, got {shown(value)}")
+            _check_positive(value, f"runs[{number}].{name}")
     for value in run.log_ratios.values():
-        if not math.isfinite(value):
-            raise ValueError(f"runs[{number}].log_ratios must be finite, got {shown(value)}")
+        _check_finite(value, f"runs[{number}].log_ratios")
+    for name in _WORK if run.counts else ():
+        if not 0 <= run.work.get(name, -1) <= _MOST_WORK:
+            raise ValueError(f"runs[{number}].work must tell {name}, got {shown(run.work)}")
+
+
+def _check_positive(value: float, name: str) -> None:
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {shown(value)}")
+
+
+def _check_finite(value: float, name: str) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {shown(value)}")

@@ -28,7 +28,8 @@ _DEATH_TIMEOUT_S = 5.0
 _BRIEF_SPINNING = {"GOMP_SPINCOUNT": "10000"}
 """OpenMP threads wait for more work by spinning, by default for milliseconds and so into the twin's turn: that was seen
 to spread the log-ratios of single rounds from 7 % to 50 % on two cores. This keeps them awake for about 0.1 ms."""
-_SCRIPT = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("worker.py")
+"""This checkout's worker."""
 
 Reply = dict[str, Any]
 
@@ -65,7 +66,7 @@ class WorkerProcess:
     Raises: WorkerLost from every request, if the process is gone or silent for too long.
     """
 
-    def __init__(self, name: str, root: Path, device: str, *, script: Path = _SCRIPT) -> None:
+    def __init__(self, name: str, root: Path, device: str, *, script: Path = WORKER) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | _BRIEF_SPINNING

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from kinetics.gate.checkout import checked_out, commit_of, repository_root
 from kinetics.gate.circumstances import circumstances
 from kinetics.gate.decision import MIN_LAUNCHES
 from kinetics.gate.evidence import BASE, CANDIDATE
-from kinetics.gate.gate_file import Mode, complete, header, read_gate_file, same_cases
+from kinetics.gate.gate_file import Mode, complete, header, read_gate_file, read_self_test, same_cases
 from kinetics.gate.identity import identities
 from kinetics.gate.instructions import instructions
 from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
-from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
+from kinetics.gate.referee import judge_by_base, referee
 from kinetics.gate.self_test import case_plans, plan_for
 from kinetics.gate.sequential import LOOKS, RULE
 from kinetics.gate.session import Machine, Say, Session, launch_setup, probe_machine, take_two_looks, until_lost
@@ -81,8 +82,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
     base_commit = commit_of(root, base)
     with ExitStack() as stack:
         base_root = stack.enter_context(checked_out(root, base_commit))
-        site = _site(request, root, say)
-        _check_starts(base_root, request.device, base_commit)
+        site = _site(request, root, say, base_root=base_root)
         if (base_commit, False) == (site.commit, site.is_dirty):
             say("the base is the candidate: every verdict but SAME and AMBIGUOUS would be a false one")
         plans, why_not = _plans(site, request)
@@ -90,7 +90,10 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
             say(why_not)
         plans, base_grid = joined(plans, told_grid(base_root, site.machine.kind, request.grid.value))
         roots = {BASE: base_root, CANDIDATE: root}
-        found = {} if request.times_all else _identities(roots, request.device, plans, say)
+        judging = referee(base_root, root, request.device)
+        found = (
+            {} if request.times_all or judging.is_witness_changed else _identities(roots, request.device, plans, say)
+        )
         counted = _instructions(roots, request.device, plans, found, say) if site.machine.kind == "cpu" else {}
         document = _document(
             site,
@@ -99,11 +102,13 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
             plans,
             base={"revision": base, "id": base_commit},
             base_grid=asdict(base_grid),
+            referee={"remarks": judging.remarks},
             identity=found,
             instructions=counted,
         )
-        place = launch_setup(roots, request.device, site.machine)
-        session = Session(place, document, journal_at=site.journal_at, say=say)
+        place = launch_setup(roots, request.device, site.machine, script=judging.worker)
+        judge = partial(judge_by_base, base_root=base_root)
+        session = Session(place, document, journal_at=site.journal_at, say=say, judge=judge)
         return _judge_and_write(session, plans, (BASE, CANDIDATE), request)
 
 
@@ -205,9 +210,9 @@ def _instructions(
     return {name: asdict(one) for name, one in instructions(roots, device, specs).items()}
 
 
-def _site(request: GateRequest, root: Path, say: Say) -> _Site:
+def _site(request: GateRequest, root: Path, say: Say, *, base_root: Path | None = None) -> _Site:
     say("measuring this machine's ceilings")
-    machine = probe_machine(root, request.device)
+    machine = probe_machine(root, request.device, base_root=base_root)
     commit, is_dirty = source_state(root)
     folder = (request.results_dir or root / RUNS) / str(machine.facts["device_slug"])
     check_writable(folder / "gate")
@@ -221,7 +226,7 @@ def _site(request: GateRequest, root: Path, say: Say) -> _Site:
 
 def _plans(site: _Site, request: GateRequest) -> tuple[list[CasePlan], str | None]:
     path = _self_test_path(site, request.grid)
-    known = read_gate_file(path) if path.exists() else None
+    known = read_self_test(path) if path.exists() else None
     cases = gate_cases(request.grid, site.machine.kind)
     return case_plans(cases, known, site.machine.facts, num_launches=JUDGED_LAUNCHES)
 
@@ -253,14 +258,6 @@ def _document(site: _Site, request: GateRequest, mode: Mode, plans: Sequence[Cas
 
 def _launch_cases(plans: Sequence[CasePlan], sides: Sequence[str]) -> list[LaunchCase]:
     return [LaunchCase(name=plan.name, specs=dict.fromkeys(sides, plan.spec)) for plan in plans]
-
-
-def _check_starts(root: Path, device: str, commit: str) -> None:
-    with WorkerProcess(BASE, root, device) as worker:
-        try:
-            worker.facts()
-        except CaseRefused as refusal:
-            raise WorkerLost(f"the base revision {commit[:7]} is too old for this gate: {refusal}") from None
 
 
 def _check_launches(num_launches: int, least: int) -> None:

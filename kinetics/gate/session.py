@@ -16,7 +16,7 @@ from typing import Any
 from kinetics.gate.evidence import BASE, CANDIDATE, CaseRun
 from kinetics.gate.gate_file import Mode, baselines_of, complete
 from kinetics.gate.launch import LaunchCase, LaunchSetup, Worker, run_launch
-from kinetics.gate.process import CaseRefused, WorkerLost, WorkerProcess
+from kinetics.gate.process import WORKER, CaseRefused, WorkerLost, WorkerProcess
 from kinetics.gate.stored import is_stored_flagged
 from kinetics.gate.verdicts import CasePlan, is_flagged
 from kinetics.gate.watch import Watch, gpu_complaint, nvidia_smi, own_cpu_s
@@ -25,6 +25,8 @@ from kinetics.results.store import Document
 
 INTERRUPTED = "interrupted"
 Say = Callable[[str], None]
+Judge = Callable[[Document], None]
+"""Puts the verdicts into a document that holds the evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +42,35 @@ class Machine:
         return str(self.facts["device_kind"])
 
 
-def probe_machine(root: Path, device: str) -> Machine:
-    """Look at the device through a worker of its own, so that no context of this process stays on it.
+def probe_machine(root: Path, device: str, *, base_root: Path | None = None) -> Machine:
+    """Look at the device through workers of their own, so that no context of this process stays on it.
 
-    Raises: ValueError if the checkout or the device cannot be used; WorkerLost.
+    Ceilings are measured by the base where there is one: a candidate's would let its own times pass.
+    Raises: ValueError if the checkout or the device cannot be used; WorkerLost, also for a base that is too old.
     """
     with WorkerProcess(CANDIDATE, root, device) as worker:
         try:
             facts = worker.facts()
             dtype = "float32" if facts["device_kind"] == "cpu" else "bfloat16"
-            return Machine(facts=facts, ceilings=worker.probe(dtype))
+            ceilings = worker.probe(dtype) if base_root is None else {}
         except CaseRefused as refusal:
             raise ValueError(f"the checkout at {root} cannot measure on {device}: {refusal}") from None
+    if base_root is not None:
+        with WorkerProcess(BASE, base_root, device) as worker:
+            try:
+                ceilings = worker.probe(dtype)
+            except CaseRefused as refusal:
+                raise WorkerLost(
+                    f"the base revision {base_root.name[:7]} is too old for this gate: {refusal}"
+                ) from None
+    return Machine(facts=facts, ceilings=ceilings)
 
 
-def launch_setup(roots: Mapping[str, Path], device: str, machine: Machine) -> LaunchSetup:
-    """Launches by worker processes on this machine."""
+def launch_setup(roots: Mapping[str, Path], device: str, machine: Machine, *, script: Path = WORKER) -> LaunchSetup:
+    """Launches by worker processes on this machine, all of which run `script`."""
 
     def open_worker(side: str, root: Path) -> AbstractContextManager[WorkerProcess]:
-        return WorkerProcess(side, root, device)
+        return WorkerProcess(side, root, device, script=script)
 
     def watch(workers: Sequence[Worker]) -> Watch:
         processes = [worker for worker in workers if isinstance(worker, WorkerProcess)]
@@ -74,8 +86,11 @@ def launch_setup(roots: Mapping[str, Path], device: str, machine: Machine) -> La
 class Session:
     """The evidence of one run, on disk record by record."""
 
-    def __init__(self, place: LaunchSetup, document: Document, *, journal_at: Path, say: Say) -> None:
+    def __init__(
+        self, place: LaunchSetup, document: Document, *, journal_at: Path, say: Say, judge: Judge = complete
+    ) -> None:
         self.document = document
+        self._judge = judge
         self._place = place
         self.say = say
         self._started = time.monotonic()
@@ -141,7 +156,7 @@ class Session:
         self.document["lost"] = lost
         if lost is not None:
             self.document["is_partial"] = True
-        complete(self.document)
+        self._judge(self.document)
         self._journal.finish(path, self.document)
         return self.document
 

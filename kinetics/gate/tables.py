@@ -14,6 +14,7 @@ from kinetics.gate.decision import Verdict
 from kinetics.gate.error_rates import clopper_pearson
 from kinetics.gate.evidence import BASE, CANDIDATE
 from kinetics.gate.gate_file import Mode
+from kinetics.gate.referee import referee_remarks
 from kinetics.gate.union import BaseGrid, grid_remarks
 from kinetics.results.store import Document
 from kinetics.specs.units import format_seconds
@@ -94,6 +95,7 @@ def remarks(document: Document) -> list[str]:
     }
     found.append(", ".join(f"{count} {name}" for name, count in counts.items() if count))
     found += grid_remarks(BaseGrid(**document.get("base_grid", {})))
+    found += referee_remarks(document.get("referee", {}))
     found += _code_remarks(document)
     found += _open_remark(document)
     for row in document["verdicts"]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +9,12 @@ from typing import Annotated
 
 import msgspec
 
+from kinetics.gate.base_answers import ask_base
 from kinetics.gate.decision import MIN_MARGIN
 from kinetics.gate.verdicts import CasePlan
 
 DELETED = "only the base's grid has it"
 _SCRIPT = Path(__file__).with_name("grid_of.py")
-_TIMEOUT_S = 120.0
 
 
 class ToldCase(msgspec.Struct, frozen=True):
@@ -43,17 +40,7 @@ class BaseGrid:
 
 def told_grid(root: Path, device_kind: str, grid: str) -> list[ToldCase] | str:
     """The gate cases of the checkout at `root`; in their place, in a line, why it tells none."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    try:
-        done = subprocess.run(  # noqa: S603 - this interpreter, our own script
-            [sys.executable, "-P", str(_SCRIPT), str(root), device_kind, grid],
-            cwd=root, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return msgspec.json.decode(done.stdout, type=list[ToldCase])
-    except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
-        return str(error).splitlines()[0]
+    return ask_base(_SCRIPT, root, (device_kind, grid), list[ToldCase])
 
 
 def joined(plans: Sequence[CasePlan], told: Sequence[ToldCase] | str) -> tuple[list[CasePlan], BaseGrid]:

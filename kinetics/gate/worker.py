@@ -1,8 +1,8 @@
 """One side of a comparison: a process that imports one checkout, prepares one case at a time, and runs it when told.
 
-Runs as a script, `python -P worker.py ROOT DEVICE`, and speaks JSON lines on stdin and stdout. The protocol and the
-stopwatch are the candidate's on both sides: `measure/timing.py` is loaded from this script's own checkout, so that a
-change to the way of timing cannot pass for a change of speed. Everything that is timed or proved comes from the
+Runs as a script, `python -P worker.py ROOT DEVICE`, and speaks JSON lines on stdin and stdout. Protocol and stopwatch
+are the same on both sides, the base's where it has them: `measure/timing.py` is loaded from this script's own checkout,
+so that a change to the way of timing cannot pass for a change of speed. All that is timed or proved comes from the
 checkout at ROOT, through its `kinetics.measure.prepared_case` alone; revisions from before that module are served by
 `revision_before_door.py`, and older ones are refused in one line.
 """
@@ -33,6 +33,8 @@ _LOST_DEVICE = ("OutOfMemoryError", "AcceleratorError")
 """torch's; after the second no call works any more, and the first says nothing of the case."""
 _LOST_DEVICE_WORDS = ("CUDA error", "illegal memory access")
 """torch's, and Triton's own word for the same fault: `Triton Error [CUDA]: an illegal memory access ...`."""
+PROTOCOL = 1
+"""Of requests and replies, and of what a reply's numbers mean; another gate looks for this line before it talks."""
 DOOR_VERSIONS = (1,)
 """Versions of `kinetics.measure.prepared_case` that this worker can talk to."""
 _BEFORE_DOOR = ("kinetics/environment.py", "kinetics/workloads.py", "kinetics/steps/workload.py")

@@ -9,6 +9,7 @@ WHOLE = {
     "median_s": {"base": 1e-3, "candidate": 1e-3},
     "canary_bytes_per_s": {"base": 1e9, "candidate": 1e9},
     "log_ratios": {"candidate": 0.0},
+    "work": {"num_bytes": 1, "flop": 1, "num_launches": 1},
 }
 
 
@@ -29,6 +30,8 @@ def test_a_whole_launch_a_refused_one_and_a_disturbed_one_are_taken():
         ({"canary_bytes_per_s": {"base": 1e9}}, r"runs\[3\].canary_bytes_per_s must tell the candidate's"),
         ({"median_s": {"base": -1.0, "candidate": 1.0}}, r"runs\[3\].median_s must be positive and finite, got -1.0"),
         ({"canary_bytes_per_s": {"candidate": float("nan")}}, "must be positive and finite, got nan"),
+        ({"work": {"num_bytes": 1, "flop": 1}}, r"runs\[3\].work must tell num_launches"),
+        ({"work": {"num_bytes": -1, "flop": 1, "num_launches": 1}}, r"runs\[3\].work must tell num_bytes"),
         ({"log_ratios": {"candidate": float("inf")}}, r"runs\[3\].log_ratios must be finite, got inf"),
     ],
 )
