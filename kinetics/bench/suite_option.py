@@ -6,7 +6,9 @@ The run collects nothing itself: it starts pytest in a checkout of the base and 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -66,6 +68,8 @@ def run_gate(config: pytest.Config) -> int:
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its evidence, too
     try:
+        if _named(config) and all(map(_is_our_own, _named(config))):
+            return _run_own_gate(config)
         document, path = gate_suite(_request(config), say)
         _show(document, path, config)
     except (ValueError, RuntimeError) as error:
@@ -91,9 +95,10 @@ def _request(config: pytest.Config) -> SuiteRequest:
     root = checkout_at(start)
     arguments = relative_arguments(without_gate_options(map(str, config.invocation_params.args)), start, root)
     files = tuple(word for word in arguments if not word.startswith("-") and (start / word.split("::")[0]).exists())
-    if any((start / word.split("::")[0]).resolve().is_relative_to(benchmarks_folder()) for word in files):
+    if any(map(_is_our_own, _named(config))):
         raise ValueError(
-            "benchmarks of kinetics itself are judged by kinetics gate --base REVISION; name tests of yours"
+            "benchmarks of kinetics itself are judged by cases of their own, got other tests beside them; "
+            "name either alone"
         )
     out = config.getoption("kinetics_gate_out")
     has_cache = config.pluginmanager.hasplugin("cacheprovider")
@@ -115,6 +120,41 @@ def _request(config: pytest.Config) -> SuiteRequest:
         folder=cache,
         out=start / out if out else None,
     )
+
+
+def _named(config: pytest.Config) -> list[Path]:
+    """The files and folders that the arguments name."""
+    start = config.invocation_params.dir
+    words = without_gate_options(map(str, config.invocation_params.args))
+    named = [start / word.split("::")[0] for word in words if not word.startswith("-")]
+    return [path.resolve() for path in named if path.exists()]
+
+
+def _is_our_own(path: Path) -> bool:
+    return path.is_relative_to(benchmarks_folder())
+
+
+def _run_own_gate(config: pytest.Config) -> int:
+    """`kinetics gate --base`, whose cases are the suite's own benchmarks; its exit code.
+
+    Raises: ValueError naming an option that these cases do not have.
+    """
+    for name, why in (("--kinetics-gate-budget", "budgets stand in kinetics/gate/cases.py"),
+                      ("--kinetics-gate-build", "nothing is built")):  # fmt: skip
+        if any(str(word).partition("=")[0] == name for word in config.invocation_params.args):
+            raise ValueError(f"{name} must be left out for the benchmarks of kinetics itself: {why}")
+    words = [
+        "--base",
+        config.getoption("kinetics_gate"),
+        "--minutes",
+        f"{_number(config, '--kinetics-gate-minutes'):g}",
+    ]
+    for option in ("out", "markdown", "bmf"):
+        if value := config.getoption(f"kinetics_gate_{option}"):
+            words += [f"--{option}", value]
+    command = [sys.executable, "-m", "kinetics", "gate", *words]
+    print(f"pytest --kinetics-gate: {shlex.join(['kinetics', *command[3:]])}", file=sys.stderr, flush=True)
+    return subprocess.run(command, cwd=config.invocation_params.dir, check=False).returncode  # noqa: S603 - ourselves
 
 
 def without_gate_options(arguments: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch.nn.functional import cross_entropy
 
+from kinetics.files.atomic import written_aside
 from kinetics.mini.batches import Batch, TokenKind, draw_batch
 from kinetics.mini.contest import GENERATOR_VERSION
 from kinetics.mini.family import MAX_MISSES, mini_spec
@@ -133,9 +134,8 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        with written_aside(path) as partial:
+            torch.save(state, partial)
 
     @classmethod
     def resume(cls, path: Path, plan: TrainingPlan) -> Trainer:

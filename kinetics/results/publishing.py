@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 from kinetics.files.atomic import writing, written_aside
@@ -125,7 +126,7 @@ def _copy_tables(source: Path, target: Path) -> None:
     """Tables and figures alone, links and anything hidden left behind."""
     if not source.is_dir() or source.is_symlink():
         return
-    staged = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    staged = target.with_name(f".{target.name}.{os.getpid()}-{token_hex(4)}.partial")
     for path in sorted(source.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
         if path.is_file() and not path.is_symlink() and path.suffix in _TABLE_SUFFIXES and not is_hidden:

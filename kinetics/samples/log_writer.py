@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +84,8 @@ class SampleLog:
             ) from error
         _locked(path, descriptor)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # reading a pipe would wait for a writer for ever
+                raise DataFileError(f"{path}: must be a file, got a pipe or a device; choose another folder with --out")
             return cls._resumed(path, descriptor, header)
         except BaseException:
             os.close(descriptor)

@@ -92,11 +92,28 @@ def test_a_termination_signal_keeps_and_judges_what_was_measured(tmp_path):
     assert git(root, "worktree", "list").count("\n") == 0
 
 
-def test_outside_git_and_on_kinetics_own_benchmarks_it_says_what_to_do(tmp_path):
+def test_outside_git_it_says_what_to_do(tmp_path):
     done = run_pytest(tmp_path, "--kinetics-gate", "HEAD")
     assert (done.returncode, "must run inside a git checkout" in done.stderr) == (2, True)
-    done = run_pytest(ROOT, "bench", "--kinetics-gate", "HEAD")
-    assert (done.returncode, "kinetics gate --base REVISION" in done.stderr) == (2, True)
+
+
+def test_the_suites_own_benchmarks_go_to_its_own_gate():
+    done = run_pytest(ROOT, "bench", "--kinetics-gate", "no such", "--kinetics-gate-minutes=2", "--kinetics-gate-bmf=b")
+    assert "kinetics gate --base 'no such' --minutes 2 --bmf b\n" in done.stderr
+    assert (done.returncode, "--base must name a commit of" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["bench", "tests"], "got other tests beside them; name either alone"),
+        (["bench", "--kinetics-gate-budget=3"], "budgets stand in kinetics/gate/cases.py"),
+        (["bench/test_kernels.py", "--kinetics-gate-build", "make"], "nothing is built"),
+    ],
+)
+def test_what_the_suites_own_benchmarks_have_not_is_refused(arguments, line):
+    done = run_pytest(ROOT, *arguments, "--kinetics-gate", "HEAD")
+    assert (done.returncode, line in done.stderr) == (2, True), done.stderr
 
 
 def test_a_side_of_the_gate_starts_no_gate(tmp_path):

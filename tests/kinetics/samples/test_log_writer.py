@@ -222,3 +222,11 @@ def test_every_line_is_synced_whole_before_append_returns(path, monkeypatch):
             log.append(sample("a", number))
         assert synced[-1] == path.stat().st_size
     assert len(set(synced)) == 4
+
+
+def test_a_pipe_is_refused_and_not_waited_for(path):
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(DataFileError, match="must be a file, got a pipe or a device"):
+        SampleLog.resume(path, HEADER)
+    assert path.is_fifo()
