@@ -1,148 +1,206 @@
-"""Error rates of the gate from stored launches with planted slow-downs, beside the rule people use instead. Pure.
+"""What the gate's verdicts are worth: from stored launches with planted slow-downs, beside the rule others use. Pure.
 
-Decisions are drawn, with replacement, from the launches of one case; a decision takes five launches for its first look
-and five more for its second. The rule beside it is pytest-benchmark's `--benchmark-compare-fail=median:5%`: one
-run's median against the median of an earlier run.
+A decision draws launches of one case, with replacement, until `kinetics.gate.sequential` decides. What is asked: how
+often is identical code called SLOW; how often are 5 and 10 % more time found, added to the launches of identical code,
+and 5 and 10 % more work, which was run; and after how many launches. Beside it stands pytest-benchmark's
+`--benchmark-compare-fail=median:5%`: one run's median against the median of an earlier run.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from kinetics.gate.decision import MIN_MARGIN
-from kinetics.gate.error_rates import (
-    Rate,
-    clopper_pearson,
-    confirmed_rate,
-    cross_fitted,
-    first_look_rate,
-    measured_margin,
-    smallest_detectable,
-)
+from kinetics.gate.decision import MIN_MARGIN, Verdict
+from kinetics.gate.error_rates import clopper_pearson
 from kinetics.gate.evidence import BASE
+from kinetics.gate.sequential import LOOKS, decide
 from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
 
-NUM_LAUNCHES_A_LOOK = 5
+BUDGET = 0.05
+"""A slow-down below this is none: the gate's on CPUs."""
 COMPARE_FAIL_SHARE = 0.05
-MAX_FALSE_ALARMS = 0.01
-PROMISES = {"plus10": (0.025, 0.8), "plus5": (0.015, 0.6)}
-"""Per planted side: up to which launch SD, and at least which confirmed power."""
+MAX_FALSE_ALARMS = 0.005
+PROMISES = {0.10: (0.025, 0.95), 0.05: (0.015, 0.80)}
+"""Per slow-down in time: up to which launch SD, and at least which share is called SLOW."""
+NUM_DECISIONS = 2000
+_NUM_RESAMPLED, _NUM_DECISIONS_RESAMPLED = 200, 100
+_MOST = 2 * max(LOOKS)
+"""Launches that any decision takes."""
 _SEED = 40
 _METHOD = f"""\
-Every launch ran base, an identical copy, and 5 % and 10 % more context and KV budget, in whole pages, in lockstep:
-what was planted in a case stands in its row. A decision is drawn from these launches, with replacement:
-{NUM_LAUNCHES_A_LOOK} for the first look, {NUM_LAUNCHES_A_LOOK} for the second. Brackets: 95 % Clopper-Pearson intervals
-that take every launch for a trial; cases share launches, and a confirmed decision takes {2 * NUM_LAUNCHES_A_LOOK} of
-them, so the truth may lie further off. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the
-same launches, each against the base of the launch before. Measured margin: what `kinetics gate self-test` would have
-set from the copies; the copies themselves are judged half by half, each at the margin of the other half.
+Every launch ran base, an identical copy, and 5 % and 10 % more context and KV budget, in whole pages, in lockstep: what
+was planted in a case stands in its row. A decision draws launches of a case, with replacement, until the gate's
+sequential rule decides, at a budget of {100 * BUDGET:g} % and a margin of {100 * MIN_MARGIN:g} %. "More time" is added
+to the launches of the identical copy by arithmetic, so that it is the same in all cases; "more work" was run. Brackets
+behind means: the middle 95 % over {_NUM_RESAMPLED} resamplings of whole launches, which all cases share. Brackets in
+rows: 95 % Clopper-Pearson intervals that take every launch for a trial; a decision takes several, so they are too
+narrow. `compare-fail` is `--benchmark-compare-fail=median:5%` on the medians of the same launches, each against the
+base of the launch before.
 """
 
 
+def _hodges_lehmann(values: np.ndarray) -> float:
+    pairs = np.add.outer(values, values)[np.triu_indices(len(values))]
+    return float(np.median(pairs)) / 2.0
+
+
+EFFECTS: Mapping[str, Callable[[np.ndarray], float]] = {
+    "median": lambda rounds: float(np.median(rounds)),
+    "mean": lambda rounds: float(np.mean(rounds)),
+    "mean without the outer fifths": lambda rounds: float(stats.trim_mean(rounds, 0.2)),
+    "Hodges and Lehmann's": _hodges_lehmann,
+}
+"""What could be a launch's number, of the log-ratios of its rounds; the gate takes the first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SideRates:
-    """What the gate and the common rule say of one side of one case. `launch_sd`: of its own log-ratio."""
+class Rates:
+    """What the rule says of one case: shares of verdicts, and launches until then. `launch_sd`: of its log-ratio."""
 
     case: str
-    side: str
     num_launches: int
     launch_sd: float
     ratio: float
-    first_look: float
-    confirmed: float
-    confirmed_at_measured_margin: float
-    compare_fail: float
-    detectable: float
-    margin: float
+    shares: Mapping[Verdict, float]
+    mean_launches: float
+    most_launches: float
+
+    @property
+    def slow(self) -> float:
+        """Share called SLOW."""
+        return self.shares[Verdict.SLOW]
 
 
-def side_rates(launches: pd.DataFrame, case: str, side: str) -> SideRates:
-    """Rates of SLOW decisions on one side of one case."""
-    of_case = launches[launches["case"] == case]
-    values = of_case[of_case["side"] == side]["log_ratio"].tolist()
-    copies = of_case[of_case["side"] == "copy"]["log_ratio"].tolist()
-    common = {"num_launches": NUM_LAUNCHES_A_LOOK, "seed": _SEED}
-    margin = measured_margin(copies, **common)
-    sd = statistics.stdev(values)
-    at_margin = (
-        cross_fitted(confirmed_rate, values, **common)
-        if side == "copy"
-        else confirmed_rate(values, margin=margin, **common)
-    )
-    return SideRates(
+def rates_of(case: str, values: Sequence[float], *, num_decisions: int = NUM_DECISIONS) -> Rates:
+    """Decisions drawn from the log-ratios of a case's launches. `most_launches`: nine in ten take no more."""
+    rng = np.random.default_rng(_SEED)
+    decisions = [decide(rng.choice(values, _MOST).tolist(), budget=BUDGET) for _ in range(num_decisions)]
+    counts = Counter(one.verdict for one in decisions)
+    looked_at = [one.num_looked_at for one in decisions]
+    return Rates(
         case=case,
-        side=side,
         num_launches=len(values),
-        launch_sd=sd,
-        ratio=float(np.exp(np.mean(values))),
-        first_look=first_look_rate(values, margin=MIN_MARGIN, **common),
-        confirmed=confirmed_rate(values, margin=MIN_MARGIN, **common),
-        confirmed_at_measured_margin=at_margin,
-        compare_fail=_compare_fail_rate(of_case, side),
-        detectable=smallest_detectable(sd, num_launches=NUM_LAUNCHES_A_LOOK, margin=MIN_MARGIN),
-        margin=margin,
+        launch_sd=statistics.stdev(values),
+        ratio=math.exp(statistics.fmean(values)),
+        shares={verdict: counts[verdict] / num_decisions for verdict in Verdict},
+        mean_launches=statistics.fmean(looked_at),
+        most_launches=float(np.quantile(looked_at, 0.9)),
     )
+
+
+class Study:
+    """The launches that count, and what is asked of them."""
+
+    def __init__(self, launches: pd.DataFrame) -> None:
+        self.num_records = len(launches)
+        self.counting = launches[launches["others_cpu_share"] <= MAX_OTHERS_CPU_SHARE]
+        self.cases = list(dict.fromkeys(self.counting["case"]))
+
+    def log_ratios(self, case: str, side: str, *, more_time: float = 0.0) -> list[float]:
+        """Of every launch of a case; `more_time` is added (0.05 is 5 %)."""
+        rows = self.counting[(self.counting["case"] == case) & (self.counting["side"] == side)]
+        return (rows["log_ratio"] + math.log1p(more_time)).tolist()
+
+    def rates(self, side: str, *, more_time: float = 0.0) -> list[Rates]:
+        """One of every case."""
+        return [rates_of(case, self.log_ratios(case, side, more_time=more_time)) for case in self.cases]
+
+    def slow_interval(self, side: str, *, more_time: float = 0.0) -> tuple[float, float]:
+        """Of the share called SLOW, mean of all cases: its middle 95 % over resamplings of whole launches."""
+        table = self.counting[self.counting["side"] == side].pivot_table(
+            index="launch", columns="case", values="log_ratio"
+        )[self.cases]
+        values, rng = table.to_numpy() + math.log1p(more_time), np.random.default_rng(_SEED)
+        means = []
+        for _ in range(_NUM_RESAMPLED):
+            drawn = values[rng.integers(len(values), size=len(values))]
+            columns = [column[np.isfinite(column)] for column in drawn.T]
+            shares = [rates_of("", column.tolist(), num_decisions=_NUM_DECISIONS_RESAMPLED).slow for column in columns]
+            means.append(statistics.fmean(shares))
+        low, high = np.quantile(means, [0.025, 0.975])
+        return float(low), float(high)
+
+    def compare_fail(self, case: str, side: str) -> float:
+        """Share of launches whose median lies 5 % above the base's median in the launch before."""
+        of_case = self.counting[self.counting["case"] == case]
+        medians = of_case.pivot_table(index="launch", columns="side", values="median_s").sort_index()
+        earlier, later = medians[BASE].to_numpy()[:-1], medians[side].to_numpy()[1:]
+        return float(np.mean(later > (1.0 + COMPARE_FAIL_SHARE) * earlier))
+
+    def spread_by_effect(self, case: str) -> dict[str, float]:
+        """SD over launches of identical code, for each number that a launch could be given; none in older files."""
+        if "round_log_ratios" not in self.counting:
+            return {}
+        rows = self.counting[(self.counting["case"] == case) & (self.counting["side"] == "copy")]
+        rounds = [np.array([float(one) for one in cell.split()]) for cell in rows["round_log_ratios"]]
+        return {name: statistics.stdev(effect(one) for one in rounds) for name, effect in EFFECTS.items()}
 
 
 def report(launches: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """The whole study as Markdown."""
-    counting = launches[launches["others_cpu_share"] <= MAX_OTHERS_CPU_SHARE]
-    cases = list(dict.fromkeys(counting["case"]))
-    rates = {side: [side_rates(counting, case, side) for case in cases] for side in ("copy", *PROMISES)}
-    info, num_launches = facts["machine_info"], launches["launch"].nunique()
+    study = Study(launches)
+    info, specs = facts["machine_info"], facts["specs"]
     commits = " and ".join(dict.fromkeys(launches["commit"]))
     dirty = " with changes" if facts["dirty"] else ""
+    unchanged = study.rates("copy")
+    false_alarms = study.slow_interval("copy")
+    more_time = {share: study.rates("copy", more_time=share) for share in (MIN_MARGIN, *sorted(PROMISES))}
     lines = [
         "# What the gate's verdicts are worth",
         "",
-        f"{info['device']} with {info['num_cpus']} CPUs, commit {commits}{dirty}; {num_launches} launches "
-        f"of {len(cases)} cases; {len(launches) - len(counting)} of {len(launches)} records left out because other "
-        f"programs took more than {100 * MAX_OTHERS_CPU_SHARE:.0f} % of the CPUs. Written by "
+        f"{info['device']} with {info['num_cpus']} CPUs, commit {commits}{dirty}; {launches['launch'].nunique()} "
+        f"launches of {len(study.cases)} cases{_minutes(launches)}; {len(launches) - len(study.counting)} of "
+        f"{len(launches)} records left out because other programs took more than "
+        f"{100 * MAX_OTHERS_CPU_SHARE:.0f} % of the CPUs. Written by "
         "`python scripts/gate_study.py analyse` from `data/launches.csv`, which `collect` measured.",
         "",
         *_METHOD.split("\n"),
-        "## Identical code: false alarms",
+        "## Identical code",
         "",
-        *_table(rates["copy"], facts["specs"]),
+        *_table(unchanged, {"compare-fail": [study.compare_fail(case, "copy") for case in study.cases]}),
         "",
-        _pooled_line(rates["copy"], "false alarms"),
+        _mean_line(unchanged, false_alarms),
     ]
+    for share, rates in more_time.items():
+        lines += ["", f"## {100 * share:g} % more time", "", *_table(rates, {}), "",
+                  _mean_line(rates, study.slow_interval("copy", more_time=share))]  # fmt: skip
     for side, name in (("plus5", "5 % more work"), ("plus10", "10 % more work")):
-        lines += [
-            "",
-            f"## {name}: found",
-            "",
-            *_table(rates[side], facts["specs"]),
-            "",
-            _pooled_line(rates[side], "found"),
-        ]
-    return "\n".join([*lines, "", "## Promises", "", *_promises(rates)]) + "\n"
+        rates = study.rates(side)
+        planted = [_planted(specs[BASE][case], specs[side][case]) for case in study.cases]
+        columns = {"planted": planted, "compare-fail": [study.compare_fail(case, side) for case in study.cases]}
+        lines += ["", f"## {name}", "", *_table(rates, columns), "", _mean_line(rates, study.slow_interval(side))]
+    lines += _effects(study)
+    return "\n".join([*lines, "", "## Promises", "", *_promises(unchanged, false_alarms, more_time)]) + "\n"
 
 
-def _table(rates: Sequence[SideRates], specs: Mapping[str, Any]) -> list[str]:
-    columns = ("case", "planted", "time", "launch SD", "first look", "confirmed", "confirmed at the measured margin",
-               "smallest detectable", "compare-fail")  # fmt: skip
-    lines = ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
-    for one in rates:
-        cells = (
-            one.case,
-            _planted(specs[BASE][one.case], specs[one.side][one.case]),
-            f"{100 * (one.ratio - 1):+.1f} %",
-            f"{100 * one.launch_sd:.2f} %",
-            f"{100 * one.first_look:.1f} %",
-            str(clopper_pearson(one.confirmed, one.num_launches)),
-            f"{100 * one.confirmed_at_measured_margin:.1f} % (margin {100 * one.margin:.1f} %)",
-            f"+{100 * one.detectable:.1f} %",
-            f"{100 * one.compare_fail:.0f} %",
+def _table(rates: Sequence[Rates], more: Mapping[str, Sequence[float | str]]) -> list[str]:
+    columns = ("case", "launch SD", "time", "SLOW", "SAME", "FAST", "open", "launches, mean", "90 % within", *more)
+    rows = []
+    for index, one in enumerate(rates):
+        shares = (one.shares[verdict] for verdict in (Verdict.SAME, Verdict.FAST, Verdict.AMBIGUOUS))
+        added = (of[index] for of in more.values())
+        rows.append(
+            (
+                one.case,
+                f"{100 * one.launch_sd:.2f} %",
+                f"{100 * (one.ratio - 1):+.1f} %",
+                str(clopper_pearson(one.slow, one.num_launches)),
+                *(f"{100 * share:.1f} %" for share in shares),
+                f"{one.mean_launches:.1f}",
+                f"{one.most_launches:.0f}",
+                *(f"{100 * cell:.0f} %" if isinstance(cell, float) else cell for cell in added),
+            )
         )
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
 def _planted(base: Mapping[str, Any], side: Mapping[str, Any]) -> str:
@@ -155,46 +213,65 @@ def _planted(base: Mapping[str, Any], side: Mapping[str, Any]) -> str:
     return ", ".join(shares)
 
 
-def _pooled_line(rates: Sequence[SideRates], what: str) -> str:
-    return (
-        f"Mean of all cases, {what}: confirmed {_pooled(rates, [one.confirmed for one in rates])}; at the first look "
-        f"{_pooled(rates, [one.first_look for one in rates])}; at the measured margins, confirmed "
-        f"{_pooled(rates, [one.confirmed_at_measured_margin for one in rates])}; compare-fail "
-        f"{_pooled(rates, [one.compare_fail for one in rates])}."
-    )
+def _minutes(launches: pd.DataFrame) -> str:
+    """How long they took; nothing in files that do not tell."""
+    if "started_s" not in launches:
+        return ""
+    return f" within {(launches['started_s'].max() - launches['started_s'].min()) / 60:.0f} minutes"
 
 
-def _pooled(rates: Sequence[SideRates], values: Sequence[float]) -> Rate:
-    return clopper_pearson(statistics.fmean(values), max(one.num_launches for one in rates))
+def _mean_line(rates: Sequence[Rates], interval: tuple[float, float]) -> str:
+    same = statistics.fmean(one.shares[Verdict.SAME] for one in rates)
+    launches = statistics.fmean(one.mean_launches for one in rates)
+    return f"Mean of all cases: SLOW {_share(rates, interval)}, SAME {100 * same:.1f} %, after {launches:.1f} launches."
 
 
-def _promises(rates: Mapping[str, Sequence[SideRates]]) -> list[str]:
-    false_alarms = _pooled(rates["copy"], [one.confirmed for one in rates["copy"]])
-    lines = [
-        f"- Confirmed false alarms of at most {100 * MAX_FALSE_ALARMS:.0f} %: "
-        f"{_word(false_alarms.value <= MAX_FALSE_ALARMS)}, {false_alarms}."
+def _share(rates: Sequence[Rates], interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * statistics.fmean(one.slow for one in rates):.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def _effects(study: Study) -> list[str]:
+    """Which number of a launch spreads least."""
+    spreads = {case: study.spread_by_effect(case) for case in study.cases}
+    if not all(spreads.values()):
+        return []
+    lines = ["", "## What number a launch is given", "",
+             "SD over launches of identical code, were the log-ratio of a launch made otherwise of its rounds:", "",
+             "| case | " + " | ".join(EFFECTS) + " |", "| --- " * (1 + len(EFFECTS)) + "|"]  # fmt: skip
+    lines += [
+        "| " + " | ".join([case, *(f"{100 * found[name]:.2f} %" for name in EFFECTS)]) + " |"
+        for case, found in spreads.items()
     ]
-    for side, (max_sd, power) in PROMISES.items():
-        for one in rates[side]:
-            shift = (
-                f"- {one.case}, {side.removeprefix('plus')} % more work, time {100 * (one.ratio - 1):+.1f} %, "
-                f"launch SD {100 * one.launch_sd:.2f} %: "
+    first = next(iter(EFFECTS))
+    means = [
+        f"{name} {statistics.geometric_mean(found[name] / found[first] for found in spreads.values()):.2f}"
+        for name in EFFECTS
+    ]
+    return [*lines, "", f"Over the {first}'s, geometric mean of all cases: {', '.join(means[1:])}."]
+
+
+def _promises(
+    unchanged: Sequence[Rates], false_alarms: tuple[float, float], more_time: Mapping[float, Sequence[Rates]]
+) -> list[str]:
+    is_kept = statistics.fmean(one.slow for one in unchanged) <= MAX_FALSE_ALARMS
+    lines = [
+        f"- Identical code called SLOW in at most {100 * MAX_FALSE_ALARMS:.1f} %: {_word(is_kept)}, "
+        f"{_share(unchanged, false_alarms)}."
+    ]
+    for share, (max_sd, power) in PROMISES.items():
+        for one in more_time[share]:
+            promise = (
+                f"at least {100 * power:.0f} % promised: {_word(one.slow >= power)}"
+                if one.launch_sd <= max_sd
+                else f"nothing promised above an SD of {100 * max_sd:.1f} %"
             )
-            if one.launch_sd <= max_sd:
-                lines.append(
-                    f"{shift}power {one.confirmed:.2f}, at least {power} promised: {_word(one.confirmed >= power)}."
-                )
-            else:
-                lines.append(f"{shift}nothing promised above {100 * max_sd:.1f} %; sees +{100 * one.detectable:.1f} %.")
+            lines.append(
+                f"- {one.case}, {100 * share:g} % more time, launch SD {100 * one.launch_sd:.2f} %: SLOW in "
+                f"{100 * one.slow:.1f} %, {promise}."
+            )
     return lines
 
 
 def _word(is_reached: bool) -> str:
     return "reached" if is_reached else "missed"
-
-
-def _compare_fail_rate(of_case: pd.DataFrame, side: str) -> float:
-    """Share of launches whose median lies 5 % above the base's median in the launch before."""
-    medians = of_case.pivot_table(index="launch", columns="side", values="median_s").sort_index()
-    earlier, later = medians[BASE].to_numpy()[:-1], medians[side].to_numpy()[1:]
-    return float(np.mean(later > (1.0 + COMPARE_FAIL_SHARE) * earlier))
