@@ -1,4 +1,4 @@
-"""How many launches does the gate's sequential rule take, and how often does it err? By simulation, and from a study.
+"""How many launches does the gate's sequential rule take, and how often does it err? By simulation.
 
 python scripts/simulate_gate.py                   normal launches of several spreads, about ten minutes
 python scripts/simulate_gate.py --decisions 200   the same, roughly, in half a minute
@@ -10,15 +10,10 @@ import argparse
 import math
 import random
 from collections.abc import Callable
-from pathlib import Path
-
-import pandas as pd
 
 from kinetics.gate.decision import Verdict
 from kinetics.gate.sequential import decide
-from kinetics.gate.watch import MAX_OTHERS_CPU_SHARE
 
-STUDY = Path(__file__).resolve().parents[1] / "results" / "gate-study" / "data" / "launches.csv"
 SPREADS = (0.005, 0.015, 0.025, 0.04, 0.06)
 SLOW_DOWNS = (0.0, 0.01, 0.05, 0.10)
 Draw = Callable[[], float]
@@ -48,11 +43,6 @@ def main() -> None:
         for shift in SLOW_DOWNS:
             name = f"SD {100 * sd:g} %, {100 * shift:+g} %"
             print(line_of(name, lambda sd=sd, shift=shift: rng.gauss(math.log1p(shift), sd), **asked), flush=True)  # type: ignore[misc]
-    launches = pd.read_csv(STUDY)
-    launches = launches[(launches["others_cpu_share"] <= MAX_OTHERS_CPU_SHARE) & (launches["side"] != "base")]
-    for (case, side), rows in launches.groupby(["case", "side"], sort=False):
-        values = rows["log_ratio"].tolist()
-        print(line_of(f"{case}, {side}", lambda values=values: rng.choice(values), **asked), flush=True)  # type: ignore[misc]
 
 
 if __name__ == "__main__":

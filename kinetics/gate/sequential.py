@@ -9,7 +9,7 @@ Errors, for launches that are normal and independent: a look errs in at most 1 %
 cases that lie exactly on the boundary, where the sum over the seventeen looks would allow 17 %. A false SLOW must
 happen twice: 0.6 % if the case is slower by just the margin, 0.05 % if it is unchanged, at any spread up to 6 %. A
 case that is slower by exactly its budget is called SAME in at most 12 %. `scripts/simulate_gate.py` simulates
-these, and draws them from stored launches.
+these; `scripts/gate_study.py` draws them from stored launches.
 """
 
 from __future__ import annotations
