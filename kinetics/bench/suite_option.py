@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
 
@@ -69,7 +68,7 @@ def run_gate(config: pytest.Config) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its evidence, too
     try:
         if _named(config) and all(map(_is_our_own, _named(config))):
-            return _run_own_gate(config)
+            _become_own_gate(config)
         document, path = gate_suite(_request(config), say)
         _show(document, path, config)
     except (ValueError, RuntimeError) as error:
@@ -123,25 +122,23 @@ def _request(config: pytest.Config) -> SuiteRequest:
 
 
 def _named(config: pytest.Config) -> list[Path]:
-    """The files and folders that the arguments name."""
-    start = config.invocation_params.dir
-    words = without_gate_options(map(str, config.invocation_params.args))
-    named = [start / word.split("::")[0] for word in words if not word.startswith("-")]
-    return [path.resolve() for path in named if path.exists()]
+    """The files and folders that pytest would collect."""
+    return [(config.invocation_params.dir / word.split("::")[0]).resolve() for word in map(str, config.args)]
 
 
 def _is_our_own(path: Path) -> bool:
     return path.is_relative_to(benchmarks_folder())
 
 
-def _run_own_gate(config: pytest.Config) -> int:
-    """`kinetics gate --base`, whose cases are the suite's own benchmarks; its exit code.
+def _become_own_gate(config: pytest.Config) -> NoReturn:
+    """Become `kinetics gate --base`, whose cases are the suite's own benchmarks: signals and exit code are its own.
 
     Raises: ValueError naming an option that these cases do not have.
     """
+    defaults = {name: default for name, default, *_ in _OPTIONS}
     for name, why in (("--kinetics-gate-budget", "budgets stand in kinetics/gate/cases.py"),
                       ("--kinetics-gate-build", "nothing is built")):  # fmt: skip
-        if any(str(word).partition("=")[0] == name for word in config.invocation_params.args):
+        if config.getoption(name.lstrip("-").replace("-", "_")) != defaults[name]:
             raise ValueError(f"{name} must be left out for the benchmarks of kinetics itself: {why}")
     words = [
         "--base",
@@ -153,8 +150,11 @@ def _run_own_gate(config: pytest.Config) -> int:
         if value := config.getoption(f"kinetics_gate_{option}"):
             words += [f"--{option}", value]
     command = [sys.executable, "-m", "kinetics", "gate", *words]
-    print(f"pytest --kinetics-gate: {shlex.join(['kinetics', *command[3:]])}", file=sys.stderr, flush=True)
-    return subprocess.run(command, cwd=config.invocation_params.dir, check=False).returncode  # noqa: S603 - ourselves
+    told = f"{shlex.join(['kinetics', *command[3:]])} (its own cases: files, -k and -m do not choose among them)"
+    print(f"pytest --kinetics-gate: {told}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os.chdir(config.invocation_params.dir)
+    os.execv(sys.executable, command)  # noqa: S606 - ourselves
 
 
 def without_gate_options(arguments: Iterable[str]) -> list[str]:

@@ -26,10 +26,11 @@ def ask_base(
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter, our own script
             [sys.executable, "-P", str(script), str(root), *words],
-            cwd=root, env=environment, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+            cwd=root, env=environment, input=given, capture_output=True, text=True, errors="replace",
+            timeout=_TIMEOUT_S, check=False,
         )  # fmt: skip
         if done.returncode:
             return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return msgspec.json.decode(done.stdout, type=kind)
-    except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
+    except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
         return str(error).splitlines()[0]

@@ -33,7 +33,10 @@ SAME_CODE = "same code, not timed"
 """Why a case is SAME of which there is no time."""
 
 
+_MOST_LOG = 200.0
+"""Of a ratio, or of a time in units of what memory reads in it; e to this power is none that was measured."""
 _WORK = ("num_bytes", "flop", "num_launches")
+"""What a launch that counts tells of its call."""
 _MOST_WORK = 2**63
 """Of a call; more is no number of bytes or FLOP that was counted."""
 
@@ -210,7 +213,7 @@ def _check_version(document: Document) -> None:
         _check_positive(value, f"ceilings.{name}")
     for case, baseline in (file.baselines or {}).items():
         for value in baseline.log_values:
-            _check_finite(value, f"baselines.{shown(case)}.log_values")
+            _check_log(value, f"baselines.{shown(case)}.log_values")
     for number, row in enumerate(file.runs):
         _check_run(case_run(row), number)
 
@@ -222,8 +225,11 @@ def _check_run(run: CaseRun, number: int) -> None:
             raise ValueError(f"runs[{number}].{name} must tell the candidate's, got {shown(values)}")
         for value in values.values():
             _check_positive(value, f"runs[{number}].{name}")
-    for value in run.log_ratios.values():
-        _check_finite(value, f"runs[{number}].log_ratios")
+    for name, value in [
+        *run.log_ratios.items(),
+        *((name, one) for name, all_ in run.block_log_ratios.items() for one in all_),
+    ]:
+        _check_log(value, f"runs[{number}]: log-ratios of {shown(name)}")
     for name in _WORK if run.counts else ():
         if not 0 <= run.work.get(name, -1) <= _MOST_WORK:
             raise ValueError(f"runs[{number}].work must tell {name}, got {shown(run.work)}")
@@ -234,6 +240,6 @@ def _check_positive(value: float, name: str) -> None:
         raise ValueError(f"{name} must be positive and finite, got {shown(value)}")
 
 
-def _check_finite(value: float, name: str) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {shown(value)}")
+def _check_log(value: float, name: str) -> None:
+    if not abs(value) <= _MOST_LOG:
+        raise ValueError(f"{name} must lie within {_MOST_LOG:g} of 0, got {shown(value)}")

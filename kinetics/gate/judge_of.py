@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
@@ -12,7 +13,8 @@ def main() -> None:
     """Print what the checkout at ROOT says of every case of the document on stdin."""
     root = sys.argv[1]
     sys.path[:0] = [root, f"{root}/kernels"]
-    judging = importlib.import_module("kinetics.gate.gate_file")
+    with contextlib.redirect_stdout(sys.stderr):  # whatever is printed while it is imported
+        judging = importlib.import_module("kinetics.gate.gate_file")
     if not Path(judging.__file__ or "").resolve().is_relative_to(Path(root).resolve()):
         sys.exit("it has no kinetics.gate.gate_file")  # another one, which is installed, speaks for no base
     document = json.load(sys.stdin)

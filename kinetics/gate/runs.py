@@ -24,7 +24,7 @@ from kinetics.gate.gate_file import Mode, complete, header, read_gate_file, read
 from kinetics.gate.identity import identities
 from kinetics.gate.instructions import instructions
 from kinetics.gate.launch import NUM_ROUNDS, LaunchCase
-from kinetics.gate.referee import judge_by_base, referee
+from kinetics.gate.referee import NOT_JUDGED, judge_by_base, referee
 from kinetics.gate.self_test import case_plans, plan_for
 from kinetics.gate.sequential import LOOKS, RULE
 from kinetics.gate.session import Machine, Say, Session, launch_setup, probe_machine, take_two_looks, until_lost
@@ -102,7 +102,7 @@ def gate_in_lockstep(request: GateRequest, *, base: str, say: Say) -> tuple[Docu
             plans,
             base={"revision": base, "id": base_commit},
             base_grid=asdict(base_grid),
-            referee={"remarks": judging.remarks},
+            referee={"remarks": [*judging.remarks, NOT_JUDGED]},
             identity=found,
             instructions=counted,
         )

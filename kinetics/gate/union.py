@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ class ToldCase(msgspec.Struct, frozen=True):
     name: str
     budget: Annotated[float, msgspec.Meta(gt=MIN_MARGIN)]
     detectable_budget: Annotated[float, msgspec.Meta(gt=0.0)]
+    spec: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +31,13 @@ class BaseGrid:
     """What the base's grid says beside the candidate's.
 
     `only_base`: cases that the candidate lacks. `own_budgets`: the candidate's budget of each case that is judged by
-    another, the base's. `untold`: in a line, why the base tells no grid.
+    another, the base's. `other_specs`: cases of which the candidate changes what is run under their name.
+    `untold`: in a line, why the base tells no grid.
     """
 
     only_base: tuple[str, ...] = ()
     own_budgets: dict[str, float | None] = field(default_factory=dict)
+    other_specs: tuple[str, ...] = ()
     untold: str | None = None
 
 
@@ -56,7 +59,13 @@ def joined(plans: Sequence[CasePlan], told: Sequence[ToldCase] | str) -> tuple[l
         for plan in plans
     ]
     changed = {old.name: old.budget for old, new in zip(plans, judged, strict=True) if old.budget != new.budget}
-    return judged, BaseGrid(only_base=tuple(name for name in by_name if name not in names), own_budgets=changed)
+    return judged, BaseGrid(
+        only_base=tuple(name for name in by_name if name not in names),
+        own_budgets=changed,
+        other_specs=tuple(
+            plan.name for plan in plans if plan.name in by_name and by_name[plan.name].spec not in (None, plan.spec)
+        ),
+    )
 
 
 def grid_remarks(found: BaseGrid) -> list[str]:
@@ -65,5 +74,6 @@ def grid_remarks(found: BaseGrid) -> list[str]:
         f"{name}: judged by the base's budget, not by its own" + ("" if budget is None else f" of {100 * budget:g} %")
         for name, budget in found.own_budgets.items()
     ]
+    lines += [f"{name}: the candidate changes what is run under this name, on both sides" for name in found.other_specs]
     untold = f"The base does not tell its grid ({found.untold}): cases and budgets are the candidate's"
     return lines + ([untold] if found.untold else [])

@@ -148,7 +148,14 @@ def test_a_hostile_journal_of_the_gate_is_recovered_or_put_aside(tmp_path, conte
     [
         (Mode.SELF_TEST, ("ceilings", "matmul_flop_per_s"), 0.0, "ceilings.matmul_flop_per_s must be positive"),
         (Mode.LOCKSTEP, ("ceilings", "launch_s"), float("inf"), "ceilings.launch_s must be positive and finite"),
-        (Mode.STORED, ("baselines", CASES[0].name, "log_values", 0), float("nan"), "log_values must be finite"),
+        (
+            Mode.STORED,
+            ("baselines", CASES[0].name, "log_values", 0),
+            float("nan"),
+            "log_values must lie within 200 of 0",
+        ),
+        (Mode.SELF_TEST, ("runs", 0, "log_ratios", CANDIDATE), 2**31, "must lie within 200 of 0, got 2147483648"),
+        (Mode.SELF_TEST, ("runs", 0, "block_log_ratios", CANDIDATE, 1), -1e9, "must lie within 200 of 0"),
     ],
 )
 def test_a_number_that_cannot_be_is_refused_in_one_line(tmp_path, mode, place, value, words):

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 from kinetics.cli.main import app
 from kinetics.gate import referee as referees
 from kinetics.gate import runs
-from kinetics.gate.gate_file import read_gate_file
+from kinetics.gate.gate_file import Mode, complete, read_gate_file
 from kinetics.gate.process import WORKER
+from kinetics.gate.sequential import RULE
 from kinetics.gate.tables import remarks
+from tests.kinetics.gate.test_hostile_gate_files import finished
 from tests.support.fake_checkout import behave, git
 from tests.support.paths import ROOT
 
@@ -25,9 +27,10 @@ def commit(repository, message="gate"):
 
 def give_stopwatch(repository, *, worker=lambda text: text, timing=lambda text: text):
     """Commit this suite's worker and stopwatch, as changed."""
-    for name, change in (("gate/worker.py", worker), ("measure/timing.py", timing)):
-        path = repository / "kinetics" / name
-        path.write_text(change((ROOT / "kinetics" / name).read_text()))
+    changes = {"gate/worker.py": worker, "measure/timing.py": timing}
+    for name in referees._STOPWATCH:
+        path, text = repository / "kinetics" / name, (ROOT / "kinetics" / name).read_text()
+        path.write_text(changes[name](text) if name in changes else text)
     commit(repository)
 
 
@@ -136,11 +139,23 @@ def test_a_base_of_another_rule_does_not_judge_and_the_table_says_so(gate, repos
 def test_a_candidate_that_changes_how_code_is_compared_has_every_case_timed(repository):
     folder = repository / "kinetics" / "gate" / "witness"
     shutil.copytree(ROOT / "kinetics" / "gate" / "witness", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    assert not referees.referee(repository, repository, "cpu").is_witness_changed
+    for name in (*referees._WITNESS, *referees._DRIVER):
+        shutil.copy(ROOT / "kinetics" / name, repository / "kinetics" / name)
+    found = referees.referee(repository, repository, "cpu")
+    assert not found.is_witness_changed
+    assert not any("launches are taken" in line for line in found.remarks)
+    (repository / "kinetics" / "gate" / "lockstep.py").write_text("")
+    assert any("launches are taken" in line for line in referees.referee(repository, repository, "cpu").remarks)
+    (folder / "more.py").write_text("")
+    assert referees.referee(repository, repository, "cpu").is_witness_changed
+    (folder / "more.py").unlink()
+    (repository / "kinetics" / "gate" / "identity.py").write_text("")
+    assert referees.referee(repository, repository, "cpu").is_witness_changed
+    shutil.copy(ROOT / "kinetics" / "gate" / "identity.py", repository / "kinetics" / "gate" / "identity.py")
     (folder / "canonical.py").write_text((folder / "canonical.py").read_text() + "\n# another\n")
     found = referees.referee(repository, repository, "cpu")
     assert found.is_witness_changed
-    assert "every case is timed" in found.remarks[-1]
+    assert any("every case is timed" in line for line in found.remarks)
 
 
 @pytest.mark.usefixtures("calm")
@@ -151,3 +166,63 @@ def test_ceilings_are_measured_by_the_base(gate, repository):
     code, document = gate()
     assert code == 3
     assert {row["verdict"] for row in document["verdicts"]} == {"INVALID"}
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_changed_witness_is_not_asked(repository, monkeypatch):
+    folder = repository / "kinetics" / "gate" / "witness"
+    folder.mkdir()
+    (folder / "canonical.py").write_text("# another\n")
+    commit(repository)
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(runs, "instructions", lambda *_arguments: {})
+    monkeypatch.setattr(runs, "_identities", lambda *_arguments: pytest.fail("asked"))
+    done = CliRunner().invoke(app, ["gate", *[word for word in WORDS if word != "--time-all"]])
+    assert json.loads(done.stdout)["runs"]
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_rule_that_stops_before_the_bases_would_is_invalid(gate, repository, monkeypatch):
+    give_rules(repository, sequential=("LOOKS = (4, 6, 8,", "LOOKS = (9,"))
+    monkeypatch.setattr("kinetics.gate.verdicts.decide_by_looks", _everything_is_same)
+    code, document = gate()
+    assert code == 3
+    assert {row["verdict"] for row in document["verdicts"]} == {"INVALID"}
+    assert "the candidate's rule stopped after 8 launches" in document["verdicts"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [("[]", "it judges other cases"), ("\xff", "does not judge"), (KeyboardInterrupt, "interrupted")],
+)
+def test_a_base_that_answers_something_else_does_not_judge(repository, monkeypatch, told, words):
+    script = repository / "says.py"
+    script.write_bytes(b"import sys; sys.stdout.buffer.write(" + repr(str(told).encode("latin-1")).encode() + b")")
+    monkeypatch.setattr(referees, "_SCRIPT", script)
+    if told is KeyboardInterrupt:
+        monkeypatch.setattr(referees, "ask_base", _interrupted)
+    document = finished(Mode.LOCKSTEP) | {"referee": {"remarks": [referees.NOT_JUDGED]}}
+    own = document["verdicts"]
+    referees.judge_by_base(document, repository)
+    assert document["verdicts"] == own
+    assert len(document["referee"]["remarks"]) == 1
+    assert words in document["referee"]["remarks"][0]
+
+
+def _interrupted(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
+def test_another_gate_that_is_installed_speaks_for_no_base(repository):
+    shutil.rmtree(repository / "kinetics" / "gate")
+    document = finished(Mode.LOCKSTEP) | {"referee": {"remarks": []}}
+    document["settings"]["rule"] = RULE
+    referees.judge_by_base(document, repository)
+    assert "Judged by the candidate's rules: the base does not judge" in document["referee"]["remarks"][0]
+
+
+def test_a_run_that_dies_before_the_base_judged_says_so(gate, repository, monkeypatch):
+    give_rules(repository)
+    monkeypatch.setattr(runs, "judge_by_base", lambda document, base_root: complete(document))
+    _, document = gate()
+    assert referees.NOT_JUDGED in remarks(document)

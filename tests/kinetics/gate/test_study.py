@@ -86,7 +86,11 @@ def test_disturbed_records_are_left_out():
 
 
 def test_more_spread_takes_more_launches_and_shares_add_up():
-    quiet, restless = (rates_of("case", Study(launches(sd=sd)).log_ratios("case", "copy")) for sd in (0.005, 0.03))
+    quiet, restless = (
+        rates_of("case", Study(launches(sd=sd)).log_ratios("case", "copy"), study.np.random.default_rng(1))
+        for sd in (0.005, 0.03)
+    )
+    assert restless.most_launches > restless.mean_launches
     assert quiet.mean_launches < restless.mean_launches < restless.most_launches + 4
     for one in (quiet, restless):
         assert sum(one.shares.values()) == pytest.approx(1.0)
@@ -116,3 +120,33 @@ def test_each_number_of_a_launch_is_what_its_name_says():
     assert found["mean"] == 21.2
     assert found["mean without the outer fifths"] == 2.0
     assert found["Hodges and Lehmann's"] == 2.0
+
+
+def test_cases_that_share_their_launches_tell_no_more_than_one(monkeypatch):
+    monkeypatch.setattr(study, "_NUM_RESAMPLED", 60)
+    shifts = SHIFTS | {"copy": 0.035}
+    one = launches(sd=0.02, shifts=shifts)
+    low, high = Study(one).slow_interval("copy")
+    low_of_four, high_of_four = Study(pd.concat([one.assign(case=name) for name in "abcd"])).slow_interval("copy")
+    assert high_of_four - low_of_four > 0.7 * (high - low)
+
+
+def test_what_is_promised_is_what_the_documents_say():
+    assert (study.BUDGET, study.MAX_FALSE_ALARMS) == (0.05, 0.005)
+    assert study.PROMISES == {0.10: (0.025, 0.95), 0.05: (0.015, 0.80)}
+
+
+def test_rows_of_an_older_study_may_lie_beside_new_ones_and_few_launches_are_refused():
+    old = launches().drop(columns=["round_log_ratios", "started_s"])
+    both = pd.concat([old, launches().assign(launch=lambda frame: frame["launch"] + 40)])
+    assert "80 launches of 1 cases" in report(both, FACTS)
+    with pytest.raises(ValueError, match="needs 20 launches of every case"):
+        report(launches(count=8), FACTS)
+
+
+def test_only_launches_that_follow_each_other_are_compared_by_the_common_rule():
+    frame = launches(weather=0.0, sd=0.0, shifts=SHIFTS | {"copy": 0.2})
+    assert Study(frame).compare_fail("case", "copy") == 1.0
+    kept = frame[frame["launch"].isin([*range(19), 30, 39])].copy()
+    kept.loc[kept["launch"].isin([30, 39]), "median_s"] = 1e-9
+    assert Study(kept).compare_fail("case", "copy") == 1.0

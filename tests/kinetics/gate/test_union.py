@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from kinetics.cli.main import app
 from kinetics.gate.gate_file import read_gate_file
 from kinetics.gate.tables import remarks
-from kinetics.gate.union import ToldCase, joined, told_grid
+from kinetics.gate.union import BaseGrid, ToldCase, grid_remarks, joined, told_grid
 from kinetics.gate.verdicts import CasePlan
 from tests.support.fake_checkout import git
 
@@ -83,3 +83,14 @@ def test_a_base_without_a_grid_is_not_taken_for_the_one_that_is_installed(tmp_pa
     found = told_grid(tmp_path, "cpu", "smoke")
     assert isinstance(found, str)
     assert "kinetics.gate" in found
+
+
+def test_a_case_that_runs_something_else_under_its_name_is_told():
+    plan = CasePlan(name="a", spec={"context_len": 512}, detectable_budget=0.1, budget=0.05)
+    for spec, others in (({"context_len": 512}, ()), ({"context_len": 1024}, ("a",)), (None, ())):
+        told = [ToldCase(name="a", budget=0.05, detectable_budget=0.1, spec=spec)]
+        found = joined([plan], told)[1]
+        assert found.other_specs == others
+    assert grid_remarks(BaseGrid(other_specs=("a",))) == [
+        "a: the candidate changes what is run under this name, on both sides"
+    ]
