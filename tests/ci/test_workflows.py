@@ -1,6 +1,7 @@
 """The workflows: pinned, least privilege, serialised on the GPU, and no fork's code without a label just set."""
 
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -97,3 +98,18 @@ def test_the_gpu_is_checked_first_used_by_one_run_at_a_time_and_its_evidence_kep
         after = job["steps"][measuring + 1 :]
         assert after
         assert all(step["if"] == "always()" for step in after)
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 2), (3, 0), (130, 130)])
+def test_a_hosted_gate_is_red_for_what_a_change_did_and_warns_of_a_restless_machine(tmp_path, code, ends):
+    job = read(ROOT / ".github" / "workflows" / "cpu.yml")["jobs"]["gate"]
+    (step,) = [step for step in job["steps"] if step.get("name") == "gate"]
+    for name, text in (("git", "echo base"), ("kinetics", f'echo "$@"; exit {code}')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "BASE": "abc"}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == ends
+    assert done.stdout.startswith("gate --base base --device cpu --out gate.json")
+    assert ("::warning::" in done.stdout) is (code == 3)
