@@ -130,9 +130,15 @@ class WorkerProcess:
         Raises: WorkerLost for an exception too: what worked a moment ago fails when the device does.
         """
         reply = self._ask_of_prepared("run")
-        if not reply["seconds"] > 0.0:
-            raise WorkerLost(f"the {self.name} worker reported a time of {reply['seconds']} s, which is none")
-        return Sample(seconds=reply["seconds"], canary_bytes_per_s=reply["canary_bytes_per_s"])
+        try:
+            sample = Sample(seconds=float(reply["seconds"]), canary_bytes_per_s=float(reply["canary_bytes_per_s"]))
+        except (KeyError, TypeError, ValueError):
+            raise WorkerLost(
+                f"the {self.name} worker answered 'run' with {str(reply)[:80]}, which is no sample"
+            ) from None
+        if not sample.seconds > 0.0:
+            raise WorkerLost(f"the {self.name} worker reported a time of {sample.seconds} s, which is none")
+        return sample
 
     def release(self) -> None:
         """Give the memory of the prepared case back."""
