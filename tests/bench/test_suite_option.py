@@ -98,8 +98,9 @@ def test_outside_git_it_says_what_to_do(tmp_path):
 
 
 def test_the_suites_own_benchmarks_go_to_its_own_gate():
-    done = run_pytest(ROOT, "bench", "--kinetics-gate", "no such", "--kinetics-gate-minutes=2", "--kinetics-gate-bmf=b")
-    assert "kinetics gate --base 'no such' --minutes 2 --bmf b (its own cases" in done.stderr
+    options = [f"--kinetics-gate-{name}" for name in ("minutes=2", "out=o", "markdown=m", "bmf=b")]
+    done = run_pytest(ROOT, "bench", "--kinetics-gate", "no such", *options)
+    assert "kinetics gate --base 'no such' --minutes 2 --out o --markdown m --bmf b (its own cases" in done.stderr
     assert (done.returncode, "--base must name a commit of" in done.stderr) == (2, True)
 
 

@@ -20,7 +20,7 @@ def checked(**facts):
 def test_a_whole_launch_a_refused_one_and_a_disturbed_one_are_taken():
     checked()
     checked(median_s={}, canary_bytes_per_s={}, log_ratios={}, refusals={"base": "no kernel"})
-    checked(disturbance="a neighbour", median_s={"base": 1.0})
+    checked(disturbance="a neighbour", median_s={"base": 1.0}, work={})
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_a_whole_launch_a_refused_one_and_a_disturbed_one_are_taken():
         ({"median_s": {"base": -1.0, "candidate": 1.0}}, r"runs\[3\].median_s must be positive and finite, got -1.0"),
         ({"canary_bytes_per_s": {"candidate": float("nan")}}, "must be positive and finite, got nan"),
         ({"work": {"num_bytes": 1, "flop": 1}}, r"runs\[3\].work must tell num_launches"),
+        ({"work": {"num_bytes": 2**64, "flop": 1, "num_launches": 1}}, r"runs\[3\].work must tell num_bytes"),
         ({"work": {"num_bytes": -1, "flop": 1, "num_launches": 1}}, r"runs\[3\].work must tell num_bytes"),
         (
             {"log_ratios": {"candidate": float("inf")}},

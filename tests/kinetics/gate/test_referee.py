@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from kinetics.cli.main import app
 from kinetics.gate import referee as referees
 from kinetics.gate import runs
+from kinetics.gate.base_answers import ask_base
 from kinetics.gate.gate_file import Mode, complete, read_gate_file
 from kinetics.gate.process import WORKER
 from kinetics.gate.sequential import RULE
@@ -226,3 +227,11 @@ def test_a_run_that_dies_before_the_base_judged_says_so(gate, repository, monkey
     monkeypatch.setattr(runs, "judge_by_base", lambda document, base_root: complete(document))
     _, document = gate()
     assert referees.NOT_JUDGED in remarks(document)
+
+
+def test_a_base_is_asked_without_the_paths_of_whoever_asks(tmp_path, monkeypatch):
+    script = tmp_path / "says.py"
+    script.write_text("import json, os\nprint(json.dumps([os.environ.get('PYTHONPATH', ''), os.getcwd()]))\n")
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    assert ask_base(script, tmp_path, (), list[str]) == ["", str(tmp_path)]
+    assert "No such file" in str(ask_base(script, tmp_path / "gone", (), list[str]))

@@ -150,3 +150,12 @@ def test_only_launches_that_follow_each_other_are_compared_by_the_common_rule():
     kept = frame[frame["launch"].isin([*range(19), 30, 39])].copy()
     kept.loc[kept["launch"].isin([30, 39]), "median_s"] = 1e-9
     assert Study(kept).compare_fail("case", "copy") == 1.0
+
+
+def test_a_launch_that_counts_in_one_case_alone_is_drawn_for_that_case():
+    frame = pd.concat([launches(), launches().assign(case="other")])
+    busy = (frame["case"] == "other") & (frame["launch"] < 10)
+    frame.loc[busy, "others_cpu_share"] = 0.9
+    found = Study(frame)
+    assert [one.num_launches for one in found.rates("copy")] == [40, 30]
+    assert found.slow_interval("copy", more_time=0.2) == (1.0, 1.0)
