@@ -206,7 +206,7 @@ def replace_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kinetics.machine.probe._cpu_rates", lambda *_: {name: [lambda: 1e10] for name in rates})
     monkeypatch.setattr("kinetics.machine.probe._samples", lambda rate, _: [rate()])
     machine = Machine(facts={"device_kind": "cpu", "device_slug": "cpu-made"}, ceilings={})
-    monkeypatch.setattr("kinetics.gate.runs.probe_machine", lambda *_: machine)
+    monkeypatch.setattr("kinetics.gate.runs.probe_machine", lambda *_, **_options: machine)
     monkeypatch.setattr("kinetics.gate.runs.checked_out", _any_checkout)
     monkeypatch.setattr("kinetics.gate.runs.repository_root", lambda start: start)
     monkeypatch.setattr("kinetics.gate.runs.recover_journals", _ends)
