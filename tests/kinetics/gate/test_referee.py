@@ -150,6 +150,10 @@ def test_a_candidate_that_changes_how_code_is_compared_has_every_case_timed(repo
     (folder / "more.py").write_text("")
     assert referees.referee(repository, repository, "cpu").is_witness_changed
     (folder / "more.py").unlink()
+    (folder / "assembly.py").unlink()  # the candidate adds it
+    assert referees.referee(repository, repository, "cpu").is_witness_changed
+    shutil.copy(ROOT / "kinetics" / "gate" / "witness" / "assembly.py", folder)
+    assert not referees.referee(repository, repository, "cpu").is_witness_changed
     (repository / "kinetics" / "gate" / "identity.py").write_text("")
     assert referees.referee(repository, repository, "cpu").is_witness_changed
     shutil.copy(ROOT / "kinetics" / "gate" / "identity.py", repository / "kinetics" / "gate" / "identity.py")
@@ -215,11 +219,13 @@ def _interrupted(*_arguments, **_options):
 
 
 def test_another_gate_that_is_installed_speaks_for_no_base(repository):
-    shutil.rmtree(repository / "kinetics" / "gate")
+    shutil.rmtree(repository / "kinetics")
     document = finished(Mode.LOCKSTEP) | {"referee": {"remarks": []}}
     document["settings"]["rule"] = RULE
     referees.judge_by_base(document, repository)
-    assert "Judged by the candidate's rules: the base does not judge" in document["referee"]["remarks"][0]
+    (told,) = document["referee"]["remarks"]
+    assert told.startswith("Judged by the candidate's rules: the base does not judge (")
+    assert "it has no kinetics.gate.gate_file" in told or "No module named 'kinetics" in told  # if none is installed
 
 
 def test_a_run_that_dies_before_the_base_judged_says_so(gate, repository, monkeypatch):
