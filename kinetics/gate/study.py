@@ -105,7 +105,6 @@ class Study:
     """The launches that count, and what is asked of them."""
 
     def __init__(self, launches: pd.DataFrame) -> None:
-        self.num_records = len(launches)
         self.counting = launches[launches["others_cpu_share"] <= MAX_OTHERS_CPU_SHARE]
         self.cases = list(dict.fromkeys(self.counting["case"]))
         counts = self.counting.groupby("case")["launch"].nunique()

@@ -14,8 +14,8 @@ from kinetics.gate.gate_file import Mode, complete, read_gate_file
 from kinetics.gate.process import WORKER
 from kinetics.gate.sequential import RULE
 from kinetics.gate.tables import remarks
-from tests.kinetics.gate.test_hostile_gate_files import finished
 from tests.support.fake_checkout import behave, git
+from tests.support.gate_documents import finished
 from tests.support.paths import ROOT
 
 WORDS = ["--device", "cpu", "--grid", "smoke", "--launches", "20", "--base", "HEAD", "--time-all", "--json"]
